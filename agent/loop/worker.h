@@ -1,0 +1,41 @@
+/*
+ * Slow work in a forked child that shares our namespaces: mounts, hooks, sync. The job answers with
+ * a struct err and, if it likes, some bytes; the loop goes on meanwhile.
+ */
+#ifndef LOOP_WORKER_H
+#define LOOP_WORKER_H
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/buf.h"
+#include "lib/err.h"
+#include "loop/loop.h"
+#include "loop/reaper.h"
+
+struct worker;
+
+/*
+ * Runs in the child. 0, or a negative errno with *err set. What it writes to out (a blocking pipe)
+ * reaches the parent. It may block, allocate and exec; it must not touch the loop.
+ */
+typedef int worker_job(void *arg, int out, struct err *err);
+/*
+ * Runs in the parent, exactly once unless worker_cancel came first: err->code 0 for success,
+ * out holds what the job wrote (bounded by max_out); both only during the call.
+ */
+typedef void worker_done(void *arg, const struct err *err, const struct buf *out);
+
+struct worker_opts {
+	int64_t timeout_ms;	/* 0: none; after it the child is killed and err->code is ETIMEDOUT */
+	size_t max_out;		/* bytes of output kept; more is read and dropped */
+};
+
+/* Starts job(arg) in a child; done(arg) follows from the loop. 0 (and *ret, if asked for) or -errno. */
+int worker_start(struct loop *l, struct reaper *r, const struct worker_opts *opts, worker_job *job,
+		 worker_done *done, void *arg, struct worker **ret);
+/* Kills the child's process group; done will not be called. */
+void worker_cancel(struct worker *w);
+
+#endif

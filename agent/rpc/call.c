@@ -1,0 +1,143 @@
+/*
+ * The life of a call. It is freed in exactly two places: when it has been answered, and when it is
+ * cancelled and nothing has to go on.
+ */
+#include "rpc/call.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "lib/limits.h"
+#include "lib/log.h"
+#include "rpc/dispatch.h"
+#include "rpc/status.h"
+
+static void call_free(struct call *c)
+{
+	timer_cancel(&c->deadline);
+	list_del(&c->parked);
+	arena_free(&c->mem);
+	c->server->calls--;
+	free(c);
+}
+
+struct buf call_body(size_t len)
+{
+	struct buf b = { .mem = malloc(CALL_HEADROOM + len), .size = CALL_HEADROOM + len };
+
+	if (b.mem)
+		b.start = b.end = CALL_HEADROOM;
+	return b;
+}
+
+int call_reply_body(struct call *c, struct buf *body)
+{
+	log_debug("call", "%s: done after %lld ms, %zu bytes", c->method->name,
+		  (long long)(loop_now_ms() - c->started_ms), buf_len(body));
+	if (c->detached)
+		buf_free(body);
+	else
+		c->road->answer(c, body);
+	call_free(c);
+	return 0;
+}
+
+int call_reply(struct call *c, const ProtobufCMessage *msg)
+{
+	size_t len = protobuf_c_message_get_packed_size(msg);
+	struct buf body = call_body(len);
+	struct err err = { 0 };
+
+	if (!body.mem) {
+		err_sys(&err, ENOMEM, "answer");
+		return call_fail(c, &err);
+	}
+	(void)protobuf_c_message_pack(msg, buf_data(&body));
+	body.end += len;
+	return call_reply_body(c, &body);
+}
+
+int call_reply_empty(struct call *c)
+{
+	struct buf body = call_body(0);
+
+	return call_reply_body(c, &body);
+}
+
+int call_fail(struct call *c, const struct err *err)
+{
+	int code = err->code;
+
+	/* A reader at the end of its stream is no failure worth a line. */
+	if (rpc_status(err) == RPC_UNKNOWN && err->msg[0] == 'E' && err->msg[1] == 'O' && err->msg[2] == 'F')
+		log_debug("call", "%s: end of stream", c->method->name);
+	else
+		log_warn("call", "%s: status %d: %s", c->method->name, rpc_status(err), err->msg);
+	if (!c->detached)
+		c->road->fail(c, rpc_status(err), err->msg);
+	call_free(c);
+	return -code;
+}
+
+void call_go_on(struct call *c)
+{
+	(void)c;
+}
+
+int call_park(struct call *c, struct list *waiters, void (*cancel)(struct call *c), void *wait)
+{
+	c->cancel = cancel;
+	c->wait = wait;
+	if (waiters)
+		list_add_tail(waiters, &c->parked);
+	return CALL_PENDING;
+}
+
+void call_cancelled(struct call *c)
+{
+	if (c->detached)
+		return;
+	c->detached = true;
+	timer_cancel(&c->deadline);
+	if (c->cancel == call_go_on)
+		return;		/* the work goes on, and its answer frees the call */
+	log_debug("call", "%s: cancelled after %lld ms", c->method->name,
+		  (long long)(loop_now_ms() - c->started_ms));
+	if (c->cancel)
+		c->cancel(c);
+	call_free(c);
+}
+
+static void on_deadline(struct timer *t)
+{
+	struct call *c = container_of(t, struct call, deadline);
+
+	c->road->fail(c, RPC_DEADLINE_EXCEEDED, "deadline exceeded");
+	call_cancelled(c);
+}
+
+struct agent *call_agent(const struct call *c)
+{
+	return c->server->agent;
+}
+
+struct call *rpc_call_new(struct rpc_server *s, const struct call_road *road, void *stream,
+			  const struct rpc_method *method, enum schema schema, int64_t timeout_ms)
+{
+	struct call *c = s->calls < LIMIT_CALLS_TOTAL ? calloc(1, sizeof(*c)) : NULL;
+
+	if (!c)
+		return NULL;
+	s->calls++;
+	c->server = s;
+	c->road = road;
+	c->stream = stream;
+	c->method = method;
+	c->schema = schema;
+	c->started_ms = loop_now_ms();
+	arena_init(&c->mem, LIMIT_ARENA);
+	list_init(&c->parked);
+	if (timeout_ms >= 0)
+		timer_set(s->loop, &c->deadline, timeout_ms, on_deadline);
+	return c;
+}

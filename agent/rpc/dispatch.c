@@ -1,0 +1,67 @@
+/*
+ * Dispatch: find the row, pass the gate, unpack into the call's arena, run.
+ */
+#include "rpc/dispatch.h"
+
+#include <string.h>
+
+#include "lib/limits.h"
+#include "lib/log.h"
+#include "rpc/status.h"
+
+static bool same(const char *s, const char *text, size_t len)
+{
+	return strlen(s) == len && memcmp(s, text, len) == 0;
+}
+
+const struct rpc_method *rpc_find(const struct rpc_server *s, const char *service, size_t service_len,
+				  const char *name, size_t name_len, bool *known)
+{
+	*known = false;
+	for (size_t i = 0; i < s->method_count; i++) {
+		const struct rpc_method *m = &s->methods[i];
+
+		if (!same(m->service, service, service_len))
+			continue;
+		*known = true;
+		if (same(m->name, name, name_len))
+			return m;
+	}
+	return NULL;
+}
+
+static void *alloc_in_arena(void *arena, size_t size)
+{
+	return arena_alloc(arena, size);
+}
+
+static void free_in_arena(void *arena, void *p)
+{
+	(void)arena;	/* all at once, with the call */
+	(void)p;
+}
+
+void rpc_call_run(struct call *c, const uint8_t *body, size_t len)
+{
+	ProtobufCAllocator in_arena = { alloc_in_arena, free_in_arena, &c->mem };
+	struct err err = { 0 };
+	ProtobufCMessage *req;
+	int r = 0;
+
+	log_debug("call", "%s: %zu bytes", c->method->name, len);
+	if (c->server->gate)
+		r = c->server->gate(c, &err);
+	if (r == 0) {
+		req = protobuf_c_message_unpack(c->method->request, &in_arena, len, body);
+		if (!req)
+			r = c->mem.taken + 2 * len + (64u << 10) > c->mem.ceiling ?
+				err_rpc(&err, RPC_RESOURCE_EXHAUSTED,
+					"request of %zu bytes takes more memory than a call may", len) :
+				err_rpc(&err, RPC_INTERNAL, "grpc: error unmarshalling request: malformed %s",
+					c->method->request->short_name);
+		else
+			r = c->method->fn(c, req, &err);
+	}
+	if (r < 0)
+		(void)call_fail(c, &err);
+}
