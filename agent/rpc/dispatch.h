@@ -33,6 +33,7 @@ struct rpc_server {
 	/* A gate before unpacking: 0 or -errno with *err. May be NULL. */
 	int (*gate)(struct call *c, struct err *err);
 	unsigned int calls;		/* open, parked ones included */
+	size_t held;			/* bytes of request bodies that roads hold, all together */
 };
 
 /* The row, or NULL with *known telling whether at least the service exists. */

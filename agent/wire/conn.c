@@ -1,0 +1,200 @@
+/*
+ * Sockets as connections, and the choice of protocol. State of each: the fd, its source, and
+ * whether it is on its way out.
+ */
+#include "wire/conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/auto.h"
+#include "lib/fdio.h"
+#include "lib/limits.h"
+#include "lib/log.h"
+#include "wire/h2.h"
+#include "wire/ttrpc.h"
+
+#define LINGER_MS 2000
+#define READ_CHUNK (64u << 10)
+
+struct fdconn {
+	struct conn conn;
+	struct loop *loop;
+	struct source source;
+	struct job hang_up;
+	struct timer linger;
+	int fd;
+	bool paused;		/* nothing is read until the peer has taken its answers */
+	bool blocked;		/* the socket is full: EPOLLOUT is being waited for */
+	bool leaving;		/* shut down; waiting for the peer to have read everything */
+};
+
+static unsigned int open_conns;
+
+int conn_input(struct conn *c, const uint8_t *data, size_t len)
+{
+	int r;
+
+	if (len == 0)
+		return 0;
+	if (!c->protocol) {
+		if (data[0] == 'P')
+			r = h2_start(c);
+		else if (data[0] == 0)
+			r = ttrpc_start(c);
+		else
+			r = -EPROTO;
+		if (r < 0)
+			return r;
+	}
+	return c->protocol->input(c, data, len);
+}
+
+int conn_writable(struct conn *c)
+{
+	return c->protocol ? c->protocol->writable(c) : 0;
+}
+
+void conn_closed(struct conn *c)
+{
+	if (c->protocol)
+		c->protocol->closed(c);
+	c->protocol = NULL;
+	c->upper = NULL;
+}
+
+static void fdconn_free(struct fdconn *f)
+{
+	conn_closed(&f->conn);
+	loop_del(&f->source);
+	job_cancel(&f->hang_up);
+	timer_cancel(&f->linger);
+	/* Forked workers may hold the socket for a while: shutting it down reaches the peer at once. */
+	(void)shutdown(f->fd, SHUT_RDWR);
+	(void)close(f->fd);
+	open_conns--;
+	free(f);
+}
+
+static void on_linger(struct timer *t)
+{
+	fdconn_free(container_of(t, struct fdconn, linger));
+}
+
+/*
+ * virtio-vsock's close() drops what the peer has not read yet: say that no more comes, drain until
+ * the peer closes, and close only then.
+ */
+static void leave(struct fdconn *f)
+{
+	conn_closed(&f->conn);
+	f->leaving = true;
+	(void)shutdown(f->fd, SHUT_WR);
+	(void)loop_mod(&f->source, EPOLLIN);
+	timer_set(f->loop, &f->linger, LINGER_MS, on_linger);
+}
+
+static void on_hang_up(struct job *j)
+{
+	leave(container_of(j, struct fdconn, hang_up));
+}
+
+static void fdconn_hang_up(struct conn *c)
+{
+	struct fdconn *f = container_of(c, struct fdconn, conn);
+
+	if (!f->leaving)
+		job_queue(f->loop, &f->hang_up, on_hang_up);
+}
+
+static void wait_for_more(struct fdconn *f)
+{
+	(void)loop_mod(&f->source, (f->paused && !f->leaving ? 0 : EPOLLIN) | (f->blocked ? EPOLLOUT : 0));
+}
+
+static ssize_t fdconn_writev(struct conn *c, const struct iovec *iov, int count)
+{
+	struct fdconn *f = container_of(c, struct fdconn, conn);
+	/* The count is the caller's, never negative; sendmsg rather than writev for MSG_NOSIGNAL. */
+	struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count };
+	size_t total = 0;
+	ssize_t n;
+
+	do
+		n = sendmsg(f->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno != EAGAIN)
+		return -errno;
+	if (n < 0)
+		n = 0;
+	for (int i = 0; i < count; i++)
+		total += iov[i].iov_len;
+	if ((size_t)n < total) {
+		f->blocked = true;
+		wait_for_more(f);
+	}
+	return n;
+}
+
+static void fdconn_pause(struct conn *c, bool on)
+{
+	struct fdconn *f = container_of(c, struct fdconn, conn);
+
+	f->paused = on;
+	wait_for_more(f);
+}
+
+static const struct conn_carrier fdconn_carrier = { fdconn_writev, fdconn_hang_up, fdconn_pause };
+
+static void on_event(struct source *s, uint32_t events)
+{
+	static uint8_t chunk[READ_CHUNK];	/* one for all: it is empty again when this returns */
+	struct fdconn *f = container_of(s, struct fdconn, source);
+	ssize_t n;
+	int r = 0;
+
+	if (events & EPOLLOUT && !f->leaving) {
+		f->blocked = false;
+		r = conn_writable(&f->conn);
+		wait_for_more(f);
+	}
+	if (r == 0 && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
+		n = recv(f->fd, chunk, sizeof(chunk), MSG_DONTWAIT);
+		if (n > 0 && !f->leaving)
+			r = conn_input(&f->conn, chunk, (size_t)n);
+		else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+			fdconn_free(f);
+			return;
+		}
+	}
+	if (r < 0) {
+		log_debug("conn", "%s: ended: error %d", f->conn.peer, -r);
+		leave(f);
+	}
+}
+
+int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer)
+{
+	AUTO_FREE struct fdconn *f = NULL;
+	int r;
+
+	if (open_conns < LIMIT_CONNS)
+		f = calloc(1, sizeof(*f));
+	if (!f) {
+		(void)close(fd);
+		return -ENOMEM;
+	}
+	f->conn = (struct conn){ .rpc = rpc, .carrier = &fdconn_carrier, .peer = peer };
+	f->loop = l;
+	f->fd = fd;
+	r = loop_add(l, &f->source, fd, EPOLLIN, on_event);
+	if (r < 0) {
+		(void)close(fd);
+		return r;
+	}
+	open_conns++;
+	f = NULL;	/* it belongs to its source now */
+	return 0;
+}

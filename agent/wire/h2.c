@@ -1,0 +1,686 @@
+/*
+ * HTTP/2 sessions. nghttp2 does the protocol; here are the rules of gRPC on top of it, the streams
+ * with their calls, and an output path that hands message bodies to the socket without copying.
+ *
+ * State: one struct session a connection, one struct stream a request. nghttp2 is told
+ * no_http_messaging, since it would refuse the :authority that Kata's clients send; so the checks
+ * of RFC 9113, section 8 are made here (on_header, request_is_complete).
+ */
+#include "wire/h2.h"
+
+#include <errno.h>
+#include <nghttp2/nghttp2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/auto.h"
+#include "lib/limits.h"
+#include "lib/log.h"
+#include "rpc/status.h"
+#include "wire/grpc.h"
+
+#define WINDOW (1u << 20)		/* what a stream may send before we take note */
+#define SESSION_WINDOW (4u << 20)
+#define FRAME_MAX (256u << 10)		/* DATA frames that we send, where the peer allows such */
+#define FLUSH_MAX (512u << 10)		/* bytes composed before they are written */
+
+enum seen {
+	SEEN_METHOD = 1,
+	SEEN_SCHEME = 2,
+	SEEN_PATH = 4,
+	SEEN_AUTHORITY = 8,
+	SEEN_REGULAR = 16,
+	SEEN_GRPC = 32,		/* content-type: application/grpc */
+	SEEN_COMPRESSION = 64,	/* a grpc-encoding that isn't identity */
+	SEEN_POST = 128,
+	SEEN_LENGTH = 256,
+};
+
+struct session {
+	struct conn *conn;
+	nghttp2_session *ng;
+	struct list streams;
+	struct list ready;	/* streams with a whole request, until nghttp2 has returned */
+	struct job flush;
+	struct buf backlog;	/* composed, but the socket was full */
+};
+
+struct stream {
+	struct list link;
+	struct list ready;
+	struct session *session;
+	int32_t id;
+	unsigned int seen;
+	bool answered;		/* nothing that still comes in matters */
+	bool trailers;		/* the request's headers are complete: any more are trailers */
+	const struct rpc_method *method;
+	struct call *call;	/* NULL before it starts and after its answer */
+	int64_t timeout_ms;
+	uint64_t content_length, received;
+	struct grpc_reader in;
+	struct buf out;		/* the framed answer, consumed as it is sent */
+	struct err *early;	/* what is wrong with the request, told when its headers are complete */
+};
+
+/*
+ * What one flush composes: small frames are copied, bodies are referred to. One for all sessions,
+ * used only within flush().
+ */
+static struct {
+	bool active;
+	struct iovec iov[64];
+	int iov_count;
+	uint8_t small[4096];
+	size_t small_len, bytes;
+	struct buf dead[64];	/* bodies whose streams ended while iov refers to them */
+	size_t dead_count;
+} out;
+
+static struct stream *stream_of(const struct session *s, int32_t id)
+{
+	return nghttp2_session_get_stream_user_data(s->ng, id);
+}
+
+static void release_input(struct stream *st)
+{
+	st->session->conn->rpc->held -= buf_len(&st->in.body);
+	buf_free(&st->in.body);
+}
+
+static void stream_free(struct stream *st)
+{
+	struct call *c = st->call;
+
+	st->call = NULL;
+	if (c)
+		call_cancelled(c);
+	release_input(st);
+	if (out.active && st->out.mem && out.dead_count < ARRAY_LEN(out.dead)) {
+		out.dead[out.dead_count++] = st->out;
+		st->out = (struct buf){ 0 };
+	}
+	buf_free(&st->out);
+	free(st->early);
+	list_del(&st->link);
+	list_del(&st->ready);
+	free(st);
+}
+
+/* --- answers ------------------------------------------------------------------------------- */
+
+#define NV(n, v)                                                                                \
+	{                                                                                       \
+		.name = (uint8_t *)(uintptr_t)(n), .namelen = sizeof(n) - 1,                    \
+		.value = (uint8_t *)(uintptr_t)(v), .valuelen = strlen(v),                      \
+	}
+
+static void on_flush(struct job *j);
+
+static void want_flush(struct session *s)
+{
+	job_queue(s->conn->rpc->loop, &s->flush, on_flush);
+}
+
+static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
+			 nghttp2_data_source *source, void *user)
+{
+	static const nghttp2_nv trailers[] = { NV("grpc-status", "0") };
+	struct stream *st = source->ptr;
+	size_t n = buf_len(&st->out);
+
+	(void)buf;
+	(void)user;
+	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+	if (n > len)
+		return (ssize_t)len;
+	*flags |= NGHTTP2_DATA_FLAG_EOF;
+	if (nghttp2_submit_trailer(ng, id, trailers, ARRAY_LEN(trailers)) == 0)
+		*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+	return (ssize_t)n;
+}
+
+static void answer(struct call *c, struct buf *body)
+{
+	const nghttp2_nv headers[] = { NV(":status", "200"), NV("content-type", "application/grpc") };
+	struct stream *st = c->stream;
+	nghttp2_data_provider provider = { .source.ptr = st, .read_callback = read_body };
+	uint32_t len = (uint32_t)buf_len(body);
+	uint8_t *prefix;
+
+	st->call = NULL;
+	st->answered = true;
+	if (!body->mem) {
+		(void)nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id,
+						NGHTTP2_INTERNAL_ERROR);
+		want_flush(st->session);
+		return;
+	}
+	static_assert(GRPC_PREFIX <= CALL_HEADROOM, "the prefix goes into the headroom");
+	body->start -= GRPC_PREFIX;
+	prefix = buf_data(body);
+	prefix[0] = 0;
+	for (unsigned int i = 0; i < 4; i++)
+		prefix[1 + i] = (uint8_t)(len >> (24 - 8 * i));
+	st->out = *body;
+	*body = (struct buf){ 0 };
+	(void)nghttp2_submit_response(st->session->ng, st->id, headers, ARRAY_LEN(headers), &provider);
+	want_flush(st->session);
+}
+
+static void fail_stream(struct stream *st, int status, const char *msg)
+{
+	char status_text[12], encoded[1600];
+	size_t len = grpc_encode_message(msg, encoded, sizeof(encoded));
+
+	(void)snprintf(status_text, sizeof(status_text), "%d", status);
+	const nghttp2_nv headers[] = {
+		NV(":status", "200"),
+		NV("content-type", "application/grpc"),
+		NV("grpc-status", status_text),
+		NV("grpc-message", encoded),
+	};
+
+	st->answered = true;
+	(void)nghttp2_submit_response(st->session->ng, st->id, headers, ARRAY_LEN(headers) - (len == 0), NULL);
+	want_flush(st->session);
+}
+
+static void fail(struct call *c, int status, const char *msg)
+{
+	struct stream *st = c->stream;
+
+	st->call = NULL;
+	fail_stream(st, status, msg);
+}
+
+static const struct call_road h2_road = { answer, fail };
+
+/* --- requests ------------------------------------------------------------------------------ */
+
+static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
+{
+	struct session *s = user;
+	struct stream *st;
+
+	if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+		return 0;
+	st = calloc(1, sizeof(*st));
+	if (!st)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	st->session = s;
+	st->id = frame->hd.stream_id;
+	st->timeout_ms = -1;
+	list_init(&st->ready);
+	list_add_tail(&s->streams, &st->link);
+	(void)nghttp2_session_set_stream_user_data(ng, st->id, st);
+	return 0;
+}
+
+static int malformed(nghttp2_session *ng, int32_t id)
+{
+	(void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_PROTOCOL_ERROR);
+	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+static bool is_text(const nghttp2_rcbuf *b, const char *text)
+{
+	nghttp2_vec v = nghttp2_rcbuf_get_buf((nghttp2_rcbuf *)(uintptr_t)b);
+
+	return v.len == strlen(text) && memcmp(v.base, text, v.len) == 0;
+}
+
+static void find_method(struct stream *st, const nghttp2_vec *path)
+{
+	struct err err = { 0 };
+
+	st->method = grpc_method(st->session->conn->rpc, (const char *)path->base, path->len, &err);
+	if (!st->method && !st->early) {
+		st->early = malloc(sizeof(*st->early));
+		if (st->early)
+			*st->early = err;
+	}
+}
+
+/* One of :method, :scheme, :path, :authority, each at most once and before all others. */
+static bool take_pseudo(struct stream *st, const nghttp2_rcbuf *name, const nghttp2_vec *value,
+			const nghttp2_rcbuf *value_buf)
+{
+	static const struct {
+		const char *name;
+		unsigned int flag;
+	} pseudo[] = {
+		{ ":method", SEEN_METHOD },
+		{ ":scheme", SEEN_SCHEME },
+		{ ":path", SEEN_PATH },
+		{ ":authority", SEEN_AUTHORITY },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(pseudo); i++) {
+		if (!is_text(name, pseudo[i].name))
+			continue;
+		if (st->seen & (pseudo[i].flag | SEEN_REGULAR))
+			return false;
+		st->seen |= pseudo[i].flag;
+		if (pseudo[i].flag == SEEN_METHOD && is_text(value_buf, "POST"))
+			st->seen |= SEEN_POST;
+		if (pseudo[i].flag == SEEN_PATH) {
+			if (value->len == 0)
+				return false;
+			find_method(st, value);
+		}
+		return true;
+	}
+	return false;
+}
+
+static bool take_content_length(struct stream *st, const nghttp2_vec *value)
+{
+	uint64_t v = 0;
+
+	if (value->len == 0 || value->len > 18 || st->seen & SEEN_LENGTH)
+		return false;
+	for (size_t i = 0; i < value->len; i++) {
+		if (value->base[i] < '0' || value->base[i] > '9')
+			return false;
+		v = v * 10 + (uint64_t)(value->base[i] - '0');
+	}
+	st->seen |= SEEN_LENGTH;
+	st->content_length = v;
+	return true;
+}
+
+static bool take_regular(struct stream *st, const nghttp2_rcbuf *name, const nghttp2_vec *value,
+			 const nghttp2_rcbuf *value_buf)
+{
+	static const char *const forbidden[] = { "connection", "keep-alive", "proxy-connection",
+						 "transfer-encoding", "upgrade" };
+	static const char grpc[] = "application/grpc";
+
+	st->seen |= SEEN_REGULAR;
+	for (size_t i = 0; i < ARRAY_LEN(forbidden); i++) {
+		if (is_text(name, forbidden[i]))
+			return false;
+	}
+	if (is_text(name, "te"))
+		return is_text(value_buf, "trailers");
+	if (is_text(name, "content-length"))
+		return take_content_length(st, value);
+	if (is_text(name, "content-type")) {
+		size_t len = sizeof(grpc) - 1;
+
+		if (value->len >= len && memcmp(value->base, grpc, len) == 0 &&
+		    (value->len == len || value->base[len] == '+' || value->base[len] == ';'))
+			st->seen |= SEEN_GRPC;
+	} else if (is_text(name, "grpc-encoding") && !is_text(value_buf, "identity")) {
+		st->seen |= SEEN_COMPRESSION;
+	} else if (is_text(name, "grpc-timeout")) {
+		st->timeout_ms = grpc_timeout_ms((const char *)value->base, value->len);
+	}
+	return true;
+}
+
+static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+		     nghttp2_rcbuf *value_buf, uint8_t flags, void *user)
+{
+	struct stream *st = stream_of(user, frame->hd.stream_id);
+	nghttp2_vec n = nghttp2_rcbuf_get_buf(name), value = nghttp2_rcbuf_get_buf(value_buf);
+	bool pseudo = n.len > 0 && n.base[0] == ':', ok;
+
+	(void)flags;
+	if (!st)
+		return 0;
+	/* Names are lower-case tokens; nghttp2's check knows the alphabet but takes a pseudo name, too. */
+	if (n.len == 0 || !nghttp2_check_header_name(n.base, n.len) ||
+	    !nghttp2_check_header_value_rfc9113(value.base, value.len))
+		return malformed(ng, frame->hd.stream_id);
+	if (st->trailers)
+		ok = !pseudo;
+	else if (pseudo)
+		ok = take_pseudo(st, name, &value, value_buf);
+	else
+		ok = take_regular(st, name, &value, value_buf);
+	return ok ? 0 : malformed(ng, frame->hd.stream_id);
+}
+
+static void reject_http(struct stream *st, const char *status)
+{
+	nghttp2_nv headers[] = { NV(":status", "") };
+
+	headers[0].value = (uint8_t *)(uintptr_t)status;
+	headers[0].valuelen = strlen(status);
+	st->answered = true;
+	(void)nghttp2_submit_response(st->session->ng, st->id, headers, 1, NULL);
+}
+
+/* The request's headers are all there: what can be said of it without its body is said now. */
+static void headers_complete(struct stream *st)
+{
+	st->trailers = true;
+	if (!(st->seen & SEEN_POST))
+		reject_http(st, "405");
+	else if (!(st->seen & SEEN_GRPC))
+		reject_http(st, "415");
+	else if (!st->method)
+		fail_stream(st, st->early ? rpc_status(st->early) : RPC_INTERNAL,
+			    st->early ? st->early->msg : "out of memory");
+	else if (st->seen & SEEN_COMPRESSION)
+		fail_stream(st, RPC_UNIMPLEMENTED, "grpc: Decompressor is not installed for this grpc-encoding");
+}
+
+static int on_end_stream(nghttp2_session *ng, struct stream *st)
+{
+	struct err err = { 0 };
+
+	if (st->seen & SEEN_LENGTH && st->received != st->content_length) {
+		(void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_PROTOCOL_ERROR);
+		return 0;
+	}
+	if (st->answered)
+		return 0;
+	if (grpc_read_end(&st->in, &err) < 0)
+		fail_stream(st, rpc_status(&err), err.msg);
+	else
+		list_add_tail(&st->session->ready, &st->ready);
+	return 0;
+}
+
+static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
+{
+	const unsigned int needed = SEEN_METHOD | SEEN_SCHEME | SEEN_PATH;
+	struct session *s = user;
+	struct stream *st;
+
+	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
+		return 0;
+	st = stream_of(s, frame->hd.stream_id);
+	if (!st)
+		return 0;
+	if (frame->hd.type == NGHTTP2_HEADERS) {
+		bool ends = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+
+		if ((!st->trailers && (st->seen & needed) != needed) || (st->trailers && !ends)) {
+			(void)malformed(ng, st->id);
+			return 0;
+		}
+		if (!st->trailers)
+			headers_complete(st);
+	}
+	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
+		return on_end_stream(ng, st);
+	return 0;
+}
+
+static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *user)
+{
+	struct session *s = user;
+	struct stream *st = stream_of(s, id);
+	struct rpc_server *rpc = s->conn->rpc;
+	struct err err = { 0 };
+	size_t before;
+	int r;
+
+	(void)ng;
+	(void)flags;
+	if (!st)
+		return 0;
+	st->received += len;
+	if (st->answered)
+		return 0;
+	before = buf_len(&st->in.body);
+	if (rpc->held + len > LIMIT_BODIES)
+		r = err_rpc(&err, RPC_RESOURCE_EXHAUSTED, "too many bytes of unfinished requests");
+	else
+		r = grpc_read(&st->in, data, len, &err);
+	rpc->held += buf_len(&st->in.body) - before;
+	if (r < 0) {
+		release_input(st);
+		fail_stream(st, rpc_status(&err), err.msg);
+	}
+	return 0;
+}
+
+static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void *user)
+{
+	struct stream *st = stream_of(user, id);
+
+	(void)ng;
+	(void)code;
+	if (st)
+		stream_free(st);
+	return 0;
+}
+
+/* Runs the requests that are complete. A handler may answer at once, which only queues frames. */
+static void run_ready(struct session *s)
+{
+	struct stream *st;
+
+	while ((st = list_first(&s->ready, struct stream, ready))) {
+		struct buf body = st->in.body;
+		struct call *c;
+
+		list_del(&st->ready);
+		c = rpc_call_new(s->conn->rpc, &h2_road, st, st->method, SCHEMA_1X, st->timeout_ms);
+		if (!c) {
+			release_input(st);
+			fail_stream(st, RPC_RESOURCE_EXHAUSTED, "too many calls are open");
+			continue;
+		}
+		st->call = c;
+		s->conn->rpc->held -= buf_len(&body);
+		st->in.body = (struct buf){ 0 };
+		rpc_call_run(c, buf_data(&body), buf_len(&body));
+		buf_free(&body);
+	}
+}
+
+/* --- output -------------------------------------------------------------------------------- */
+
+static bool scratch_has_room(size_t small)
+{
+	return out.iov_count + 2 <= (int)ARRAY_LEN(out.iov) && out.small_len + small <= sizeof(out.small) &&
+	       out.bytes < FLUSH_MAX;
+}
+
+static void scratch_add(const void *data, size_t len)
+{
+	struct iovec *last = out.iov_count ? &out.iov[out.iov_count - 1] : NULL;
+
+	if (last && (uint8_t *)last->iov_base + last->iov_len == data)
+		last->iov_len += len;
+	else
+		out.iov[out.iov_count++] = (struct iovec){ (void *)(uintptr_t)data, len };
+	out.bytes += len;
+}
+
+static ssize_t on_send(nghttp2_session *ng, const uint8_t *data, size_t len, int flags, void *user)
+{
+	(void)ng;
+	(void)flags;
+	(void)user;
+	if (!scratch_has_room(len)) {
+		/* A block of headers larger than the scratch cannot be: ours are fixed and short. */
+		return NGHTTP2_ERR_WOULDBLOCK;
+	}
+	(void)memcpy(out.small + out.small_len, data, len);
+	scratch_add(out.small + out.small_len, len);
+	out.small_len += len;
+	return (ssize_t)len;
+}
+
+static int on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head, size_t len,
+			nghttp2_data_source *source, void *user)
+{
+	struct stream *st = source->ptr;
+
+	(void)frame;
+	if (!scratch_has_room(9))
+		return NGHTTP2_ERR_WOULDBLOCK;
+	(void)on_send(ng, head, 9, 0, user);
+	scratch_add(buf_data(&st->out), len);
+	st->out.start += len;	/* not buf_consume: the bytes are still to be written */
+	return 0;
+}
+
+static ssize_t frame_size(nghttp2_session *ng, uint8_t type, int32_t id, int32_t session_window,
+			  int32_t stream_window, uint32_t max, void *user)
+{
+	(void)ng;
+	(void)type;
+	(void)id;
+	(void)session_window;
+	(void)stream_window;
+	(void)user;
+	return max < FRAME_MAX ? (ssize_t)max : (ssize_t)FRAME_MAX;
+}
+
+/* Writes what was composed; what the socket did not take is copied to the backlog. 0 or -errno. */
+static int write_scratch(struct session *s)
+{
+	ssize_t n = s->conn->carrier->writev(s->conn, out.iov, out.iov_count);
+	size_t skip = n > 0 ? (size_t)n : 0;
+	int r = n < 0 ? (int)n : 0;
+
+	for (int i = 0; i < out.iov_count && r == 0; i++) {
+		size_t len = out.iov[i].iov_len;
+
+		if (skip < len)
+			r = buf_append(&s->backlog, (uint8_t *)out.iov[i].iov_base + skip, len - skip);
+		skip -= skip < len ? skip : len;
+	}
+	while (out.dead_count)
+		buf_free(&out.dead[--out.dead_count]);
+	return r;
+}
+
+static int write_backlog(struct session *s)
+{
+	struct iovec iov;
+	ssize_t n;
+
+	if (buf_len(&s->backlog) == 0)
+		return 0;
+	iov = (struct iovec){ buf_data(&s->backlog), buf_len(&s->backlog) };
+	n = s->conn->carrier->writev(s->conn, &iov, 1);
+	if (n < 0)
+		return (int)n;
+	buf_consume(&s->backlog, (size_t)n);
+	return 0;
+}
+
+static int flush(struct session *s)
+{
+	int r = write_backlog(s);
+
+	while (r == 0 && buf_len(&s->backlog) == 0) {
+		out.iov_count = 0;
+		out.small_len = out.bytes = 0;
+		out.active = true;
+		r = nghttp2_session_send(s->ng) < 0 ? -ENOMEM : 0;
+		out.active = false;
+		if (out.bytes == 0)
+			break;
+		if (r == 0)
+			r = write_scratch(s);
+	}
+	if (r == 0 && buf_len(&s->backlog) == 0 && !nghttp2_session_want_read(s->ng) &&
+	    !nghttp2_session_want_write(s->ng))
+		s->conn->carrier->hang_up(s->conn);
+	return r;
+}
+
+static void on_flush(struct job *j)
+{
+	struct session *s = container_of(j, struct session, flush);
+
+	if (flush(s) < 0)
+		s->conn->carrier->hang_up(s->conn);
+}
+
+static int h2_input(struct conn *c, const uint8_t *data, size_t len)
+{
+	struct session *s = c->upper;
+	ssize_t n = nghttp2_session_mem_recv(s->ng, data, len);
+
+	if (n < 0) {
+		log_debug("h2", "%s: %s", c->peer, nghttp2_strerror((int)n));
+		return -EPROTO;
+	}
+	run_ready(s);
+	want_flush(s);
+	return 0;
+}
+
+static int h2_writable(struct conn *c)
+{
+	return flush(c->upper);
+}
+
+static void h2_closed(struct conn *c)
+{
+	struct session *s = c->upper;
+
+	job_cancel(&s->flush);
+	while (!list_empty(&s->streams))
+		stream_free(list_first(&s->streams, struct stream, link));
+	nghttp2_session_del(s->ng);
+	buf_free(&s->backlog);
+	free(s);
+}
+
+static const struct conn_protocol h2_protocol = { h2_input, h2_writable, h2_closed };
+
+static int make_session(struct session *s)
+{
+	static const nghttp2_settings_entry settings[] = {
+		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, LIMIT_CALLS },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW },
+		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_HEADERS },
+	};
+	nghttp2_session_callbacks *cb;
+	nghttp2_option *opt = NULL;
+	int r = nghttp2_session_callbacks_new(&cb);
+
+	if (r == 0)
+		r = nghttp2_option_new(&opt);
+	if (r == 0) {
+		nghttp2_option_set_no_http_messaging(opt, 1);
+		nghttp2_option_set_max_send_header_block_length(opt, 4096);
+		nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+		nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);
+		nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
+		nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
+		nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+		nghttp2_session_callbacks_set_send_callback(cb, on_send);
+		nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
+		nghttp2_session_callbacks_set_data_source_read_length_callback(cb, frame_size);
+		r = nghttp2_session_server_new2(&s->ng, cb, s, opt);
+	}
+	nghttp2_option_del(opt);
+	nghttp2_session_callbacks_del(cb);
+	if (r == 0)
+		r = nghttp2_submit_settings(s->ng, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings));
+	if (r == 0)
+		r = nghttp2_session_set_local_window_size(s->ng, NGHTTP2_FLAG_NONE, 0, SESSION_WINDOW);
+	return r == 0 ? 0 : -ENOMEM;
+}
+
+int h2_start(struct conn *c)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->conn = c;
+	list_init(&s->streams);
+	list_init(&s->ready);
+	if (make_session(s) < 0) {
+		nghttp2_session_del(s->ng);
+		free(s);
+		return -ENOMEM;
+	}
+	c->upper = s;
+	c->protocol = &h2_protocol;
+	return 0;
+}

@@ -1,0 +1,170 @@
+/*
+ * Listening sockets. State of each: the fd and its source. On vsock only the host may come in, so
+ * that no container dials its own agent through a loopback transport.
+ */
+#include "wire/listen.h"
+
+#include <errno.h>
+#include <linux/vm_sockets.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "lib/auto.h"
+#include "lib/log.h"
+#include "lib/str.h"
+#include "wire/conn.h"
+
+struct listener {
+	struct loop *loop;
+	struct rpc_server *rpc;
+	struct source source;
+	struct timer retry;
+	int fd;
+	bool vsock;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];	/* to unlink; "": nothing */
+};
+
+int listen_vsock(uint32_t cid, uint32_t port)
+{
+	struct sockaddr_vm sa = { .svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port };
+	AUTO_CLOSE int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, SOMAXCONN) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+int listen_accept_host(int fd)
+{
+	struct sockaddr_vm peer = { 0 };
+	socklen_t len = sizeof(peer);
+	int conn = accept4(fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (conn < 0)
+		return -errno;
+	if (peer.svm_cid == VMADDR_CID_HOST)
+		return conn;
+	log_warn("listen", "refused a connection from vsock CID %u", peer.svm_cid);
+	(void)close(conn);
+	return -ECONNABORTED;
+}
+
+static int listen_unix(struct listener *ls, const char *name)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	size_t len = strlen(name);
+	AUTO_CLOSE int fd = FD_NONE;
+
+	if (len == 0 || len >= sizeof(sa.sun_path))
+		return -ENAMETOOLONG;
+	(void)memcpy(sa.sun_path, name, len);
+	if (*name == '@')
+		sa.sun_path[0] = '\0';
+	else
+		(void)unlink(name);	/* of an agent that was killed */
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0 ||
+	    listen(fd, SOMAXCONN) < 0)
+		return -errno;
+	if (*name != '@')
+		(void)memcpy(ls->path, name, len + 1);
+	return TAKE_FD(fd);
+}
+
+/* "CID:PORT"; a CID of -1 is any. */
+static int listen_vsock_text(const char *text)
+{
+	const char *colon = strchr(text, ':');
+	char cid_text[16];
+	uint64_t cid = VMADDR_CID_ANY, port;
+
+	if (!colon || (size_t)(colon - text) >= sizeof(cid_text))
+		return -EINVAL;
+	(void)memcpy(cid_text, text, (size_t)(colon - text));
+	cid_text[colon - text] = '\0';
+	if (!str_eq(cid_text, "-1") && str_u64(cid_text, UINT32_MAX, &cid) < 0)
+		return -EINVAL;
+	if (str_u64(colon + 1, UINT32_MAX, &port) < 0)
+		return -EINVAL;
+	return listen_vsock((uint32_t)cid, (uint32_t)port);
+}
+
+static void on_retry(struct timer *t)
+{
+	struct listener *ls = container_of(t, struct listener, retry);
+
+	(void)loop_mod(&ls->source, EPOLLIN);
+}
+
+static void on_incoming(struct source *s, uint32_t events)
+{
+	struct listener *ls = container_of(s, struct listener, source);
+
+	(void)events;
+	for (;;) {
+		int fd = ls->vsock ? listen_accept_host(ls->fd) :
+				     accept4(ls->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0 && !ls->vsock)
+			fd = -errno;
+		if (fd == -EAGAIN)
+			return;
+		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
+			/* Nothing can be accepted now, and the loop must not spin on it. */
+			log_error("listen", "accept: %s; trying again in 100 ms", strerror(-fd));
+			(void)loop_mod(s, 0);
+			timer_set(ls->loop, &ls->retry, 100, on_retry);
+			return;
+		}
+		if (fd >= 0 && fdconn_start(ls->loop, ls->rpc, fd, ls->vsock ? "vsock" : "unix") < 0)
+			log_warn("listen", "too many connections: one refused");
+	}
+}
+
+int listen_start(struct loop *l, struct rpc_server *rpc, const char *address, struct listener **ret,
+		 struct err *err)
+{
+	AUTO_FREE struct listener *ls = calloc(1, sizeof(*ls));
+	int r;
+
+	if (!ls)
+		return err_sys(err, ENOMEM, "listen on '%s'", address);
+	ls->loop = l;
+	ls->rpc = rpc;
+	if (str_starts(address, "vsock://")) {
+		ls->vsock = true;
+		ls->fd = listen_vsock_text(address + strlen("vsock://"));
+	} else if (str_starts(address, "unix://")) {
+		ls->fd = listen_unix(ls, address + strlen("unix://"));
+	} else {
+		return err_set(err, EINVAL,
+			       "address '%s' is none of vsock://CID:PORT, unix://PATH, unix://@NAME", address);
+	}
+	if (ls->fd < 0)
+		return err_sys(err, -ls->fd, "listen on '%s'", address);
+	r = loop_add(l, &ls->source, ls->fd, EPOLLIN, on_incoming);
+	if (r < 0) {
+		(void)close(ls->fd);
+		return err_sys(err, -r, "listen on '%s'", address);
+	}
+	*ret = TAKE_PTR(ls);
+	return 0;
+}
+
+void listen_stop(struct listener *ls)
+{
+	if (!ls)
+		return;
+	loop_del(&ls->source);
+	timer_cancel(&ls->retry);
+	(void)close(ls->fd);
+	if (*ls->path)
+		(void)unlink(ls->path);
+	free(ls);
+}
