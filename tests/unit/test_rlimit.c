@@ -1,0 +1,82 @@
+// objs: agent/engine/rlimit.o agent/lib/err.o
+#include "engine/rlimit.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "lib/auto.h"
+
+static struct rlimit_set parse_one(char *type, uint64_t soft, uint64_t hard, int expect)
+{
+	Grpc__POSIXRlimit l = GRPC__POSIXRLIMIT__INIT;
+	Grpc__POSIXRlimit *list[] = { &l };
+	struct rlimit_set set = { 0 };
+	struct err err = { 0 };
+
+	l.type = type;
+	l.soft = soft;
+	l.hard = hard;
+	cr_expect_eq(rlimit_parse(list, 1, &set, &err), expect, "%s: %s", type, err.msg);
+	return set;
+}
+
+Test(rlimit, all_names)
+{
+	static const struct {
+		const char *name;
+		int number;
+	} rows[] = {
+		{ "RLIMIT_CPU", 0 }, { "RLIMIT_FSIZE", 1 }, { "RLIMIT_DATA", 2 },
+		{ "RLIMIT_STACK", 3 }, { "RLIMIT_CORE", 4 }, { "RLIMIT_RSS", 5 },
+		{ "RLIMIT_NPROC", 6 }, { "RLIMIT_NOFILE", 7 }, { "RLIMIT_MEMLOCK", 8 },
+		{ "RLIMIT_AS", 9 }, { "RLIMIT_LOCKS", 10 }, { "RLIMIT_SIGPENDING", 11 },
+		{ "RLIMIT_MSGQUEUE", 12 }, { "RLIMIT_NICE", 13 }, { "RLIMIT_RTPRIO", 14 },
+		{ "RLIMIT_RTTIME", 15 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char name[32];
+		struct rlimit_set set;
+
+		(void)strncpy(name, rows[i].name, sizeof(name));
+		set = parse_one(name, 0, UINT64_MAX, 0);
+		cr_expect_eq(set.given, 1u << rows[i].number, "%s", name);
+		cr_expect_eq(set.value[rows[i].number].rlim_cur, 0, "zero is a limit");
+		cr_expect_eq(set.value[rows[i].number].rlim_max, RLIM_INFINITY);
+	}
+}
+
+Test(rlimit, unknown_is_left_out)
+{
+	char name[] = "RLIMIT_NONE", lower[] = "rlimit_core", empty[] = "";
+
+	cr_expect_eq(parse_one(name, 1, 2, 0).given, 0);
+	cr_expect_eq(parse_one(name, 2, 1, 0).given, 0);
+	cr_expect_eq(parse_one(lower, 1, 2, 0).given, 0);
+	cr_expect_eq(parse_one(empty, 1, 2, 0).given, 0);
+}
+
+Test(rlimit, soft_above_hard)
+{
+	char name[] = "RLIMIT_CORE";
+
+	(void)parse_one(name, 2, 1, -EINVAL);
+}
+
+Test(rlimit, apply)
+{
+	struct rlimit_set set = { .given = 1u << RLIMIT_CORE };
+	struct rlimit now;
+	struct err err = { 0 };
+
+	set.value[RLIMIT_CORE] = (struct rlimit){ 0, 0 };
+	cr_expect_eq(rlimit_apply(&set, &err), 0, "%s", err.msg);
+	cr_assert_eq(getrlimit(RLIMIT_CORE, &now), 0);
+	cr_expect_eq(now.rlim_max, 0);
+	set.given = 1u << RLIMIT_NOFILE;
+	set.value[RLIMIT_NOFILE] = (struct rlimit){ RLIM_INFINITY, RLIM_INFINITY };
+	cr_expect_eq(rlimit_apply(&set, &err), -EPERM);
+	cr_expect(strstr(err.msg, "RLIMIT_NOFILE"), "%s", err.msg);
+}
