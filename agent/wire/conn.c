@@ -175,7 +175,7 @@ static void on_event(struct source *s, uint32_t events)
 	}
 }
 
-int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer)
+int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer, conn_start *start)
 {
 	AUTO_FREE struct fdconn *f = NULL;
 	int r;
@@ -190,7 +190,10 @@ int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *pee
 	f->loop = l;
 	f->fd = fd;
 	r = loop_add(l, &f->source, fd, EPOLLIN, on_event);
+	if (r == 0 && start)
+		r = start(&f->conn);
 	if (r < 0) {
+		loop_del(&f->source);
 		(void)close(fd);
 		return r;
 	}

@@ -48,7 +48,13 @@ int conn_input(struct conn *c, const uint8_t *data, size_t len);
 int conn_writable(struct conn *c);
 void conn_closed(struct conn *c);
 
-/* A connection over fd (taken over, made non-blocking) that lives until the peer leaves. 0 or -errno. */
-int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer);
+/* Puts a protocol on a connection: h2_start, ttrpc_start, yamux_start. 0 or -errno. */
+typedef int conn_start(struct conn *c);
+
+/*
+ * A connection over a socket (taken over on any result) that lives until the peer leaves. The first
+ * byte tells the protocol, unless start does. 0 or -errno.
+ */
+int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer, conn_start *start);
 
 #endif

@@ -17,6 +17,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 #include "wire/conn.h"
+#include "wire/yamux.h"
 
 struct listener {
 	struct loop *loop;
@@ -25,6 +26,7 @@ struct listener {
 	struct timer retry;
 	int fd;
 	bool vsock;
+	conn_start *start;	/* NULL: connections choose by their first byte */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];	/* to unlink; "": nothing */
 };
 
@@ -82,7 +84,7 @@ static int listen_vsock_text(const char *text)
 {
 	const char *colon = strchr(text, ':');
 	char cid_text[16];
-	uint64_t cid = VMADDR_CID_ANY, port;
+	uint64_t cid = UINT32_MAX, port;	/* VMADDR_CID_ANY */
 
 	if (!colon || (size_t)(colon - text) >= sizeof(cid_text))
 		return -EINVAL;
@@ -122,7 +124,7 @@ static void on_incoming(struct source *s, uint32_t events)
 			timer_set(ls->loop, &ls->retry, 100, on_retry);
 			return;
 		}
-		if (fd >= 0 && fdconn_start(ls->loop, ls->rpc, fd, ls->vsock ? "vsock" : "unix") < 0)
+		if (fd >= 0 && fdconn_start(ls->loop, ls->rpc, fd, ls->vsock ? "vsock" : "unix", ls->start) < 0)
 			log_warn("listen", "too many connections: one refused");
 	}
 }
@@ -142,9 +144,13 @@ int listen_start(struct loop *l, struct rpc_server *rpc, const char *address, st
 		ls->fd = listen_vsock_text(address + strlen("vsock://"));
 	} else if (str_starts(address, "unix://")) {
 		ls->fd = listen_unix(ls, address + strlen("unix://"));
+	} else if (str_starts(address, "yamux+unix://")) {
+		ls->start = yamux_start;
+		ls->fd = listen_unix(ls, address + strlen("yamux+unix://"));
 	} else {
 		return err_set(err, EINVAL,
-			       "address '%s' is none of vsock://CID:PORT, unix://PATH, unix://@NAME", address);
+			       "address '%s' is none of vsock://CID:PORT, unix://PATH, unix://@NAME, yamux+unix://PATH",
+			       address);
 	}
 	if (ls->fd < 0)
 		return err_sys(err, -ls->fd, "listen on '%s'", address);

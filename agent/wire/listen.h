@@ -1,5 +1,6 @@
 /*
- * Where clients come in: vsock://CID:PORT, unix://PATH, unix://@NAME.
+ * Where clients come in: vsock://CID:PORT, unix://PATH, unix://@NAME; for tests yamux+unix://PATH,
+ * where every connection carries yamux as the serial port does.
  */
 #ifndef WIRE_LISTEN_H
 #define WIRE_LISTEN_H
