@@ -20,16 +20,17 @@ int err_set(struct err *err, int code, const char *fmt, ...)
 
 int err_wrap(struct err *err, const char *fmt, ...)
 {
-	char old[sizeof(err->msg)];
+	char text[2 * sizeof(err->msg)];
 	va_list ap;
-	int n;
+	size_t n;
 
-	memcpy(old, err->msg, sizeof(old));
 	va_start(ap, fmt);
-	n = vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+	(void)vsnprintf(text, sizeof(err->msg), fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof(err->msg))
-		(void)snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %s", old);
+	n = strlen(text);
+	(void)snprintf(text + n, sizeof(text) - n, ": %.*s", (int)sizeof(err->msg) - 3, err->msg);
+	memcpy(err->msg, text, sizeof(err->msg) - 1);
+	err->msg[sizeof(err->msg) - 1] = '\0';
 	return -err->code;
 }
 

@@ -178,6 +178,9 @@ void yamux_ping(struct yamux *y)
 
 void yamux_close(struct yamux *y)
 {
+	/*
+	 * No go-away: were it still in the port when the next client comes, the agent would take it for
+	 * that one's. A FIN of a stream it does not know is ignored.
+	 */
 	emit_frame(y, YAMUX_WINDOW, YAMUX_FIN, STREAM_ID, 0);
-	emit_frame(y, YAMUX_GOAWAY, 0, 0, 0);
 }
