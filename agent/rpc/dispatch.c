@@ -57,7 +57,8 @@ void rpc_call_run(struct call *c, const uint8_t *body, size_t len)
 			r = c->mem.taken + 2 * len + (64u << 10) > c->mem.ceiling ?
 				err_rpc(&err, RPC_RESOURCE_EXHAUSTED,
 					"request of %zu bytes takes more memory than a call may", len) :
-				err_rpc(&err, RPC_INTERNAL, "grpc: error unmarshalling request: malformed %s",
+				err_rpc(&err, c->schema == SCHEMA_1X ? RPC_INTERNAL : RPC_UNKNOWN,
+					"grpc: error unmarshalling request: malformed %s",
 					c->method->request->short_name);
 		else
 			r = c->method->fn(c, req, &err);

@@ -20,6 +20,7 @@
 #define READ_CHUNK (64u << 10)
 
 struct fdconn {
+	struct list link;
 	struct conn conn;
 	struct loop *loop;
 	struct source source;
@@ -31,7 +32,14 @@ struct fdconn {
 	bool leaving;		/* shut down; waiting for the peer to have read everything */
 };
 
-static unsigned int open_conns;
+/* All of them, and who wants to know when the last one has gone. */
+static struct {
+	struct list list;
+	unsigned int count;
+	struct timer timer;
+	conns_gone *gone;
+	void *arg;
+} conns = { .list = LIST_INIT(conns.list) };
 
 int conn_input(struct conn *c, const uint8_t *data, size_t len)
 {
@@ -65,6 +73,16 @@ void conn_closed(struct conn *c)
 	c->upper = NULL;
 }
 
+static void tell_gone(struct timer *t)
+{
+	conns_gone *gone = conns.gone;
+
+	(void)t;
+	timer_cancel(&conns.timer);
+	conns.gone = NULL;
+	gone(conns.arg);
+}
+
 static void fdconn_free(struct fdconn *f)
 {
 	conn_closed(&f->conn);
@@ -74,8 +92,11 @@ static void fdconn_free(struct fdconn *f)
 	/* Forked workers may hold the socket for a while: shutting it down reaches the peer at once. */
 	(void)shutdown(f->fd, SHUT_RDWR);
 	(void)close(f->fd);
-	open_conns--;
+	list_del(&f->link);
+	conns.count--;
 	free(f);
+	if (conns.gone && conns.count == 0)
+		tell_gone(NULL);
 }
 
 static void on_linger(struct timer *t)
@@ -180,7 +201,7 @@ int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *pee
 	AUTO_FREE struct fdconn *f = NULL;
 	int r;
 
-	if (open_conns < LIMIT_CONNS)
+	if (conns.count < LIMIT_CONNS)
 		f = calloc(1, sizeof(*f));
 	if (!f) {
 		(void)close(fd);
@@ -197,7 +218,27 @@ int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *pee
 		(void)close(fd);
 		return r;
 	}
-	open_conns++;
+	conns.count++;
+	list_add_tail(&conns.list, &f->link);
 	f = NULL;	/* it belongs to its source now */
 	return 0;
+}
+
+void fdconn_leave_all(struct loop *l, int64_t ms, conns_gone *gone, void *arg)
+{
+	conns.gone = gone;
+	conns.arg = arg;
+	timer_set(l, &conns.timer, conns.count ? ms : 0, tell_gone);
+	list_for_each(struct fdconn, f, &conns.list, link) {
+		if (f->conn.protocol)
+			f->conn.protocol->bye(&f->conn);
+		else
+			fdconn_hang_up(&f->conn);
+	}
+}
+
+void fdconn_close_all(void)
+{
+	while (!list_empty(&conns.list))
+		fdconn_free(list_first(&conns.list, struct fdconn, link));
 }

@@ -33,6 +33,8 @@ struct conn_protocol {
 	int (*writable)(struct conn *c);
 	/* The peer is gone: cancel calls, free upper. No answer can be sent any more. */
 	void (*closed)(struct conn *c);
+	/* The server goes: send what is ready, say good-bye where the protocol can, then hang up. */
+	void (*bye)(struct conn *c);
 };
 
 struct conn {
@@ -56,5 +58,15 @@ typedef int conn_start(struct conn *c);
  * byte tells the protocol, unless start does. 0 or -errno.
  */
 int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer, conn_start *start);
+
+/*
+ * Before the end: every connection is told, its output flushed and its socket drained until the peer
+ * closes, since what virtio-vsock has queued is lost with the guest. gone(arg) follows from the loop
+ * when the last one has gone, or after ms. Listeners are the caller's to stop.
+ */
+typedef void conns_gone(void *arg);
+void fdconn_leave_all(struct loop *l, int64_t ms, conns_gone *gone, void *arg);
+/* Ends them all on the spot. */
+void fdconn_close_all(void);
 
 #endif

@@ -24,6 +24,7 @@
 #define SESSION_WINDOW (4u << 20)
 #define FRAME_MAX (256u << 10)		/* DATA frames that we send, where the peer allows such */
 #define FLUSH_MAX (512u << 10)		/* bytes composed before they are written */
+#define OUT_MAX (16u << 20)		/* bytes of answers not taken yet at which no request is run */
 
 enum seen {
 	SEEN_METHOD = 1,
@@ -44,6 +45,7 @@ struct session {
 	struct list ready;	/* streams with a whole request, until nghttp2 has returned */
 	struct job flush;
 	struct buf backlog;	/* composed, but the socket was full */
+	size_t out_bytes;	/* of the streams' answers */
 };
 
 struct stream {
@@ -96,6 +98,7 @@ static void stream_free(struct stream *st)
 	if (c)
 		call_cancelled(c);
 	release_input(st);
+	st->session->out_bytes -= buf_len(&st->out);
 	if (out.active && st->out.mem && out.dead_count < ARRAY_LEN(out.dead)) {
 		out.dead[out.dead_count++] = st->out;
 		st->out = (struct buf){ 0 };
@@ -164,6 +167,7 @@ static void answer(struct call *c, struct buf *body)
 		prefix[1 + i] = (uint8_t)(len >> (24 - 8 * i));
 	st->out = *body;
 	*body = (struct buf){ 0 };
+	st->session->out_bytes += buf_len(&st->out);
 	(void)nghttp2_submit_response(st->session->ng, st->id, headers, ARRAY_LEN(headers), &provider);
 	want_flush(st->session);
 }
@@ -451,12 +455,15 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
 	return 0;
 }
 
-/* Runs the requests that are complete. A handler may answer at once, which only queues frames. */
+/*
+ * Runs the requests that are complete. A handler may answer at once, which only queues frames. A peer
+ * that asks without taking answers has to wait here.
+ */
 static void run_ready(struct session *s)
 {
 	struct stream *st;
 
-	while ((st = list_first(&s->ready, struct stream, ready))) {
+	while (s->out_bytes < OUT_MAX && (st = list_first(&s->ready, struct stream, ready))) {
 		struct buf body = st->in.body;
 		struct call *c;
 
@@ -519,6 +526,7 @@ static int on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t
 		return NGHTTP2_ERR_WOULDBLOCK;
 	(void)on_send(ng, head, 9, 0, user);
 	scratch_add(buf_data(&st->out), len);
+	st->session->out_bytes -= len;
 	st->out.start += len;	/* not buf_consume: the bytes are still to be written */
 	return 0;
 }
@@ -590,11 +598,20 @@ static int flush(struct session *s)
 	return r;
 }
 
+static int advance(struct session *s)
+{
+	int r = flush(s);
+
+	if (!list_empty(&s->ready))
+		run_ready(s);
+	return r;
+}
+
 static void on_flush(struct job *j)
 {
 	struct session *s = container_of(j, struct session, flush);
 
-	if (flush(s) < 0)
+	if (advance(s) < 0)
 		s->conn->carrier->hang_up(s->conn);
 }
 
@@ -614,7 +631,7 @@ static int h2_input(struct conn *c, const uint8_t *data, size_t len)
 
 static int h2_writable(struct conn *c)
 {
-	return flush(c->upper);
+	return advance(c->upper);
 }
 
 static void h2_closed(struct conn *c)
@@ -629,7 +646,16 @@ static void h2_closed(struct conn *c)
 	free(s);
 }
 
-static const struct conn_protocol h2_protocol = { h2_input, h2_writable, h2_closed };
+/* The answers first: in nghttp2's order GOAWAY would overtake their DATA and end the session. */
+static void h2_bye(struct conn *c)
+{
+	struct session *s = c->upper;
+
+	if (flush(s) < 0 || nghttp2_session_terminate_session(s->ng, NGHTTP2_NO_ERROR) < 0 || flush(s) < 0)
+		c->carrier->hang_up(c);
+}
+
+static const struct conn_protocol h2_protocol = { h2_input, h2_writable, h2_closed, h2_bye };
 
 static int make_session(struct session *s)
 {

@@ -35,6 +35,7 @@ struct session {
 	unsigned int streams;	/* on both lists */
 	size_t out_bytes;
 	bool paused;
+	bool leaving;		/* hangs up when all is written */
 	struct job flush;
 
 	/* The frame that is coming in. */
@@ -45,6 +46,7 @@ struct session {
 	bool drop;		/* its body doesn't matter, *refusal (if set) is the answer */
 	struct err refusal;
 	struct buf body;	/* as much of it as came in earlier pieces */
+	struct buf stalled;	/* what had been read when too many answers waited; taken up afterwards */
 };
 
 struct stream {
@@ -138,16 +140,12 @@ static int flush(struct session *s)
 	}
 	if (s->out_bytes < OUT_PAUSE / 2)
 		set_paused(s, false);
+	if (s->leaving && list_empty(&s->out))
+		s->conn->carrier->hang_up(s->conn);
 	return 0;
 }
 
-static void on_flush(struct job *j)
-{
-	struct session *s = container_of(j, struct session, flush);
-
-	if (flush(s) < 0)
-		s->conn->carrier->hang_up(s->conn);
-}
+static void on_flush(struct job *j);
 
 /* Makes frame (which has room for the header in front) the stream's answer and queues it. */
 static void send_frame(struct stream *st, struct buf *frame)
@@ -398,14 +396,16 @@ static void keep(struct session *s, const uint8_t *data, uint32_t len)
 	(void)err_rpc(&s->refusal, RPC_RESOURCE_EXHAUSTED, "too many bytes of unfinished requests");
 }
 
-static int ttrpc_input(struct conn *c, const uint8_t *data, size_t len)
+/* Works off input, up to the frame after which too many answers wait: how much, or -errno. */
+static ssize_t take(struct session *s, const uint8_t *data, size_t len)
 {
-	struct session *s = c->upper;
+	const uint8_t *start = data, *end = data + len;
 	int r = 0;
 
-	while (r == 0) {
+	while (r == 0 && !(s->paused && s->header_len == 0)) {
 		uint32_t n, left;
 
+		len = (size_t)(end - data);
 		if (s->header_len < HEADER) {
 			n = len < HEADER - s->header_len ? (uint32_t)len : HEADER - (uint32_t)s->header_len;
 			(void)memcpy(s->header + s->header_len, data, n);
@@ -413,35 +413,71 @@ static int ttrpc_input(struct conn *c, const uint8_t *data, size_t len)
 			data += n;
 			len -= n;
 			if (s->header_len < HEADER)
-				return 0;
+				break;
 			frame_begins(s);
 		}
 		left = s->size - s->got;
 		n = len < left ? (uint32_t)len : left;
-		if (n < left || s->got > 0) {
-			if (n == 0)
-				return 0;
-			if (!s->drop)
-				keep(s, data, n);
-		}
+		if (n == 0 && left > 0)
+			break;
+		if ((n < left || s->got > 0) && !s->drop)
+			keep(s, data, n);
 		s->got += n;
 		if (s->got == s->size) {
 			struct buf body = s->body;
 
 			s->body = (struct buf){ 0 };
-			c->rpc->held -= buf_len(&body);
+			s->conn->rpc->held -= buf_len(&body);
 			r = frame_ended(s, body.mem ? buf_data(&body) : data);
 			buf_free(&body);
 		}
 		data += n;
-		len -= n;
+	}
+	return r < 0 ? r : data - start;
+}
+
+static int ttrpc_input(struct conn *c, const uint8_t *data, size_t len)
+{
+	struct session *s = c->upper;
+	ssize_t n = 0;
+
+	if (buf_len(&s->stalled) == 0)
+		n = take(s, data, len);
+	if (n < 0)
+		return (int)n;
+	return buf_append(&s->stalled, data + n, len - (size_t)n);
+}
+
+/* Writes what it can; with room again, goes on with the input that had to wait. */
+static int advance(struct session *s)
+{
+	int r = flush(s);
+
+	if (r == 0 && !s->paused && buf_len(&s->stalled)) {
+		struct buf stalled = s->stalled;
+		ssize_t n;
+
+		s->stalled = (struct buf){ 0 };
+		n = take(s, buf_data(&stalled), buf_len(&stalled));
+		if (n >= 0)
+			buf_consume(&stalled, (size_t)n);
+		r = n < 0 ? (int)n : 0;
+		s->stalled = stalled;
 	}
 	return r;
 }
 
+static void on_flush(struct job *j)
+{
+	struct session *s = container_of(j, struct session, flush);
+
+	if (advance(s) < 0)
+		s->conn->carrier->hang_up(s->conn);
+}
+
 static int ttrpc_writable(struct conn *c)
 {
-	return flush(c->upper);
+	return advance(c->upper);
 }
 
 static void ttrpc_closed(struct conn *c)
@@ -460,10 +496,20 @@ static void ttrpc_closed(struct conn *c)
 	while ((st = list_first(&s->out, struct stream, link)))
 		stream_free(st);
 	release_body(s);
+	buf_free(&s->stalled);
 	free(s);
 }
 
-static const struct conn_protocol ttrpc_protocol = { ttrpc_input, ttrpc_writable, ttrpc_closed };
+static void ttrpc_bye(struct conn *c)
+{
+	struct session *s = c->upper;
+
+	s->leaving = true;
+	if (flush(s) < 0)
+		c->carrier->hang_up(c);
+}
+
+static const struct conn_protocol ttrpc_protocol = { ttrpc_input, ttrpc_writable, ttrpc_closed, ttrpc_bye };
 
 int ttrpc_start(struct conn *c)
 {

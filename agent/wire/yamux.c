@@ -36,6 +36,7 @@ struct session {
 	unsigned int streams;
 	bool blocked;			/* the connection took less than it was given */
 	bool serving;			/* a waiting stream has its turn */
+	bool saying_bye;		/* hangs up when all is written */
 	bool paused;
 	struct buf backlog;
 	struct job flush;
@@ -325,6 +326,8 @@ static int advance(struct session *s)
 			leave(st);
 	}
 	s->serving = false;
+	if (s->saying_bye && buf_len(&s->backlog) == 0 && list_empty(&s->waiting))
+		s->conn->carrier->hang_up(s->conn);
 	return r;
 }
 
@@ -492,7 +495,22 @@ static void yamux_closed(struct conn *c)
 	free(s);
 }
 
-static const struct conn_protocol yamux_protocol = { yamux_input, yamux_writable, yamux_closed };
+static void yamux_bye(struct conn *c)
+{
+	struct session *s = c->upper;
+
+	for (size_t i = 0; i < BUCKETS; i++) {
+		list_for_each(struct stream, st, &s->buckets[i], link) {
+			if (st->conn.protocol)
+				st->conn.protocol->bye(&st->conn);
+		}
+	}
+	s->saying_bye = true;
+	if (send_control(s, TYPE_GO_AWAY, 0, 0, CODE_NORMAL) < 0 || advance(s) < 0)
+		c->carrier->hang_up(c);
+}
+
+static const struct conn_protocol yamux_protocol = { yamux_input, yamux_writable, yamux_closed, yamux_bye };
 
 int yamux_start(struct conn *c)
 {
