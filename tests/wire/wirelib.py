@@ -53,7 +53,7 @@ class Server:
         args = [a + p for a, p in zip(addresses, self.paths)]
         program = subprocess.check_output([os.path.join(ROOT, "tests/wire/build.sh")], text=True).strip()
         self.err = tempfile.TemporaryFile(mode="w+")
-        env = dict(os.environ, ASAN_OPTIONS="exitcode=99:detect_leaks=1")
+        env = dict(os.environ, ASAN_OPTIONS="exitcode=99:detect_leaks=1:quarantine_size_mb=4")
         self.proc = subprocess.Popen([os.path.join(ROOT, program)] + args, stderr=self.err, env=env)
         end = time.time() + 10
         while not all(os.path.exists(p) for p in self.paths):
