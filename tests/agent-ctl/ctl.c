@@ -9,19 +9,18 @@
 #define RETRY_MS 25
 #define ATTEMPT_MS 10000
 
-static const struct method_timeout {
-	const char *method;
-} endless[] = {
-	{ "WaitProcess" }, { "ReadStdout" }, { "ReadStderr" }, { "WriteStdin" }, { "GetOOMEvent" },
+/* They answer when something happens in the guest. */
+static const char *const endless[] = {
+	"WaitProcess", "ReadStdout", "ReadStderr", "WriteStdin", "GetOOMEvent",
 };
 
 int64_t ctl_timeout(const struct ctl *c, const char *method)
 {
 	for (size_t i = 0; i < ARRAY_LEN(endless); i++) {
-		if (!strcmp(endless[i].method, method))
+		if (!strcmp(endless[i], method))
 			return RPC_NO_TIMEOUT;
 	}
-	return c->timeout_s > 0 ? (int64_t)(c->timeout_s * 1000) + 1 : RPC_NO_TIMEOUT;
+	return c->timeout_s > 0.001 ? (int64_t)(c->timeout_s * 1000) : RPC_NO_TIMEOUT;
 }
 
 static const struct protocol {
@@ -30,6 +29,7 @@ static const struct protocol {
 	const struct schema *schema;
 } protocols[] = {
 	{ "grpc", &rpc_grpc, &schema_1x },
+	{ "ttrpc", &rpc_ttrpc, &schema_3x },
 };
 
 static const struct protocol *find_protocol(const char *name)

@@ -21,7 +21,7 @@ struct schema {
 	const ProtobufCServiceDescriptor *agent, *health;
 };
 
-extern const struct schema schema_1x;
+extern const struct schema schema_1x, schema_3x;
 
 /* NULL: no such method. Takes "WaitProcess", "grpc.Health/Check", any case. */
 const ProtobufCMethodDescriptor *schema_method(const struct schema *s, const char *name,

@@ -3,31 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
-
-const struct schema schema_1x = {
-	.name = "1.x",
-	.agent = &grpc__agent_service__descriptor,
-	.health = &grpc__health__descriptor,
-};
-
-const ProtobufCMethodDescriptor *schema_method(const struct schema *s, const char *name,
-					       const char **ret_service)
-{
-	const ProtobufCServiceDescriptor *services[] = { s->agent, s->health };
-	const char *slash = strrchr(name, '/');
-	const char *method = slash ? slash + 1 : name;
-
-	for (size_t i = 0; i < ARRAY_LEN(services); i++) {
-		for (unsigned int k = 0; k < services[i]->n_methods; k++) {
-			if (strcasecmp(services[i]->methods[k].name, method))
-				continue;
-			*ret_service = i == 0 ? "grpc.AgentService" : "grpc.Health";
-			return &services[i]->methods[k];
-		}
-	}
-	return NULL;
-}
 
 const char *rpc_status_name(int status)
 {

@@ -76,7 +76,7 @@ struct rpc {
 	bool pumping;
 };
 
-extern const struct rpc_ops rpc_grpc;
+extern const struct rpc_ops rpc_grpc, rpc_ttrpc;
 
 /* Takes fd. */
 struct rpc *rpc_open(struct loop *loop, int fd, bool yamux, const struct rpc_ops *ops);
