@@ -103,6 +103,7 @@ wishes() {
 merge() {
 	local own
 	mapfile -t own < <(fragments)
+	fragment_files=("${own[@]}" "${extra[@]}")
 	wishes "${own[@]}" | awk -F '\t' '
 		($1 in seen) { printf "%s is asked for twice: %s and %s\n", $1, seen[$1], $3 > "/dev/stderr"; bad = 1 }
 		{ seen[$1] = $3; print }
@@ -186,14 +187,15 @@ or name another tarball with -k FILE or KERNEL_SOURCE=FILE."
 
 check_config() {
 	local name value file got bad=0
-	while IFS=$'\t' read -r name value file; do
+	while IFS=$'\t' read -r name value _; do
 		got=$(grep -E "^($name=|# $name is not set)" "$1" | head -n 1) || got="# $name is not set"
 		[[ $got == "# "* ]] && got=n || got=${got#*=}
 		if [[ $got != "$value" ]]; then
+			file=$(grep -lE "^($name=|# $name is not set)" "${fragment_files[@]}" | tail -n 1)
 			printf '%s=%s is asked for by %s, but the kernel has %s\n' "$name" "$value" "${file#"$top"/}" "$got" >&2
 			bad=$((bad + 1))
 		fi
-	done < <(wishes "$wish" | sed "s|\t$wish\$|\t$profile profile|")
+	done < <(wishes "$wish")
 	[[ $bad -eq 0 ]] || die "$bad wished options did not survive. An option vanishes when one it depends on is off or
 when it was renamed; look it up with: make -C $src O=$obj ARCH=$karch menuconfig  (then '/')"
 }

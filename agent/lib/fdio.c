@@ -255,6 +255,28 @@ int fdio_nonblock(int fd, bool on)
 	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
 }
 
+void fdio_close_except(int *keep, size_t count)
+{
+	unsigned int from = 3;
+
+	for (size_t i = 1; i < count; i++) {	/* insertion: a handful */
+		for (size_t k = i; k > 0 && keep[k - 1] > keep[k]; k--) {
+			int swap = keep[k];
+
+			keep[k] = keep[k - 1];
+			keep[k - 1] = swap;
+		}
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (keep[i] < (int)from)
+			continue;
+		if (keep[i] > (int)from)
+			(void)close_range(from, (unsigned int)keep[i] - 1, 0);
+		from = (unsigned int)keep[i] + 1;
+	}
+	(void)close_range(from, ~0U, 0);
+}
+
 const char *fdio_path(struct fd_path *buf, int fd)
 {
 	(void)snprintf(buf->text, sizeof(buf->text), "/proc/self/fd/%d", fd);

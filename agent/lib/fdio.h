@@ -35,6 +35,8 @@ int fdio_mkdirs(const char *path, mode_t mode);
 /* rm -rf of what is below and at path relative to dirfd, never following links or leaving the file system. */
 int fdio_remove_tree(int dirfd, const char *path);
 int fdio_nonblock(int fd, bool on);
+/* Closes every fd from 3 up but those in keep (in any order, FD_NONE skipped; sorted in place). */
+void fdio_close_except(int *keep, size_t count);
 /* "/proc/self/fd/N" for mount(2) and friends; the text lives in buf, which is returned. */
 struct fd_path {
 	char text[32];

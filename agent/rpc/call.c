@@ -14,6 +14,9 @@
 
 static void call_free(struct call *c)
 {
+	if (c->server->trace)
+		log_info("trace", "span %s start=%lld duration=%lldms", c->method->name, (long long)c->started_ms,
+			 (long long)(loop_now_ms() - c->started_ms));
 	timer_cancel(&c->deadline);
 	list_del(&c->parked);
 	arena_free(&c->mem);

@@ -32,6 +32,7 @@ struct rpc_server {
 	size_t method_count;
 	/* A gate before unpacking: 0 or -errno with *err. May be NULL. */
 	int (*gate)(struct call *c, struct err *err);
+	bool trace;			/* log each call with its duration */
 	unsigned int calls;		/* open, parked ones included */
 	size_t held;			/* bytes of request bodies that roads hold, all together */
 };

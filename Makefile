@@ -1,0 +1,121 @@
+# kata-agent and the images it lives in. `make help` lists what can be made.
+#
+# All output goes below build/. V=1 shows the commands; SAN=1 builds the agent with ASan and UBSan.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+V ?= 0
+Q := $(if $(filter 1,$(V)),,@)
+say = @printf '  %-8s %s\n' $(1) $(2)
+
+CC := gcc
+BUILD := build
+VERSION := $(shell cat VERSION)
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+
+# --- packages ---------------------------------------------------------------------------------
+PKG_BUILD := gcc make pkg-config libc6-dev linux-libc-dev libnghttp2-dev libseccomp-dev libcap-dev \
+	libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libprotobuf-dev libjson-c-dev
+PKG_IMAGE := busybox-static cpio gzip zstd e2fsprogs
+PKG_KERNEL := linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils perl
+PKG_RUN := qemu-system-x86 python3
+PKG_TEST := libcriterion-dev clang libclang-rt-14-dev python3-grpcio python3-protobuf crun runc iproute2 fdisk
+
+PKG_run := $(PKG_BUILD) $(PKG_IMAGE) $(PKG_KERNEL) $(PKG_RUN)
+PKG_test := $(PKG_run) $(PKG_TEST)
+
+# --- flags ------------------------------------------------------------------------------------
+WARN := -Wall -Wextra -Wshadow -Wundef -Wvla -Wformat=2 -Wconversion -Wsign-conversion -Wcast-qual \
+	-Wstrict-prototypes -Wmissing-prototypes -Wimplicit-fallthrough $(if $(CI),-Werror)
+INC := -Iagent -Iinit -isystem $(BUILD)/gen
+BASE := -std=gnu11 -Ulinux -D_GNU_SOURCE -MMD -MP
+HARDEN := -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 -ftrivial-auto-var-init=zero
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+ifeq ($(SAN),1)
+AGENT_CFLAGS := -O1 -g $(SANITIZE)
+AGENT_LDFLAGS := $(SANITIZE)
+AGENT_LIBS := -lnghttp2 -lprotobuf-c -lseccomp
+OBJ := $(BUILD)/obj-san
+AGENT := $(BUILD)/kata-agent-san
+else
+AGENT_CFLAGS := -Os -g $(HARDEN) -fPIE -ffunction-sections -fdata-sections
+AGENT_LDFLAGS := -static-pie -Wl,--gc-sections,-z,relro,-z,now,-z,noseparate-code
+AGENT_LIBS := -lnghttp2 -lprotobuf-c -lseccomp
+OBJ := $(BUILD)/obj
+AGENT := $(BUILD)/kata-agent
+endif
+CFLAGS = $(BASE) $(WARN) $(INC) '-DAGENT_VERSION="$(VERSION)$(if $(COMMIT),-$(COMMIT))"'
+
+# --- the agent --------------------------------------------------------------------------------
+AGENT_SRC := $(sort $(wildcard agent/*.c agent/*/*.c init/*.c))
+PROTO := $(sort $(wildcard agent/proto/*.proto))
+GEN := $(PROTO:agent/proto/%.proto=$(BUILD)/gen/%.pb-c.c) $(BUILD)/gen/google/protobuf/empty.pb-c.c
+AGENT_OBJ := $(AGENT_SRC:%.c=$(OBJ)/%.o) $(GEN:$(BUILD)/%.c=$(OBJ)/%.o)
+
+.PHONY: all help
+all: $(AGENT) $(BUILD)/agent-ctl
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make                     build the agent and agent-ctl
+## make run [CMD='...']     boot a guest and run a command in a container
+##                          (ROOT=initrd|pmem|blk, TRANSPORT=vsock|serial, PROTOCOL=grpc|ttrpc, ACCEL=tcg|kvm)
+## make test                every test
+## make bench               figures of size, memory and time, in build/bench.json
+## make images              kernel, initrd, disk image
+## make deps                install the Debian packages that all this needs (root)
+## make analyze, make fuzz, make format
+
+$(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h: agent/proto/%.proto
+	$(call say,PROTOC,$<)
+	@mkdir -p $(@D)
+	$(Q)protoc-c --proto_path=agent/proto --proto_path=/usr/include --c_out=$(BUILD)/gen $<
+
+$(BUILD)/gen/google/protobuf/empty.pb-c.c:
+	@mkdir -p $(@D)
+	$(Q)protoc-c --proto_path=/usr/include --c_out=$(BUILD)/gen google/protobuf/empty.proto
+
+# Generated headers must be there before the first object that includes them.
+$(OBJ)/%.o: %.c | $(GEN)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(AGENT_CFLAGS) -c -o $@ $<
+$(OBJ)/gen/%.o: $(BUILD)/gen/%.c | $(GEN)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE) $(INC) $(AGENT_CFLAGS) -w -c -o $@ $<
+
+# The version is compiled in: a new commit makes these two anew, nothing else.
+$(AGENT): $(AGENT_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(AGENT_LDFLAGS) -o $@.debug $(AGENT_OBJ) $(AGENT_LIBS)
+	$(Q)$(if $(filter 1,$(SAN)),cp $@.debug $@,strip -o $@ $@.debug)
+
+-include $(AGENT_OBJ:.o=.d)
+
+# --- host tools -------------------------------------------------------------------------------
+CTL_SRC := $(sort $(wildcard tests/agent-ctl/*.c))
+CTL_OBJ := $(CTL_SRC:%.c=$(BUILD)/obj-host/%.o) $(GEN:$(BUILD)/%.c=$(BUILD)/obj-host/%.o)
+HOST_CFLAGS := -O2 -g $(HARDEN)
+
+$(BUILD)/obj-host/%.o: %.c | $(GEN)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE) $(WARN) -isystem $(BUILD)/gen $(HOST_CFLAGS) -c -o $@ $<
+$(BUILD)/obj-host/gen/%.o: $(BUILD)/gen/%.c | $(GEN)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE) -isystem $(BUILD)/gen $(HOST_CFLAGS) -w -c -o $@ $<
+$(BUILD)/agent-ctl: $(CTL_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $(CTL_OBJ) -lnghttp2 -lprotobuf-c -ljson-c
+-include $(CTL_OBJ:.o=.d)
+
+VSOCK_SRC := $(sort $(wildcard tests/vm/*.c))
+VSOCK_OBJ := $(VSOCK_SRC:%.c=$(BUILD)/obj-host/%.o)
+$(BUILD)/vhost-user-vsock: $(VSOCK_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $(VSOCK_OBJ)
+-include $(VSOCK_OBJ:.o=.d)

@@ -1,0 +1,257 @@
+/*
+ * kata-agent: arguments, kernel command line, PID 1 or not, start and stop.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cgroups.h"
+#include "init.h"
+#include "lib/auto.h"
+#include "lib/fdio.h"
+#include "lib/log.h"
+#include "lib/str.h"
+#include "svc/agent.h"
+#include "svc/config.h"
+#include "svc/console.h"
+#include "svc/device.h"
+#include "svc/health.h"
+#include "svc/methods.h"
+#include "svc/sandbox.h"
+#include "svc/storage.h"
+#include "sys/link.h"
+#include "sys/uevent.h"
+#include "wire/channel.h"
+
+#define OOM_SCORE_AGENT "-997"	/* the guest's memory runs out for others first; children set their own */
+#define RAMFS 0x858458f6
+#define TMPFS 0x01021994
+
+static const char usage[] =
+	"Usage: kata-agent [--server-addr ADDRESS] [--version] [--help]\n"
+	"\n"
+	"The agent of a Kata Containers guest. As PID 1 it is the guest's init; under systemd, or as an\n"
+	"ordinary process, it only serves. Without an address it listens on vsock port 1024 and on the\n"
+	"virtio-serial port agent.channel.0, as agent.use_vsock on the kernel command line says.\n"
+	"\n"
+	"  --server-addr ADDRESS  vsock://CID:PORT (CID -1: any), unix://PATH, unix://@NAME,\n"
+	"                         yamux+unix://PATH, serial://DEVICE\n"
+	"                         (also: environment KATA_AGENT_SERVER_ADDR, kernel option agent.server_addr)\n"
+	"  --version              print the version and exit\n"
+	"  --help                 print this and exit\n";
+
+static void parse_arguments(int argc, char **argv, struct config *cfg)
+{
+	static const struct option options[] = {
+		{ "server-addr", required_argument, NULL, 'a' },
+		{ "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *env = getenv("KATA_AGENT_SERVER_ADDR");
+	int opt;
+
+	if (env)
+		(void)snprintf(cfg->server_addr, sizeof(cfg->server_addr), "%s", env);
+	while ((opt = getopt_long_only(argc, argv, "", options, NULL)) != -1) {
+		switch (opt) {
+		case 'a':
+			(void)snprintf(cfg->server_addr, sizeof(cfg->server_addr), "%s", optarg);
+			break;
+		case 'v':
+			(void)printf("kata-agent version %s\n", agent_version());
+			exit(0);
+		case 'h':
+			(void)fputs(usage, stdout);
+			exit(0);
+		default:
+			(void)fputs(usage, stderr);
+			exit(2);
+		}
+	}
+}
+
+static _Noreturn void die(const struct agent *a, const struct err *err)
+{
+	log_error("main", "%s", err->msg);
+	if (a->is_init)
+		init_die(err->msg);
+	exit(1);
+}
+
+static void read_cmdline(struct config *cfg)
+{
+	char text[8192];
+
+	if (fdio_read_file(AT_FDCWD, "/proc/cmdline", text, sizeof(text)) >= 0)
+		config_parse_cmdline(cfg, text);
+	else
+		log_warn("main", "cannot read /proc/cmdline: kernel options have no effect");
+}
+
+static void become_init(struct agent *a, struct config *cfg)
+{
+	struct err err = { 0 };
+
+	if (init_mounts(&err) < 0)
+		die(a, &err);
+	read_cmdline(cfg);
+	log_threshold = cfg->log_level;
+	if (cgroups_mount(cfg->unified_cgroup_hierarchy, &err) < 0) {
+		log_error("main", "%s: containers run without resource limits", err.msg);
+		err = (struct err){ 0 };
+	}
+	init_console();
+	if (link_up("lo", &err) < 0)
+		log_error("main", "loopback interface: %s", err.msg);
+}
+
+static void announce(const struct agent *a)
+{
+	char devices[256] = "", storages[256] = "", text[2048], *mem = NULL, *end;
+	const char *name;
+	size_t len = 0;
+
+	for (size_t i = 0; (name = device_driver_name(i)); i++)
+		len += (size_t)snprintf(devices + len, sizeof(devices) - len, "%s%s", i ? "," : "", name);
+	len = 0;
+	for (size_t i = 0; (name = storage_driver_name(i)); i++)
+		len += (size_t)snprintf(storages + len, sizeof(storages) - len, "%s%s", i ? "," : "", name);
+	if (fdio_read_file(AT_FDCWD, "/proc/meminfo", text, sizeof(text)) == -EFBIG)
+		text[sizeof(text) - 1] = '\0';
+	mem = strstr(text, "MemTotal:");
+	mem = mem ? mem + strlen("MemTotal:") : text + strlen(text);
+	mem += strspn(mem, " ");
+	end = strchr(mem, '\n');
+	if (end)
+		*end = '\0';
+	log_info("announce", "version=%s init=%d device-handlers=%s storage-handlers=%s system-memory=%s",
+		 agent_version(), a->is_init, devices, storages, mem);
+}
+
+static void on_signal(struct source *s, uint32_t events)
+{
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (read(s->fd, &info, sizeof(info)) == sizeof(info)) {
+		/* Ctrl-C on the guest's console must not end the guest. */
+		if (info.ssi_signo != SIGTERM)
+			log_info("main", "ignoring signal %u", info.ssi_signo);
+		else
+			loop_stop(s->loop);
+	}
+}
+
+/* SIGTERM ends an agent that is not init; SIGINT, SIGQUIT and SIGUSR1 end no agent in a guest. */
+static int watch_signals(struct agent *a, struct source *s)
+{
+	bool by_hand = !a->is_init && isatty(STDIN_FILENO);
+	sigset_t set;
+	int fd;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGUSR1);
+	(void)sigaddset(&set, SIGTERM);
+	if (!by_hand) {
+		(void)sigaddset(&set, SIGINT);
+		(void)sigaddset(&set, SIGQUIT);
+	}
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? -errno : loop_add(a->loop, s, fd, EPOLLIN, on_signal);
+}
+
+static void on_channel_failed(void *arg, const struct err *err)
+{
+	die(arg, err);
+}
+
+static int start(struct agent *a, const struct config *cfg, struct source *signals, struct channel **channel,
+		 struct err *err)
+{
+	const struct channel_opts opts = { .address = cfg->server_addr, .use_vsock = cfg->use_vsock };
+	struct statfs fs;
+	int r;
+
+	r = loop_new(&a->loop);
+	if (r == 0)
+		r = watch_signals(a, signals);
+	if (r == 0)
+		r = reaper_new(a->loop, &a->reaper);
+	if (r < 0)
+		return err_sys(err, -r, "event loop");
+	/* An initramfs cannot be pivoted away from. */
+	a->no_pivot = statfs("/", &fs) == 0 && (fs.f_type == RAMFS || (fs.f_type == TMPFS && a->is_init));
+	r = uevents_new(a->loop, a->reaper, &a->uevents);
+	if (r < 0)
+		log_warn("main", "no device events: %s", strerror(-r));
+	r = sandbox_new(a, &a->sandbox, err);
+	if (r < 0)
+		return r;
+	a->sandbox->engine.pipe_size = cfg->container_pipe_size;
+	a->rpc = (struct rpc_server){ .loop = a->loop, .agent = a, .methods = svc_methods,
+				      .method_count = svc_method_count, .gate = svc_gate, .trace = cfg->trace };
+	return channel_start(a->loop, &a->rpc, &opts, on_channel_failed, a, channel, err);
+}
+
+static int64_t since_boot_us(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int main(int argc, char **argv)
+{
+	int64_t began = since_boot_us();
+	/* The kernel gives init no options: with some we are a process like any other. */
+	struct agent a = { .is_init = getpid() == 1 && (argc < 2 || argv[1][0] != '-') };
+	struct channel *channel = NULL;
+	struct source signals;
+	struct config cfg;
+	struct err err = { 0 };
+
+	/* Big buffers go back to the kernel as soon as they are freed: idle is our usual state. */
+	(void)mallopt(M_TRIM_THRESHOLD, 64 << 10);
+	(void)mallopt(M_TOP_PAD, 16 << 10);
+	list_init(&a.oom_waiters);
+	list_init(&a.oom_events);
+	config_defaults(&cfg);
+	a.config = &cfg;
+	if (a.is_init) {
+		become_init(&a, &cfg);
+	} else {
+		read_cmdline(&cfg);
+		parse_arguments(argc, argv, &cfg);
+	}
+	log_threshold = cfg.log_level;
+	(void)umask(022);
+	(void)fdio_write_file(AT_FDCWD, "/proc/self/oom_score_adj", OOM_SCORE_AGENT);
+	if (start(&a, &cfg, &signals, &channel, &err) < 0)
+		die(&a, &err);
+	/* make bench reads this line. */
+	log_info("main", "ready init_us=%lld boot_us=%lld", (long long)(since_boot_us() - began),
+		 (long long)since_boot_us());
+	announce(&a);
+	console_start(&a);
+	if (loop_run(a.loop) < 0) {
+		err_set(&err, EIO, "the event loop failed");
+		die(&a, &err);
+	}
+	channel_stop(channel);
+	return 0;
+}

@@ -1,0 +1,524 @@
+/*
+ * The guest as a machine. No state of its own: what takes long runs in a worker, and the call waits.
+ */
+#include "svc/guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/random.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "lib/auto.h"
+#include "lib/fdio.h"
+#include "lib/log.h"
+#include "lib/str.h"
+#include "loop/worker.h"
+#include "rpc/status.h"
+#include "svc/agent.h"
+#include "svc/device.h"
+#include "svc/health.h"
+#include "svc/storage.h"
+#include "sys/confine.h"
+#include "sys/hotplug.h"
+#include "sys/uevent.h"
+
+#define CPU_ROUNDS 100
+#define CPU_PAUSE_MS 100	/* 1.x: ten seconds in all */
+#define CPU_PAUSE_3X_MS 50
+#define ONLINE_TIMEOUT_MS 60000
+#define PROBE_TIMEOUT_MS 50000
+#define MODPROBE "/sbin/modprobe"
+#define MODPROBE_TIMEOUT_MS 50000
+#define RUN_DIR "/run"
+#define DNS_DIR "kata-containers/sandbox"	/* below RUN_DIR */
+#define DNS_FILE "resolv.conf"
+#define DNS_PATH RUN_DIR "/" DNS_DIR "/" DNS_FILE
+#define DNS_TARGET "/etc/resolv.conf"
+#define DNS_MAX (256u << 10)
+
+/* The fd of /sys, or -errno. */
+static int sys_fd(const struct agent *a, struct err *err)
+{
+	return a->uevents ? uevents_sys(a->uevents) : err_set(err, ENODEV, "/sys could not be opened");
+}
+
+/* ---- CPUs and memory ---- */
+
+struct online {
+	struct agent *agent;
+	struct call *call;	/* NULL: nobody waits (any more) */
+	int sys;
+	uint32_t cpus;
+	bool cpu_only;
+	enum schema schema;
+};
+
+/* How many CPUs are still to come: 1.x sends that, 3.x the number it wants to see. */
+static int missing_cpus(const struct online *o, uint32_t *ret, struct err *err)
+{
+	char list[4096];
+	uint32_t have;
+
+	*ret = o->cpus;
+	if (o->schema == SCHEMA_1X || o->cpus == 0)
+		return 0;
+	if (hotplug_cpu_list(o->sys, list, sizeof(list), err) < 0)
+		return -err->code;
+	if (hotplug_count_cpus(list, &have) < 0)
+		return err_set(err, EINVAL, "list of online CPUs '%s'", list);
+	*ret = o->cpus > have ? o->cpus - have : 0;
+	return 0;
+}
+
+static int online_job(void *arg, int out, struct err *err)
+{
+	const struct online *o = arg;
+	uint32_t want, came = 0;
+	unsigned int failed;
+	int r;
+
+	(void)out;
+	if (missing_cpus(o, &want, err) < 0)
+		return -err->code;
+	if (want > 0 && hotplug_cpus_online(o->sys, want, CPU_ROUNDS, o->schema == SCHEMA_1X ? CPU_PAUSE_MS :
+					    CPU_PAUSE_3X_MS, &came, err) < 0)
+		return -err->code;
+	if (o->cpu_only)
+		return 0;
+	r = hotplug_memory_online(o->sys, &failed);
+	return r < 0 ? err_sys(err, -r, "open /sys/devices/system/memory") : 0;
+}
+
+static void online_done(void *arg, const struct err *e, const struct buf *out)
+{
+	struct online *o = arg;
+	struct call *c = o->call;
+	char list[4096];
+	struct err err = *e, later = { 0 };
+
+	(void)out;
+	/* Those CPUs that did come are for the containers, even when there are fewer than wanted. */
+	if (o->schema == SCHEMA_1X || o->cpus > 0) {
+		if (hotplug_cpu_list(o->sys, list, sizeof(list), &later) >= 0)
+			(void)sandbox_cpus_online(o->agent, list, &later);
+		if (err.code == 0)
+			err = later;
+	}
+	free(o);
+	if (c && err.code)
+		(void)call_fail(c, &err);
+	else if (c)
+		(void)call_reply_empty(c);
+	else if (err.code)
+		log_warn("guest", "OnlineCPUMem: %s", err.msg);
+}
+
+static void online_cancelled(struct call *c)
+{
+	struct online *o = c->wait;
+
+	o->call = NULL;		/* the CPUs are wanted all the same */
+}
+
+int svc_online_cpu_mem(struct call *c, const void *request, struct err *err)
+{
+	const Grpc__OnlineCPUMemRequest *req = request;
+	struct worker_opts opts = { .timeout_ms = ONLINE_TIMEOUT_MS };
+	bool wait = req->wait || c->schema == SCHEMA_3X;
+	struct agent *a = call_agent(c);
+	AUTO_FREE struct online *o = calloc(1, sizeof(*o));
+	int r, sys = sys_fd(a, err);
+
+	if (sys < 0)
+		return sys;
+	if (!o)
+		return err_sys(err, ENOMEM, "OnlineCPUMem");
+	if (req->nb_cpus == 0 && req->cpu_only && c->schema == SCHEMA_1X) {
+		err_set(err, EINVAL, "requested number of CPUs '0' must be greater than 0");
+		if (wait)
+			return -err->code;
+		log_warn("guest", "OnlineCPUMem: %s", err->msg);
+		return call_reply_empty(c);
+	}
+	*o = (struct online){ .agent = a, .call = wait ? c : NULL, .sys = sys, .cpus = req->nb_cpus,
+			      .cpu_only = req->cpu_only, .schema = c->schema };
+	r = worker_start(a->loop, a->reaper, &opts, online_job, online_done, o, NULL);
+	if (r < 0)
+		return err_sys(err, -r, "start setting CPUs and memory online");
+	if (!TAKE_PTR(o)->call)
+		return call_reply_empty(c);
+	return CALL_PENDING;
+}
+
+struct probe {
+	struct call *call;
+	const Grpc__MemHotplugByProbeRequest *req;
+	int sys;
+};
+
+static int probe_job(void *arg, int out, struct err *err)
+{
+	const struct probe *p = arg;
+
+	(void)out;
+	for (size_t i = 0; i < p->req->n_memhotplugprobeaddr; i++) {
+		if (hotplug_probe(p->sys, p->req->memhotplugprobeaddr[i], err) < 0)
+			return -err->code;
+	}
+	return 0;
+}
+
+static void probe_done(void *arg, const struct err *err, const struct buf *out)
+{
+	struct call *c = ((struct probe *)arg)->call;
+
+	(void)out;
+	if (err->code)
+		(void)call_fail(c, err);
+	else
+		(void)call_reply_empty(c);
+}
+
+int svc_mem_hotplug_by_probe(struct call *c, const void *req, struct err *err)
+{
+	struct worker_opts opts = { .timeout_ms = PROBE_TIMEOUT_MS };
+	struct probe *p = arena_zalloc(&c->mem, sizeof(*p));
+	struct agent *a = call_agent(c);
+	int r, sys = sys_fd(a, err);
+
+	if (sys < 0)
+		return sys;
+	if (!p)
+		return err_sys(err, ENOMEM, "MemHotplugByProbe");
+	*p = (struct probe){ c, req, sys };
+	r = worker_start(a->loop, a->reaper, &opts, probe_job, probe_done, p, NULL);
+	return r < 0 ? err_sys(err, -r, "start probing memory") : call_park(c, NULL, call_go_on, p);
+}
+
+/* ---- entropy, clock, details ---- */
+
+int svc_reseed_random_dev(struct call *c, const void *request, struct err *err)
+{
+	const Grpc__ReseedRandomDevRequest *req = request;
+	AUTO_CLOSE int fd = FD_NONE;
+	AUTO_FREE struct rand_pool_info *info = NULL;
+	int r;
+
+	if (req->data.len == 0)
+		return err_set(err, EINVAL, "missing entropy data");
+	fd = open("/dev/random", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, errno, "open /dev/random");
+	info = malloc(sizeof(*info) + req->data.len);
+	if (!info)
+		return err_sys(err, ENOMEM, "ReseedRandomDev");
+	/* Mixed in and credited in one step, so that nobody reads between the two. */
+	info->entropy_count = (int)req->data.len * 8;
+	info->buf_size = (int)req->data.len;
+	(void)memcpy(info->buf, req->data.data, req->data.len);
+	if (ioctl(fd, RNDADDENTROPY, info) < 0) {
+		log_warn("guest", "entropy cannot be credited: %s", strerror(errno));
+		r = fdio_write_all(fd, req->data.data, req->data.len);
+		if (r < 0)
+			return err_sys(err, -r, "write to /dev/random");
+	}
+	explicit_bzero(info->buf, req->data.len);
+	if (ioctl(fd, RNDRESEEDCRNG) < 0)
+		log_warn("guest", "random numbers cannot be reseeded now: %s", strerror(errno));
+	return call_reply_empty(c);
+}
+
+int svc_set_guest_date_time(struct call *c, const void *request, struct err *err)
+{
+	const Grpc__SetGuestDateTimeRequest *req = request;
+	struct timeval tv = { .tv_sec = req->sec, .tv_usec = req->usec };
+
+	if (settimeofday(&tv, NULL) < 0)
+		return err_rpc(err, RPC_INTERNAL, "Could not set guest time: %s", strerror(errno));
+	return call_reply_empty(c);
+}
+
+/* EFAULT: the kernel knows filters and only dislikes that there is none. */
+static bool has_seccomp(void)
+{
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL, 0, 0) < 0 && errno == EFAULT;
+}
+
+#define HANDLERS_MAX 32
+
+/* Names from a table into an array of texts that are only read. */
+static size_t names(const char *(*name_of)(size_t i), char *list[HANDLERS_MAX])
+{
+	size_t n = 0;
+
+	for (const char *s; n < HANDLERS_MAX && (s = name_of(n)); n++)
+		list[n] = (char *)(uintptr_t)s;
+	return n;
+}
+
+int svc_get_guest_details(struct call *c, const void *request, struct err *err)
+{
+	const Grpc__GuestDetailsRequest *req = request;
+	Grpc__GuestDetailsResponse res = GRPC__GUEST_DETAILS_RESPONSE__INIT;
+	Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
+	char *devices[HANDLERS_MAX], *storages[HANDLERS_MAX];
+	struct agent *a = call_agent(c);
+	int sys = sys_fd(a, err);
+
+	if (sys < 0)
+		return sys;
+	if (req->mem_block_size && hotplug_block_size(sys, &res.mem_block_size_bytes, err) < 0)
+		return -err->code;
+	if (req->mem_hotplug_probe)
+		res.support_mem_hotplug_probe = hotplug_wants_probe(sys);
+	details.version = (char *)(uintptr_t)agent_version();
+	details.init_daemon = a->is_init;
+	details.device_handlers = devices;
+	if (c->schema == SCHEMA_1X)
+		details.n_device_handlers = names(device_driver_name, devices);
+	details.storage_handlers = storages;
+	details.n_storage_handlers = names(storage_driver_name, storages);
+	details.supports_seccomp = has_seccomp();
+	res.agent_details = &details;
+	return call_reply(c, &res.base);
+}
+
+/* ---- kernel modules ---- */
+
+struct modules {
+	Grpc__KernelModule *const *modules;
+	size_t n;
+	guest_done *done;
+	void *arg;
+};
+
+/* Runs modprobe for one module and puts what it says into *err when it fails. In the worker. */
+static int modprobe(const Grpc__KernelModule *m, struct err *err)
+{
+	AUTO_FREE char **argv = calloc(m->n_parameters + 4, sizeof(*argv));
+	char *envp[] = { (char *)(uintptr_t)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+	char output[400];
+	posix_spawn_file_actions_t actions;
+	int fds[2], r, status = 0;
+	ssize_t n;
+	pid_t pid;
+
+	if (!argv || pipe2(fds, O_CLOEXEC) < 0)
+		return err_sys(err, errno, "could not load module '%s'", m->name);
+	argv[0] = (char *)(uintptr_t)MODPROBE;
+	argv[1] = (char *)(uintptr_t)"-v";
+	argv[2] = m->name;
+	for (size_t i = 0; i < m->n_parameters; i++)
+		argv[3 + i] = m->parameters[i];
+	(void)posix_spawn_file_actions_init(&actions);
+	(void)posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
+	(void)posix_spawn_file_actions_adddup2(&actions, fds[1], STDERR_FILENO);
+	r = posix_spawn(&pid, MODPROBE, &actions, NULL, argv, envp);
+	(void)close(fds[1]);
+	if (r != 0)
+		return err_sys(err, r, "could not load module '%s': run " MODPROBE, m->name);
+	n = fdio_read_all(fds[0], output, sizeof(output) - 1);
+	(void)close(fds[0]);	/* what it says beyond that may kill it with SIGPIPE: then it talks too much */
+	output[n > 0 ? n : 0] = '\0';
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	return err_set(err, EIO, "could not load module: %s %d: %s",
+		       WIFEXITED(status) ? "exit status" : "signal",
+		       WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), output);
+}
+
+static int modules_job(void *arg, int out, struct err *err)
+{
+	const struct modules *m = arg;
+
+	(void)out;
+	for (size_t i = 0; i < m->n; i++) {
+		if (modprobe(m->modules[i], err) < 0)
+			return -err->code;
+	}
+	return 0;
+}
+
+static void modules_done(void *arg, const struct err *err, const struct buf *out)
+{
+	struct modules m = *(struct modules *)arg;
+
+	(void)out;
+	free(arg);
+	m.done(m.arg, err);
+}
+
+int guest_load_modules(struct agent *a, Grpc__KernelModule *const *modules, size_t n, guest_done *done,
+		       void *arg, struct err *err)
+{
+	struct worker_opts opts = { .timeout_ms = MODPROBE_TIMEOUT_MS };
+	AUTO_FREE struct modules *m = malloc(sizeof(*m));
+	int r;
+
+	if (!m)
+		return err_sys(err, ENOMEM, "kernel modules");
+	for (size_t i = 0; i < n; i++) {
+		if (str_empty(modules[i]->name))
+			return err_set(err, EINVAL, "Kernel module name is empty");
+		if (modules[i]->name[0] == '-')
+			return err_set(err, EINVAL, "could not load module: '%s' is no name",
+				       modules[i]->name);
+	}
+	*m = (struct modules){ modules, n, done, arg };
+	r = worker_start(a->loop, a->reaper, &opts, modules_job, modules_done, m, NULL);
+	if (r < 0)
+		return err_sys(err, -r, "start " MODPROBE);
+	m = NULL;
+	return 0;
+}
+
+/* ---- resolv.conf ---- */
+
+static bool same_file(const char *a, const char *b)
+{
+	struct stat sa, sb;
+
+	return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
+/* A line without the blanks around it. */
+static const char *trim(const char *line, size_t *len)
+{
+	static const char blank[] = " \t\r\n\v\f";
+
+	line += strspn(line, blank);
+	*len = strlen(line);
+	while (*len > 0 && strchr(blank, line[*len - 1]))
+		--*len;
+	return line;
+}
+
+static int write_lines(int fd, char *const *lines, size_t n)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t len;
+		const char *text = trim(lines[i], &len);
+		int r = i > 0 ? fdio_write_all(fd, "\n", 1) : 0;
+
+		total += len + 1;
+		if (total > DNS_MAX)
+			return -EFBIG;
+		if (r == 0)
+			r = fdio_write_all(fd, text, len);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int guest_set_dns(char *const *lines, size_t n, struct err *err)
+{
+	AUTO_CLOSE int run = open(RUN_DIR, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int dir = FD_NONE;
+	AUTO_CLOSE int fd = FD_NONE;
+	int r;
+
+	if (n == 0)
+		return 0;
+	if (access(DNS_TARGET, F_OK) < 0) {
+		log_warn("guest", "no " DNS_TARGET " to put the name servers in");
+		return 0;
+	}
+	dir = run < 0 ? -errno : confine_dir(run, DNS_DIR, 0700, NULL);
+	if (dir < 0)
+		return err_sys(err, -dir, "make directory of " DNS_PATH);
+	/* In place: a file that is bound already shows the new lines. */
+	fd = openat(dir, DNS_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+	r = fd < 0 ? -errno : write_lines(fd, lines, n);
+	if (r < 0)
+		return err_sys(err, -r, "write " DNS_PATH);
+	if (!same_file(DNS_PATH, DNS_TARGET) && mount(DNS_PATH, DNS_TARGET, NULL, MS_BIND, NULL) < 0)
+		return err_sys(err, errno, "bind " DNS_PATH " to " DNS_TARGET);
+	return 0;
+}
+
+void guest_unset_dns(void)
+{
+	if (same_file(DNS_PATH, DNS_TARGET) && umount2(DNS_TARGET, MNT_DETACH) < 0)
+		log_warn("guest", "unmount " DNS_TARGET ": %s", strerror(errno));
+}
+
+/* ---- namespaces ---- */
+
+static const struct shared_ns {
+	const char *path, *self;
+	int flag;
+} shared_ns[] = {
+	{ SANDBOX_NS_IPC, "/proc/self/ns/ipc", CLONE_NEWIPC },
+	{ SANDBOX_NS_UTS, "/proc/self/ns/uts", CLONE_NEWUTS },
+};
+
+/* Binds the namespace that we are in to its file. */
+static int hold(const struct shared_ns *ns, struct err *err)
+{
+	AUTO_CLOSE int fd = FD_NONE;
+
+	(void)umount2(ns->path, MNT_DETACH | UMOUNT_NOFOLLOW);	/* an earlier sandbox's */
+	fd = open(ns->path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return err_sys(err, errno, "create %s", ns->path);
+	if (mount(ns->self, ns->path, NULL, MS_BIND, NULL) < 0)
+		return err_sys(err, errno, "bind %s to %s", ns->self, ns->path);
+	return 0;
+}
+
+static int make_and_hold(const struct shared_ns *ns, const char *hostname, struct err *err)
+{
+	AUTO_CLOSE int own = open(ns->self, O_RDONLY | O_CLOEXEC);
+	int r;
+
+	if (own < 0)
+		return err_sys(err, errno, "open %s", ns->self);
+	if (unshare(ns->flag) < 0)
+		return err_sys(err, errno, "unshare for %s", ns->path);
+	r = hold(ns, err);
+	if (r == 0 && ns->flag == CLONE_NEWUTS && !str_empty(hostname) &&
+	    sethostname(hostname, strlen(hostname)) < 0)
+		r = err_sys(err, errno, "set hostname '%s'", hostname);
+	/* With an fd of what we were in a moment ago this cannot fail; if it did, we would only be in the pod's. */
+	if (setns(own, ns->flag) < 0)
+		r = err_sys(err, errno, "return to the agent's namespace");
+	return r;
+}
+
+int sandbox_ns_create(const char *hostname, struct err *err)
+{
+	int r = fdio_mkdirs(RUN_DIR "/sandbox-ns", 0755);
+
+	if (r < 0)
+		return err_sys(err, -r, "make " RUN_DIR "/sandbox-ns");
+	for (size_t i = 0; i < ARRAY_LEN(shared_ns); i++) {
+		r = make_and_hold(&shared_ns[i], hostname, err);
+		if (r < 0) {
+			sandbox_ns_destroy();
+			return r;
+		}
+	}
+	return 0;
+}
+
+void sandbox_ns_destroy(void)
+{
+	for (size_t i = 0; i < ARRAY_LEN(shared_ns); i++)
+		(void)umount2(shared_ns[i].path, MNT_DETACH | UMOUNT_NOFOLLOW);
+}

@@ -1,0 +1,70 @@
+/*
+ * Which handler serves which method. A unit test compares these rows with the services' descriptors.
+ */
+#include "svc/methods.h"
+
+#include <errno.h>
+
+#include "agent.pb-c.h"
+#include "health.pb-c.h"
+#include "lib/auto.h"
+#include "rpc/status.h"
+#include "svc/agent.h"
+#include "svc/container.h"
+#include "svc/copyfile.h"
+#include "svc/guest.h"
+#include "svc/health.h"
+#include "svc/net.h"
+#include "svc/process.h"
+#include "svc/sandbox.h"
+
+#define AGENT(name, fn, type, flags) { "grpc.AgentService", name, &grpc__##type##__descriptor, fn, flags }
+#define HEALTH(name, fn) { "grpc.Health", name, &grpc__check_request__descriptor, fn, 0 }
+
+const struct rpc_method svc_methods[] = {
+	HEALTH("Check", svc_check),
+	HEALTH("Version", svc_version),
+	AGENT("WriteStdin", svc_write_stdin, write_stream_request, M_SANDBOX),
+	AGENT("ReadStdout", svc_read_stdout, read_stream_request, M_SANDBOX),
+	AGENT("ReadStderr", svc_read_stderr, read_stream_request, M_SANDBOX),
+	AGENT("CloseStdin", svc_close_stdin, close_stdin_request, M_SANDBOX),
+	AGENT("TtyWinResize", svc_tty_win_resize, tty_win_resize_request, M_SANDBOX),
+	AGENT("ExecProcess", svc_exec_process, exec_process_request, M_SANDBOX),
+	AGENT("SignalProcess", svc_signal_process, signal_process_request, M_SANDBOX),
+	AGENT("WaitProcess", svc_wait_process, wait_process_request, M_SANDBOX),
+	AGENT("CreateContainer", svc_create_container, create_container_request, M_SANDBOX),
+	AGENT("StartContainer", svc_start_container, start_container_request, M_SANDBOX),
+	AGENT("RemoveContainer", svc_remove_container, remove_container_request, 0),
+	AGENT("ListProcesses", svc_list_processes, list_processes_request, 0),
+	AGENT("UpdateContainer", svc_update_container, update_container_request, 0),
+	AGENT("StatsContainer", svc_stats_container, stats_container_request, 0),
+	AGENT("PauseContainer", svc_pause_container, pause_container_request, 0),
+	AGENT("ResumeContainer", svc_resume_container, resume_container_request, 0),
+	AGENT("GetOOMEvent", svc_get_oom_event, get_oomevent_request, 0),
+	AGENT("CreateSandbox", svc_create_sandbox, create_sandbox_request, 0),
+	AGENT("DestroySandbox", svc_destroy_sandbox, destroy_sandbox_request, 0),
+	AGENT("UpdateInterface", svc_update_interface, update_interface_request, 0),
+	AGENT("UpdateRoutes", svc_update_routes, update_routes_request, 0),
+	AGENT("ListInterfaces", svc_list_interfaces, list_interfaces_request, 0),
+	AGENT("ListRoutes", svc_list_routes, list_routes_request, 0),
+	AGENT("AddARPNeighbors", svc_add_arp_neighbors, add_arpneighbors_request, 0),
+	AGENT("OnlineCPUMem", svc_online_cpu_mem, online_cpumem_request, 0),
+	AGENT("ReseedRandomDev", svc_reseed_random_dev, reseed_random_dev_request, 0),
+	AGENT("GetGuestDetails", svc_get_guest_details, guest_details_request, 0),
+	AGENT("MemHotplugByProbe", svc_mem_hotplug_by_probe, mem_hotplug_by_probe_request, 0),
+	AGENT("SetGuestDateTime", svc_set_guest_date_time, set_guest_date_time_request, 0),
+	AGENT("CopyFile", svc_copy_file, copy_file_request, 0),
+	AGENT("StartTracing", svc_start_tracing, start_tracing_request, 0),
+	AGENT("StopTracing", svc_stop_tracing, stop_tracing_request, 0),
+};
+
+const size_t svc_method_count = ARRAY_LEN(svc_methods);
+
+int svc_gate(struct call *c, struct err *err)
+{
+	const struct sandbox *sb = call_agent(c)->sandbox;
+
+	if (!(c->method->flags & M_SANDBOX) || c->schema == SCHEMA_3X || (sb->running && !sb->destroying))
+		return 0;
+	return err_rpc(err, RPC_FAILED_PRECONDITION, "Sandbox not started");
+}

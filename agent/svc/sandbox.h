@@ -1,0 +1,39 @@
+/*
+ * The sandbox: what the containers of one guest share.
+ */
+#ifndef SVC_SANDBOX_H
+#define SVC_SANDBOX_H
+
+#include "engine/spawn.h"
+#include "lib/list.h"
+#include "loop/reaper.h"
+#include "rpc/call.h"
+#include "svc/storage.h"
+
+struct sandbox {
+	struct agent *agent;
+	struct engine engine;
+	bool running;			/* between CreateSandbox and the end of DestroySandbox */
+	bool destroying;
+	char *id, *hook_path;		/* "" until known */
+	struct list containers;
+	size_t container_count;
+	struct storage_refs refs;
+	struct storage_set storages;
+	int ns_ipc, ns_uts;		/* FD_NONE: none are shared */
+	int ns_pid;			/* the pause process's or the first container's; FD_NONE: none known */
+	bool sandbox_pidns;		/* all containers join ns_pid */
+	struct reap pause;		/* the pause process; pid 0: none */
+	struct call *pending;		/* CreateSandbox or DestroySandbox under way */
+	bool traced, trace_stopped;
+};
+
+int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err);
+void sandbox_free(struct sandbox *sb);
+
+int svc_create_sandbox(struct call *c, const void *req, struct err *err);
+int svc_destroy_sandbox(struct call *c, const void *req, struct err *err);
+int svc_start_tracing(struct call *c, const void *req, struct err *err);
+int svc_stop_tracing(struct call *c, const void *req, struct err *err);
+
+#endif

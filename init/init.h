@@ -1,0 +1,16 @@
+/*
+ * What only PID 1 does: early mounts, /dev/ptmx, the console, a last word before the power goes off.
+ */
+#ifndef INIT_INIT_H
+#define INIT_INIT_H
+
+#include "lib/err.h"
+
+/* /proc, /sys, /dev and what belongs below them, /run. Safe to call before anything else. 0 or -errno with *err. */
+int init_mounts(struct err *err);
+/* A session of our own with the console as its terminal, and a PATH. Cannot fail. */
+void init_console(void);
+/* Writes a line to the kernel's log, syncs, and powers the guest off; does not return. */
+_Noreturn void init_die(const char *why);
+
+#endif
