@@ -156,9 +156,10 @@ int svc_online_cpu_mem(struct call *c, const void *request, struct err *err)
 	r = worker_start(a->loop, a->reaper, &opts, online_job, online_done, o, NULL);
 	if (r < 0)
 		return err_sys(err, -r, "start setting CPUs and memory online");
-	if (!TAKE_PTR(o)->call)
-		return call_reply_empty(c);
-	return CALL_PENDING;
+	if (wait)
+		return call_park(c, NULL, online_cancelled, TAKE_PTR(o));
+	o = NULL;
+	return call_reply_empty(c);
 }
 
 struct probe {
@@ -271,7 +272,7 @@ int svc_get_guest_details(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__GuestDetailsRequest *req = request;
 	Grpc__GuestDetailsResponse res = GRPC__GUEST_DETAILS_RESPONSE__INIT;
-	Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
+	Grpc__AgentDetails details;
 	char *devices[HANDLERS_MAX], *storages[HANDLERS_MAX];
 	struct agent *a = call_agent(c);
 	int sys = sys_fd(a, err);
@@ -282,6 +283,7 @@ int svc_get_guest_details(struct call *c, const void *request, struct err *err)
 		return -err->code;
 	if (req->mem_hotplug_probe)
 		res.support_mem_hotplug_probe = hotplug_wants_probe(sys);
+	grpc__agent_details__init(&details);
 	details.version = (char *)(uintptr_t)agent_version();
 	details.init_daemon = a->is_init;
 	details.device_handlers = devices;
@@ -303,6 +305,17 @@ struct modules {
 	void *arg;
 };
 
+/* Reads to the end and keeps the beginning as a text. */
+static void read_output(int fd, char *buf, size_t size)
+{
+	char rest[4096];
+	ssize_t n = fdio_read_all(fd, buf, size - 1);
+
+	buf[n > 0 ? n : 0] = '\0';
+	while (fdio_read_all(fd, rest, sizeof(rest)) > 0)
+		;
+}
+
 /* Runs modprobe for one module and puts what it says into *err when it fails. In the worker. */
 static int modprobe(const Grpc__KernelModule *m, struct err *err)
 {
@@ -311,7 +324,6 @@ static int modprobe(const Grpc__KernelModule *m, struct err *err)
 	char output[400];
 	posix_spawn_file_actions_t actions;
 	int fds[2], r, status = 0;
-	ssize_t n;
 	pid_t pid;
 
 	if (!argv || pipe2(fds, O_CLOEXEC) < 0)
@@ -327,10 +339,10 @@ static int modprobe(const Grpc__KernelModule *m, struct err *err)
 	r = posix_spawn(&pid, MODPROBE, &actions, NULL, argv, envp);
 	(void)close(fds[1]);
 	if (r != 0)
-		return err_sys(err, r, "could not load module '%s': run " MODPROBE, m->name);
-	n = fdio_read_all(fds[0], output, sizeof(output) - 1);
-	(void)close(fds[0]);	/* what it says beyond that may kill it with SIGPIPE: then it talks too much */
-	output[n > 0 ? n : 0] = '\0';
+		return err_sys(err, r, "could not load module '%s': run " MODPROBE, m->name);	/* fds go with us */
+	(void)posix_spawn_file_actions_destroy(&actions);
+	read_output(fds[0], output, sizeof(output));
+	(void)close(fds[0]);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
