@@ -345,8 +345,10 @@ start() {
 	max_mem=$mem_bytes
 
 	args+=(-name kata-test -nodefaults -no-user-config -no-reboot -display none -vga none)
+	# The runtime names hvc1 as well, after hvc0. The one named last ends the early console when
+	# it comes up, and hvc1 never does: every line would be there twice.
 	cmdline+=(tsc=reliable no_timer_check rcupdate.rcu_expedited=1 i8042.direct=1 i8042.dumbkbd=1
-		i8042.nopnp=1 i8042.noaux=1 noreplace-smp reboot=k console=hvc0 console=hvc1
+		i8042.nopnp=1 i8042.noaux=1 noreplace-smp reboot=k console=hvc0
 		cryptomgr.notests net.ifnames=0 pci=lastbus=0 iommu=off "$early_console")
 	accel_args
 	hotplug_args

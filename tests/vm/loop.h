@@ -29,7 +29,7 @@ struct loop {
 int loop_open(struct loop *l);
 void loop_close(struct loop *l);
 
-/* Takes the fd over: it is closed by loop_del(). Returns 0 or -errno (the fd is then still yours). */
+/* Takes the fd over: loop_del() closes it. Returns 0, or -errno (the fd is then still yours). */
 int loop_add(struct loop *l, struct source *s, int fd, uint32_t events);
 void loop_del(struct loop *l, struct source *s);
 /* Closes the fd but keeps the source; fn may still be called once, with s->fd FD_NONE. */

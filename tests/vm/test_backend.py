@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 
+sys.dont_write_bytecode = True      # build output belongs into build/ only
 import vmlib
 from vmlib import Refused, expect, retry
 
@@ -307,9 +308,12 @@ def many_tests(tap, guest):
                 expect(read_exactly(s, len(str(i))), b'%d' % i, 'echo')
         tap.note('%.2f ms each' % ((time.monotonic() - start) / 2))
         wait_idle(guest)
-        expect(backend_fds(guest), fds, 'open files of the device')
+        # that of the control socket may just be closing, then or now
+        expect(backend_fds(guest) <= fds + 1, True, 'open files of the device are no more')
         grown = backend_rss_kb(guest) - rss
-        expect(grown < 128, True, '%d kB more memory is little' % grown)
+        with open('/proc/%d/exe' % backend_pid(guest), 'rb') as f:
+            sanitized = b'__asan_init' in f.read()      # that keeps freed memory for a while
+        expect(grown < 128 or sanitized, True, '%d kB more memory is little' % grown)
 
     with tap.case('100 connections at once'):
         socks = [guest.connect(ECHO, timeout=30) for _ in range(100)]
@@ -365,6 +369,26 @@ def life_tests(tap, guest):
             guest.qmp('cont')
             expect(read_exactly(s, 5), b'later', 'echo')
 
+    with tap.case('memory, a processor and a disk plugged in while a stream runs'):
+        q = guest.qmp_open()
+        with guest.connect(SOURCE, timeout=60) as s:
+            s.sendall(b'%d\n' % (32 * MIB))
+            head = read_exactly(s, MIB)
+            q.command('object-add', qom_type='memory-backend-memfd', id='dimm0', size=128 * MIB,
+                      share=True)
+            q.command('device_add', driver='pc-dimm', memdev='dimm0', id='dimm0')
+            cpu = q.command('query-hotpluggable-cpus')[0]
+            q.command('device_add', driver=cpu['type'], id='cpu1', **cpu['props'])
+            # the disk that the guest knows as PCI path 02/03
+            q.command('blockdev-add', driver='null-co', node_name='disk0', size=8 * MIB)
+            q.command('device_add', driver='virtio-blk-pci', drive='disk0', id='disk0',
+                      bus='pci-bridge-0', addr='3')
+            expect(head + read_all(s) == pattern(32 * MIB), True, 'content is right')
+        q.close()
+        guest.wait_console('CPU1 has been hot-added')
+        guest.wait_console('0000:01:03.0')
+        echo_once(guest, os.urandom(MIB))
+
     with tap.case('when the guest powers off, connections end and so does the device'):
         pid = backend_pid(guest)
         with guest.connect(ECHO) as idle, guest.connect(COMMANDS) as s:
@@ -372,6 +396,8 @@ def life_tests(tap, guest):
             expect(read_all(idle), b'', 'data')
         retry(lambda: expect(os.path.exists('/proc/%d/exe' % pid), False, 'device there'))
         retry(lambda: expect(guest.is_running(), False, 'guest running'))
+        with open(guest.path('backend.status'), encoding='ascii') as f:
+            expect(f.read(), 'exit 0\n', 'how the device ended')
 
 
 def caller_tests(tap, initrd):
@@ -413,7 +439,7 @@ def main():
         initrd = os.path.join(d, 'initrd')
         with open(program, 'rb') as f:
             vmlib.write_initrd(initrd, {'init': f.read()})
-        with vmlib.Guest(initrd=initrd) as guest:
+        with vmlib.Guest(initrd=initrd, hotplug=True, debug=True) as guest:
             guest.wait_console('vsock-guest: ready')
             data_tests(tap, guest)
             end_tests(tap, guest)

@@ -119,7 +119,7 @@ static uint16_t used_event(const struct vqueue *r)
 	return __atomic_load_n(&r->avail->ring[r->num], __ATOMIC_RELAXED);
 }
 
-/* How many buffers wait. Returns a count, or -errno when the guest claims more than there can be. */
+/* How many buffers wait; -errno when the guest claims more than there can be. */
 static int pending(struct vqueue *r)
 {
 	uint16_t n = (uint16_t)(__atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE) - r->last_avail);
