@@ -121,7 +121,7 @@ static int journal_add(struct cgroup *cg, enum ctl ctl, const char *file, struct
 /* One write(2) is one request to these files, so there is no continuing after a short one. */
 static int write_text(const struct cgroup *cg, enum ctl ctl, const char *file, const char *text)
 {
-	AUTO_CLOSE int fd = cgroup_open(cg, ctl, file, O_WRONLY);
+	AUTO_CLOSE int fd = cgroup_open(cg, ctl, file, O_WRONLY | O_TRUNC);
 	ssize_t n;
 
 	if (fd < 0)
