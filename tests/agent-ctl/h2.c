@@ -18,6 +18,7 @@ struct h2 {
 	struct rpc *rpc;
 	nghttp2_session *session;
 	char goaway[160];
+	char complaint[200];		/* what nghttp2 says about the agent's bytes */
 };
 
 static ssize_t h2_send(nghttp2_session *s, const uint8_t *data, size_t len, int flags, void *user)
@@ -256,6 +257,23 @@ static int h2_stream_close(nghttp2_session *s, int32_t stream, uint32_t code, vo
 	return 0;
 }
 
+static int h2_complain(nghttp2_session *s, int code, const char *msg, size_t len, void *user)
+{
+	struct h2 *h = user;
+
+	(void)s;
+	(void)code;
+	(void)snprintf(h->complaint, sizeof(h->complaint), "%.*s", (int)len, msg);
+	return 0;
+}
+
+/* For what nghttp2 answers with a go-away of its own, without a text. */
+static int h2_bad_frame(nghttp2_session *s, const nghttp2_frame *frame, int code, void *user)
+{
+	(void)frame;
+	return h2_complain(s, code, nghttp2_strerror(code), strlen(nghttp2_strerror(code)), user);
+}
+
 static void *h2_open(struct rpc *r)
 {
 	const nghttp2_settings_entry settings[] = {
@@ -277,6 +295,8 @@ static void *h2_open(struct rpc *r)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, h2_data);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, h2_frame);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, h2_stream_close);
+	nghttp2_session_callbacks_set_error_callback2(cb, h2_complain);
+	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, h2_bad_frame);
 	nghttp2_option_set_peer_max_concurrent_streams(opt, 1000);
 	if (nghttp2_session_client_new2(&h->session, cb, h, opt) != 0)
 		abort();
@@ -348,24 +368,32 @@ static void h2_cancel(void *state, struct rpc_call *c)
 					NGHTTP2_CANCEL);
 }
 
+static int h2_is_over(struct h2 *h, struct err *err)
+{
+	if (nghttp2_session_want_read(h->session) || nghttp2_session_want_write(h->session))
+		return 0;
+	if (h->complaint[0])
+		return err_set(err, EPROTO, "HTTP/2: %s (is this a gRPC server?)", h->complaint);
+	return err_set(err, ECONNRESET, "the agent ended the HTTP/2 session%s", h->goaway);
+}
+
 static int h2_input(void *state, const uint8_t *data, size_t len, struct err *err)
 {
 	struct h2 *h = state;
 	ssize_t n = nghttp2_session_mem_recv(h->session, data, len);
 
 	if (n < 0)
-		return err_set(err, EPROTO, "HTTP/2: %s%s%s", nghttp2_strerror((int)n), h->goaway,
-			       n == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? "" : " (is this a gRPC server?)");
-	if (!nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session))
-		return err_set(err, ECONNRESET, "the agent ended the HTTP/2 session%s", h->goaway);
-	return 0;
+		return err_set(err, EPROTO, "HTTP/2: %s%s (is this a gRPC server?)",
+			       nghttp2_strerror((int)n), h->goaway);
+	return h2_is_over(h, err);
 }
 
-static void h2_pump(void *state)
+static int h2_pump(void *state, struct err *err)
 {
 	struct h2 *h = state;
 
 	(void)nghttp2_session_send(h->session);
+	return h2_is_over(h, err);
 }
 
 const struct rpc_ops rpc_grpc = {

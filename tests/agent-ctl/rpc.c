@@ -56,19 +56,29 @@ struct rpc_call *rpc_find(struct rpc *r, uint32_t stream)
 /* The connection is gone: every call hears why. New calls may be started from their callbacks. */
 static void fail_all(struct rpc *r, const struct err *why)
 {
-	if (!r->dead)
+	if (!r->dead && why != &r->why)
 		r->why = *why;
 	r->dead = true;
 	while (r->calls)
 		rpc_finish(r->calls, RPC_UNAVAILABLE, r->why.msg, NULL, 0);
 }
 
+static void on_death(struct timer *t)
+{
+	struct rpc *r = t->arg;
+
+	fail_all(r, &r->why);
+}
+
 static void pump(struct rpc *r)
 {
-	if (r->dead || r->pumping)
+	if (r->dead || r->pumping || r->death.armed)
 		return;
 	r->pumping = true;
-	r->ops->pump(r->state);
+	if (r->ops->pump(r->state, &r->why) < 0) {
+		r->death = (struct timer){ .fn = on_death, .arg = r };
+		loop_timer(r->loop, &r->death, 0);
+	}
 	xport_flush(&r->xport);
 	r->pumping = false;
 }
@@ -125,6 +135,7 @@ void rpc_close(struct rpc *r)
 		unlink_call(c);
 		free_call(c);
 	}
+	loop_timer_del(r->loop, &r->death);
 	r->ops->close(r->state);
 	xport_close(&r->xport);
 	free(r);

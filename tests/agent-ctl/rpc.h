@@ -62,7 +62,8 @@ struct rpc_ops {
 	int (*start)(void *state, struct rpc_call *c);	/* < 0: the connection is unusable */
 	void (*cancel)(void *state, struct rpc_call *c);
 	int (*input)(void *state, const uint8_t *data, size_t len, struct err *err);
-	void (*pump)(void *state);	/* hand as much to xport_send as there is room for */
+	/* Hands as much to xport_send as there is room for; < 0: the session is over. */
+	int (*pump)(void *state, struct err *err);
 };
 
 struct rpc {
@@ -73,6 +74,7 @@ struct rpc {
 	struct rpc_call *calls;		/* waiting for their answer */
 	bool dead;
 	struct err why;
+	struct timer death;		/* the session is over, the calls hear of it from the loop */
 	bool pumping;
 };
 

@@ -10,6 +10,7 @@
 
 #define DEFAULT_WAIT_S 30
 #define LAST_WORD_WAIT_S 2	/* for cleaning up after a connection broke */
+#define GIVEN_UP_TIMEOUT_S 10	/* who gave up does not wait for long */
 
 struct run {
 	struct ctl *c;
@@ -26,6 +27,21 @@ static int failed_stream(int r, const struct err *err)
 		return 128 + SIGPIPE;
 	say("%s", err->msg);
 	return start_failure_status(err);
+}
+
+/*
+ * From the first thing that we make in the guest to its end, signals wait for the stream that forwards
+ * them, or for the clean-up to be over: dying in between would leave a container behind.
+ */
+static void hold_signals(void)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
 /* Takes away what we made, over a new connection if the old one broke. */
@@ -75,6 +91,7 @@ static int run_container(struct run *run, const struct share_options *share,
 	struct err err, ignored;
 	int status = 0, r;
 
+	hold_signals();
 	if (enter_sandbox(run, share, &err) < 0) {
 		say("%s", err.msg);
 		clean_up(run, true);
@@ -98,6 +115,7 @@ static int run_container(struct run *run, const struct share_options *share,
 	r = stream_run(run->c, &st, &status, &err);
 	if (r < 0) {
 		status = failed_stream(r, &err);
+		run->c->timeout_s = GIVEN_UP_TIMEOUT_S;
 		if (!run->c->rpc->dead)
 			(void)container_kill(run->c, run->id, &ignored);
 	}

@@ -100,12 +100,13 @@ static int ttrpc_start(void *state, struct rpc_call *c)
 	return 0;
 }
 
-static void ttrpc_pump(void *state)
+static int ttrpc_pump(void *state, struct err *err)
 {
 	struct ttrpc *t = state;
 	struct xport *x = &t->rpc->xport;
 	size_t done = 0;
 
+	(void)err;
 	while (done < t->n_queue) {
 		struct rpc_call *c = t->queue[done];
 		size_t left = c->req_len - c->req_sent, room = xport_room(x);
@@ -122,10 +123,11 @@ static void ttrpc_pump(void *state)
 		if (c->req_sent == c->req_len)
 			done++;
 	}
-	if (done == 0)
-		return;
-	t->n_queue -= done;
-	memmove(t->queue, t->queue + done, t->n_queue * sizeof(struct rpc_call *));
+	if (done > 0) {
+		t->n_queue -= done;
+		memmove(t->queue, t->queue + done, t->n_queue * sizeof(struct rpc_call *));
+	}
+	return 0;
 }
 
 static void ttrpc_cancel(void *state, struct rpc_call *c)
