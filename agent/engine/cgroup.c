@@ -510,19 +510,24 @@ static int send_signal(struct visitor *v, pid_t pid)
 int cgroup_kill(struct cgroup *cg, int signal)
 {
 	struct visitor v = { .visit = send_signal, .signal = signal };
-	bool at_once = signal == SIGKILL && cg->root->mode == CGROUP_V2;
-	int frozen, r;
+	bool freezes = signal && cgroup_has(cg, CTL_FREEZER);
+	int r;
 
 	/*
 	 * Freezing marks every task; one that is about to fork notices before its child exists, so
 	 * there is no need to wait until all of them stand still.
 	 */
-	frozen = signal && !at_once && cgroup_has(cg, CTL_FREEZER) ?
-		 write_frozen(cg, true, NULL) : -EOPNOTSUPP;
+	if (freezes)
+		(void)write_frozen(cg, true, NULL);
 	r = visit_all(cg, &v);
-	if (at_once)
-		(void)cgroup_write(cg, CTL_MEMORY, "cgroup.kill", NULL, "1");
-	if (frozen == 0 || (signal && cgroup_has(cg, CTL_FREEZER)))
+	/*
+	 * v2's cgroup.kill reaches any depth, but is no first choice: on kernels from 6.10 on, what
+	 * is cloned into the cgroup afterwards is killed as well (seen with 6.18).
+	 */
+	if (r == -ELOOP && signal == SIGKILL && cg->root->mode == CGROUP_V2 &&
+	    cgroup_write(cg, CTL_FREEZER, "cgroup.kill", NULL, "1") == 0)
+		r = 0;
+	if (freezes)
 		(void)write_frozen(cg, false, NULL);
 	return r < 0 ? r : (int)v.count;
 }
