@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# `make run`: boots a guest and runs CMD in a container in it. Environment: CMD, ROOT, TRANSPORT,
+# PROTOCOL, ACCEL. The exit status is the command's.
+set -euo pipefail
+top=$(cd "$(dirname "$0")/../.." && pwd)
+build=${BUILD:-$top/build}
+[[ $build == /* ]] || build=$top/$build
+
+dir=$(mktemp -d /tmp/kata-run.XXXXXX)
+finish() {
+	"$top/tests/vm/boot.sh" stop --dir "$dir/vm" >/dev/null 2>&1 || true
+	rm -rf "$dir"
+}
+trap finish EXIT
+
+bundle=$dir/share/hello
+mkdir -p "$bundle/rootfs"
+# The container sees a copy of the guest's busybox tree, without the agent.
+cp -a "$build/rootfs/." "$bundle/rootfs/"
+rm -f "$bundle/rootfs/usr/bin/kata-agent" "$bundle/rootfs/sbin/init" "$bundle/rootfs/init"
+"$build/agent-ctl" spec --cmd "${CMD:-uname -a}" >"$bundle/config.json"
+
+case ${ROOT:-initrd} in
+initrd) root=(--initrd "$build/kata-containers-initrd.img") ;;
+pmem | blk) root=(--image "$build/kata-containers.img" --root "$ROOT") ;;
+*)
+	echo "ROOT=$ROOT: choose initrd, pmem or blk" >&2
+	exit 2
+	;;
+esac
+ms() { echo $(($(date +%s%N) / 1000000)); }
+began=$(ms)
+"$top/tests/vm/boot.sh" start --dir "$dir/vm" --kernel "$build/kata-vmlinuz" "${root[@]}" \
+	--transport "${TRANSPORT:-vsock}" --share "$dir/share"
+"$top/tests/vm/boot.sh" wait --dir "$dir/vm"
+echo "guest: the agent answered $(($(ms) - began)) ms after QEMU was started (${ROOT:-initrd}, ${TRANSPORT:-vsock}, ${PROTOCOL:-grpc})"
+status=0
+"$build/agent-ctl" --addr "$(cat "$dir/vm/address")" --protocol "${PROTOCOL:-grpc}" \
+	run --shared "$dir/share" "$bundle" || status=$?
+echo "container: exit status $status"
+exit "$status"
