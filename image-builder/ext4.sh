@@ -32,11 +32,14 @@ quote() { printf '"%s"' "${1//\"/\"\"}"; }
 
 # ext4_script ROOT: debugfs commands that make the tree.
 ext4_script() {
-	local root=$1 k m u p dir name major minor id n cwd="" path d
+	local root=$1 k m u p dir name major minor id ino n o g cwd="" path d uid_base gid_base
 	local -A first=()
 
+	owner_base "$root"
+
 	printf 'rmdir lost+found\n'
-	while IFS= read -r -d '' p && IFS= read -r -d '' k && IFS= read -r -d '' m && IFS= read -r -d '' n && IFS= read -r -d '' id; do
+	while IFS= read -r -d '' p && IFS= read -r -d '' k && IFS= read -r -d '' m && IFS= read -r -d '' n && IFS= read -r -d '' ino &&
+		IFS= read -r -d '' o && IFS= read -r -d '' g; do
 		name=${p##*/}
 		dir=/${p%"$name"}
 		path=$(quote "/$p")
@@ -52,15 +55,15 @@ ext4_script() {
 			u=$((0120777))
 			;;
 		f)
-			if [[ $n -gt 1 && -n ${first[$id]:-} ]]; then
-				printf 'ln %s %s\n' "${first[$id]% *}" "$(quote "$name")"
-				first[$id]="${first[$id]% *} $((${first[$id]##* } + 1))"
+			if [[ $n -gt 1 && -n ${first[$ino]:-} ]]; then
+				printf 'ln %s %s\n' "${first[$ino]% *}" "$(quote "$name")"
+				first[$ino]="${first[$ino]% *} $((${first[$ino]##* } + 1))"
 				continue
 			fi
 			[[ -r $root/$p ]] || die "cannot read $root/$p. Run as the user the tree belongs to"
 			printf 'write %s %s\n' "$(quote "$root/$p")" "$(quote "$name")"
 			u=$((0100000 | 8#$m))
-			[[ $n -eq 1 ]] || first[$id]="$path 1"
+			[[ $n -eq 1 ]] || first[$ino]="$path 1"
 			;;
 		c | b)
 			read -r major minor < <(stat -c '%t %T' "$root/$p")
@@ -78,24 +81,29 @@ ext4_script() {
 		printf 'sif %s links_count %d\n' "${first[$p]% *}" "${first[$p]##* }"
 	done | sort
 	# Last, for the directories' dates change as they fill.
-	while IFS= read -r -d '' p && IFS= read -r -d '' k && IFS= read -r -d '' m && IFS= read -r -d '' n && IFS= read -r -d '' id; do
+	while IFS= read -r -d '' p && IFS= read -r -d '' k && IFS= read -r -d '' m && IFS= read -r -d '' n && IFS= read -r -d '' ino &&
+		IFS= read -r -d '' o && IFS= read -r -d '' g; do
 		[[ $k != s ]] || continue
 		path=$(quote "/$p")
-		for d in uid gid atime_extra mtime_extra ctime_extra crtime_extra; do
+		guest_id "$o" "$uid_base"
+		printf 'sif %s uid %d\n' "$path" "$id"
+		guest_id "$g" "$gid_base"
+		printf 'sif %s gid %d\n' "$path" "$id"
+		for d in atime_extra mtime_extra ctime_extra crtime_extra; do
 			printf 'sif %s %s 0\n' "$path" "$d"
 		done
 		for d in atime mtime ctime crtime; do
 			printf 'sif %s %s @%d\n' "$path" "$d" "$SOURCE_DATE_EPOCH"
 		done
-	done < <(printf '%s\0' '' d 755 1 0; ext4_list "$root")
+	done < <(printf '%s\0' '' d 755 1 0 "$uid_base" "$gid_base"; ext4_list "$root")
 }
 
-# Name, type, mode, links, identity of all below ROOT, sorted by name.
+# Name, type, mode, links, identity, owner, group of all below ROOT, sorted by name.
 ext4_list() {
 	local odd
 	odd=$(find "$1" \( -name $'*\n*' -o -name $'*\t*' \) -print -quit)
 	[[ -z $odd ]] || die "a name with a tab or a line break cannot be put into an image: $odd"
-	(cd "$1" && find . -mindepth 1 -printf '%P\t%y\t%m\t%n\t%D:%i\0') | sort -z | tr '\t' '\0'
+	(cd "$1" && find . -mindepth 1 -printf '%P\t%y\t%m\t%n\t%D:%i\t%U\t%G\0') | sort -z | tr '\t' '\0'
 }
 
 # ext4_make FILE OFFSET BYTES ROOT INODES JOURNAL_MIB: 2 when it doesn't fit.

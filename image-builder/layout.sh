@@ -28,11 +28,12 @@ zeros() { head -c "$1" /dev/zero; }
 # put FILE OFFSET: standard input over the bytes there; the rest of the file stays.
 put() { dd of="$1" bs=64K oflag=seek_bytes seek="$2" conv=notrunc iflag=fullblock status=none; }
 
-# chs SECTOR: cylinder, head and sector as old firmware counts them (255 heads, 63 sectors), 3 bytes.
+# chs SECTOR: cylinder, head and sector as old firmware counts them, 3 bytes. Nobody reads them any more; the
+# geometry (4 heads, 32 sectors) is the one parted gives to files, as the reference images have it.
 chs() {
-	local c=$(($1 / (255 * 63))) h=$(($1 / 63 % 255)) s=$(($1 % 63 + 1))
+	local c=$(($1 / 128)) h=$(($1 / 32 % 4)) s=$(($1 % 32 + 1))
 	if [[ $c -gt 1023 ]]; then
-		c=1023 h=254 s=63
+		c=1023 h=3 s=32
 	fi
 	le 1 $h
 	le 1 $((s | (c >> 2 & 192)))

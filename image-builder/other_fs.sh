@@ -15,8 +15,10 @@ xfs_size() {
 
 # xfs_proto ROOT: the prototype file mkfs.xfs reads. Its words are separated by blanks, so names can have none.
 xfs_proto() {
+	local uid_base gid_base
 	printf 'boot\n0 0\n'
-	proto_dir "$1" "$(stat -c %a "$1")" ""
+	owner_base "$1"
+	proto_dir "$1" "$(stat -c %a "$1")" "" 0 0
 	printf '$\n'
 }
 
@@ -27,21 +29,30 @@ proto_mode() {	# KIND MODE(octal)
 	printf '%s%s%s%03o' "$1" "$u" "$g" $((m & 0777))
 }
 
-proto_dir() {	# DIR MODE NAME
-	local dir=$1 k m name major minor
-	printf '%s %s 0 0\n' "$3" "$(proto_mode d "$2")"
-	while IFS=' ' read -r -d '' name k m; do
+proto_dir() {	# DIR MODE NAME UID GID
+	local dir=$1 k m o g id name major minor head
+	printf '%s %s %d %d\n' "$3" "$(proto_mode d "$2")" "$4" "$5"
+	while IFS=' ' read -r -d '' name k m o g; do
+		guest_id "$o" "$uid_base"
+		o=$id
+		guest_id "$g" "$gid_base"
+		g=$id
 		case $k in
-		d) proto_dir "$dir/$name" "$m" "$name" ;;
-		f) printf '%s %s 0 0 %s\n' "$name" "$(proto_mode - "$m")" "$dir/$name" ;;
-		l) printf '%s %s 0 0 %s\n' "$name" "$(proto_mode l 777)" "$(readlink "$dir/$name")" ;;
-		p) printf '%s %s 0 0\n' "$name" "$(proto_mode p "$m")" ;;
+		d) proto_dir "$dir/$name" "$m" "$name" "$o" "$g"; continue ;;
+		s) continue ;;
+		f) k=- ;;
+		esac
+		head="$name $(proto_mode "$k" "$m") $o $g"
+		case $k in
+		-) printf '%s %s\n' "$head" "$dir/$name" ;;
+		l) printf '%s %s\n' "$head" "$(readlink "$dir/$name")" ;;
 		c | b)
 			read -r major minor < <(stat -c '%t %T' "$dir/$name")
-			printf '%s %s 0 0 %d %d\n' "$name" "$(proto_mode "$k" "$m")" $((16#$major)) $((16#$minor))
+			printf '%s %d %d\n' "$head" $((16#$major)) $((16#$minor))
 			;;
+		*) printf '%s\n' "$head" ;;
 		esac
-	done < <(find "$dir" -mindepth 1 -maxdepth 1 -printf '%f %y %m\0' | sort -z)
+	done < <(find "$dir" -mindepth 1 -maxdepth 1 -printf '%f %y %m %U %G\0' | sort -z)
 	[[ -z $3 ]] || printf '$\n'
 }
 
@@ -54,7 +65,7 @@ xfs_make() {	# FILE OFFSET BYTES ROOT
 	xfs_proto "$4" > "$scratch/proto"
 	truncate -s "$3" "$scratch/fs"
 	# DAX and shared extents exclude each other in kernels before 5.18.
-	mkfs.xfs -q -f -b "size=$BLOCK_SIZE" -m "reflink=0,uuid=$xfs_uuid" -d agcount=1 -p "$scratch/proto" "$scratch/fs" \
+	mkfs.xfs -q -f -b "size=$BLOCK_SIZE" -m "reflink=0,bigtime=0,inobtcount=0,uuid=$xfs_uuid" -d agcount=2 -p "$scratch/proto" "$scratch/fs" \
 		> "$scratch/log" 2>&1 || { cat "$scratch/log" >&2; rm -rf "$scratch"; return 1; }
 	dd if="$scratch/fs" of="$1" bs=1M oflag=seek_bytes seek="$2" conv=notrunc,sparse status=none
 	rm -rf "$scratch"
@@ -76,7 +87,9 @@ erofs_size() {
 	local opts=(-Enoinline_data)
 	# Compressed is smaller, but then it is unpacked into memory: DAX needs it plain.
 	[[ -z ${EROFS_COMPRESSION:-} ]] || opts=("-z$EROFS_COMPRESSION")
-	mkfs.erofs --quiet -T "$SOURCE_DATE_EPOCH" -U "$erofs_uuid" --all-root "${opts[@]}" "$erofs_file" "$1" \
+	owner_base "$1"
+	[[ $uid_base -eq 0 && $gid_base -eq 0 ]] || opts+=(--all-root)
+	mkfs.erofs --quiet -T "$SOURCE_DATE_EPOCH" -U "$erofs_uuid" "${opts[@]}" "$erofs_file" "$1" \
 		> "$erofs_file.log" 2>&1 || { cat "$erofs_file.log" >&2; die "mkfs.erofs failed"; }
 	rm -f "$erofs_file.log"
 	fs_need=$(stat -c %s "$erofs_file")

@@ -54,7 +54,7 @@ check_rootfs "$root"
 
 inode=0
 
-# entry NAME MODE NLINK SIZE [MAJOR MINOR [INODE]]: a header, padded to 4 bytes with its name.
+# entry NAME MODE NLINK SIZE [MAJOR MINOR [INODE]]: a header with the owner in uid and gid, padded to 4 bytes with its name.
 entry() {
 	local name=$1 mode=$2 nlink=$3 size=$4 major=${5:-0} minor=${6:-0} ino=${7:-}
 	if [[ -z $ino ]]; then
@@ -62,7 +62,7 @@ entry() {
 		ino=$inode
 	fi
 	[[ $size -lt 4294967296 ]] || die "$name is too large for a cpio archive"
-	printf '070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%s\0' "$ino" "$mode" 0 0 "$nlink" \
+	printf '070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%s\0' "$ino" "$mode" "$uid" "$gid" "$nlink" \
 		"$SOURCE_DATE_EPOCH" "$size" 0 0 "$major" "$minor" $((${#name} + 1)) 0 "$name"
 	pad $((110 + ${#name} + 1))
 }
@@ -82,13 +82,14 @@ link_entry() {	# NAME TARGET
 }
 
 # The tree by name: type, mode (octal), links, identity, size, target of a link.
-declare -A kind mode links id size target
+declare -A kind mode links same size target owner group
 scan() {
-	local k m n i s l p
+	local k m n i s l o g p
 	while IFS= read -r -d '' k && IFS= read -r -d '' m && IFS= read -r -d '' n && IFS= read -r -d '' i &&
-		IFS= read -r -d '' s && IFS= read -r -d '' l && IFS= read -r -d '' p; do
-		kind[$p]=$k mode[$p]=$m links[$p]=$n id[$p]=$i size[$p]=$s target[$p]=$l
-	done < <(cd "$root" && find . -mindepth 1 -printf '%y\0%m\0%n\0%D:%i\0%s\0%l\0%P\0')
+		IFS= read -r -d '' s && IFS= read -r -d '' l && IFS= read -r -d '' o && IFS= read -r -d '' g &&
+		IFS= read -r -d '' p; do
+		kind[$p]=$k mode[$p]=$m links[$p]=$n same[$p]=$i size[$p]=$s target[$p]=$l owner[$p]=$o group[$p]=$g
+	done < <(cd "$root" && find . -mindepth 1 -printf '%y\0%m\0%n\0%D:%i\0%s\0%l\0%U\0%G\0%P\0')
 }
 
 # Names of one file stand together in nothing but the archive: all but the last carry no data.
@@ -96,12 +97,12 @@ declare -A left link_inode
 count_links() {
 	local p
 	for p in "${!kind[@]}"; do
-		[[ ${kind[$p]} != f || ${links[$p]} == 1 ]] || left[${id[$p]}]=$((${left[${id[$p]}]:-0} + 1))
+		[[ ${kind[$p]} != f || ${links[$p]} == 1 ]] || left[${same[$p]}]=$((${left[${same[$p]}]:-0} + 1))
 	done
 }
 
 file_entry() {
-	local p=$1 i=${id[$1]} n=1 number=
+	local p=$1 i=${same[$1]} n=1 number=
 	if [[ ${left[$i]+x} ]]; then
 		if [[ -z ${link_inode[$i]+x} ]]; then
 			inode=$((inode + 1))
@@ -126,7 +127,8 @@ node_entry() {
 }
 
 archive() {
-	local p
+	local p id
+	owner_base "$root"
 	scan
 	count_links
 	# What the kernel needs before anything is mounted; only root could put these nodes into the tree.
@@ -135,6 +137,10 @@ archive() {
 	kind[dev/console]=${kind[dev/console]:-synthetic}
 	kind[dev/null]=${kind[dev/null]:-synthetic}
 	while IFS= read -r -d '' p; do
+		guest_id "${owner[$p]:-$uid_base}" "$uid_base"
+		uid=$id
+		guest_id "${group[$p]:-$gid_base}" "$gid_base"
+		gid=$id
 		case ${kind[$p]}:$p in
 		synthetic:dev) entry dev $((0040755)) 2 0 ;;
 		synthetic:dev/console) entry dev/console $((0020600)) 1 0 5 1 ;;
@@ -150,7 +156,8 @@ archive() {
 		*) die "$root/$p: cannot be packed (type ${kind[$p]})" ;;
 		esac
 	done < <(printf '%s\0' "${!kind[@]}" | sort -z)
-	SOURCE_DATE_EPOCH=0 entry 'TRAILER!!!' 0 1 0 0 0 0
+	uid=0 gid=0 SOURCE_DATE_EPOCH=0
+	entry 'TRAILER!!!' 0 1 0 0 0 0
 }
 
 mkdir -p "$(dirname "$INITRD_IMAGE")"

@@ -430,7 +430,7 @@ build_distro() {
 }
 
 provision_existing() {
-	[[ -d $ROOTFS_DIR ]] || die "Invalid rootfs directory: '$ROOTFS_DIR'"
+	[[ -d $ROOTFS_DIR ]] || die "Invalid rootfs directory: '$ROOTFS_DIR' (without a distribution's name it must exist; to make one: ${0##*/} -r DIR busybox)"
 	guard_dir
 	OS_NAME=$(sed -n 's/^ID=//p' "$ROOTFS_DIR/etc/os-release" 2> /dev/null | tr -d '"') || OS_NAME=
 	OS_VERSION=$(sed -n 's/^VERSION_ID=//p' "$ROOTFS_DIR/etc/os-release" 2> /dev/null | tr -d '"') || OS_VERSION=

@@ -124,6 +124,22 @@ elf_closure() {
 	return "$bad"
 }
 
+# Owners in an image are those inside the guest. A tree made without root belongs to its builder (or begins at
+# the first id of a user namespace); that id stands for root, and the others follow it.
+# owner_base ROOT: sets uid_base and gid_base.
+owner_base() { read -r uid_base gid_base < <(stat -c '%u %g' "$1"); }
+
+# guest_id ID BASE: sets id.
+guest_id() {
+	if [[ $2 -eq 0 ]]; then
+		id=$1
+	elif [[ $1 -ge $2 && $1 -lt $(($2 + 65536)) ]]; then
+		id=$(($1 - $2))
+	else
+		id=0
+	fi
+}
+
 # check_loadable ROOT PATH: can the kernel and the loader of ROOT start this program?
 check_loadable() {
 	local root=$1 file
@@ -136,10 +152,12 @@ check_loadable() {
 # check_rootfs ROOT: what initrd and image have to be sure of before they pack a tree.
 # AGENT_INIT: yes, no, or empty to accept whatever the tree has.
 check_rootfs() {
-	local root=$1 agent=/usr/bin/${AGENT_BIN:-kata-agent} init systemd= p hint
+	local root=$1 agent=/usr/bin/${AGENT_BIN:-kata-agent} init systemd="" p hint
 
 	hint="Use AGENT_BIN env variable to change the expected agent binary name, or build the tree with rootfs.sh"
 	[[ -d $root ]] || die "$root is not a directory"
+	p=$(find "$root" ! -type l \( ! -readable -o -type d ! -executable \) -print -quit 2> /dev/null)
+	[[ -z $p ]] || die "cannot read $p. Run as the user the tree belongs to"
 	[[ -z ${AGENT_INIT:-} ]] || is_yes_no "$AGENT_INIT" || die "Invalid value for AGENT_INIT: '$AGENT_INIT'. Use to 'yes' or 'no'"
 	[[ -x $root/sbin/init || -L $root/sbin/init ]] || die "/sbin/init is not installed in $root"
 	exec_in "$root" /sbin/init || die "/sbin/init of $root does not lead to an executable file of that tree"

@@ -1,0 +1,13 @@
+# shellcheck shell=bash disable=SC2034
+# Debian with systemd. Needs mmdebstrap (or debootstrap) and, for either, root or a user namespace.
+OS_NAME=debian
+OS_VERSION=${OS_VERSION:-bookworm}
+# Empty: the bootstrap tool's own choice for the suite.
+MIRROR=${MIRROR:-}
+PACKAGES="systemd systemd-sysv dbus iptables chrony kmod"
+INIT_PROCESS=systemd
+ARCH_EXCLUDE_LIST=()
+[[ $SECCOMP != yes ]] || PACKAGES+=" libseccomp2"
+[[ $AGENT_INIT != yes ]] || PACKAGES="iptables kmod"
+BUILDER_IMAGE=debian:$OS_VERSION
+BUILDER_SETUP="apt-get update && apt-get install -y mmdebstrap binutils patchelf"

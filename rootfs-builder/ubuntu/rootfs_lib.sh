@@ -1,0 +1,3 @@
+# shellcheck shell=bash disable=SC2034
+# shellcheck source=../scripts/deb.sh
+source "$here/scripts/deb.sh"
