@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# initrd_builder.sh: the archive, read back with GNU cpio.
+set -euo pipefail
+source "$(dirname "$0")/tap.sh"
+
+make_agent "$work/kata-agent" -static -s
+export AGENT_SOURCE_BIN=$work/kata-agent
+root=$work/rootfs
+out=$work/initrd
+"$rootfs_sh" -r "$root" busybox > /dev/null
+ln "$root/bin/busybox" "$root/bin/second name"
+ln "$root/bin/busybox" "$root/a-first"
+: > "$root/etc/.hidden"
+before=$(tree_sum "$root")
+
+check '-h exits 0' "$initrd_sh" -h
+check 'no argument: usage, exit 0' "$initrd_sh"
+refuses 'no such directory' 'is not a directory' "$initrd_sh" -o "$out" "$work/absent"
+refuses 'unknown compression' 'Unknown compression' "$initrd_sh" -c lzma -o "$out" "$root"
+mkdir -p "$work/empty"
+refuses 'a tree without init' '/sbin/init is not installed' "$initrd_sh" -o "$out" "$work/empty"
+
+check 'an initrd is made' "$initrd_sh" -o "$out" "$root"
+is 'it is gzip, without name and date' "$(od -An -v -t x1 -N 8 "$out" | tr -d ' ')" 1f8b080000000000
+check 'of a size divisible by nothing in particular, but small' test "$(stat -c %s "$out")" -lt 2500000
+zcat "$out" > "$work/cpio"
+is 'unpacked, padded to 4 bytes' $(($(stat -c %s "$work/cpio") % 4)) 0
+cpio -it --quiet < "$work/cpio" > "$work/names"
+check 'names are sorted' sort -c "$work/names"
+is 'no absolute and no climbing names' "$(grep -c -E '^/|(^|/)\.\.(/|$)|^\./' "$work/names" || :)" 0
+is 'everything is in, and what the kernel needs' "$(cat "$work/names")" \
+	"$({ cd "$root" && find . -mindepth 1 -printf '%P\n'; printf '%s\n' init dev/console dev/null; } | sort -u)"
+cpio -itv -n --quiet < "$work/cpio" > "$work/long"
+is 'everything belongs to root' "$(awk '$3 != 0 || $4 != 0' "$work/long" | head -n 3)" ''
+is 'console' "$(grep ' dev/console$' "$work/long" | tr -s ' ' | cut -d ' ' -f 1,5,6)" 'crw------- 5, 1'
+is 'null' "$(grep ' dev/null$' "$work/long" | tr -s ' ' | cut -d ' ' -f 1,5,6)" 'crw-rw-rw- 1, 3'
+check '/init leads to /sbin/init' grep -q ' init -> /sbin/init$' "$work/long"
+mkdir "$work/x"
+(cd "$work/x" && cpio -id --quiet --no-absolute-filenames < "$work/cpio" 2> /dev/null) || :
+rm -rf "$work/x/dev" "$work/x/init"
+rm -rf "$work/y"
+cp -a "$root" "$work/y"
+rm -rf "$work/y/dev"
+sums() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum; find . -printf '%p %y %m %l\n' | sort); }
+is 'unpacked, it is the tree' "$(sums "$work/x" | sha256sum)" "$(sums "$work/y" | sha256sum)"
+is 'links are links' "$(stat -c %h "$work/x/bin/busybox")" 3
+is 'the input is as it was' "$(tree_sum "$root")" "$before"
+
+check '-c none' "$initrd_sh" -c none -o "$work/none" "$root"
+cmp -s "$work/none" "$work/cpio" && ok 'is the same archive' || not_ok 'is the same archive'
+if command -v zstd > /dev/null; then
+	check '-c zstd' "$initrd_sh" -c zstd -o "$work/zst" "$root"
+	zstd -q -d -c "$work/zst" | cmp -s - "$work/cpio" && ok 'is the same archive' || not_ok 'is the same archive'
+else
+	skip '-c zstd' 'zstd is not installed'
+fi
+ln -s sbin/init "$root/init"
+check 'an /init of the tree' "$initrd_sh" -c none -o "$work/own" "$root"
+check 'is kept' grep -q ' init -> sbin/init$' <(cpio -itv --quiet < "$work/own")
+if [[ $(id -u) -eq 0 ]]; then
+	mknod "$root/dev/zero" c 1 5
+	chown 3:4 "$root/etc/hosts"
+	check 'real device nodes and owners' "$initrd_sh" -c none -o "$work/own" "$root"
+	cpio -itv -n --quiet < "$work/own" > "$work/long"
+	is 'nodes are kept' "$(grep ' dev/zero$' "$work/long" | tr -s ' ' | cut -d ' ' -f 5,6)" '1, 5'
+	is 'owners are kept' "$(grep ' etc/hosts$' "$work/long" | tr -s ' ' | cut -d ' ' -f 3,4)" '3 4'
+else
+	skip 'real device nodes and owners' 'needs root'
+fi
+done_testing

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# rootfs.sh without a network: options, messages, the busybox tree, provisioning, a dynamic agent.
+set -euo pipefail
+source "$(dirname "$0")/tap.sh"
+
+make_agent "$work/kata-agent" -static -s
+export AGENT_SOURCE_BIN=$work/kata-agent
+root=$work/rootfs
+
+# --- options and messages
+check '-h exits 0' "$rootfs_sh" -h
+is '-h lists the distributions' "$("$rootfs_sh" -h | grep -c -x -E ' +(alpine|busybox|centos|clearlinux|debian|euleros|fedora|ubuntu)')" 8
+is '-l lists them sorted' "$("$rootfs_sh" -l | tr '\n' ' ')" 'alpine busybox centos clearlinux debian euleros fedora ubuntu '
+is '-t shows the init process' "$("$rootfs_sh" -t alpine | head -n 1)" $'INIT_PROCESS:\t\tkata-agent'
+is '-t shows the excluded architectures' "$("$rootfs_sh" -t clearlinux | tail -n 1)" $'ARCH_EXCLUDE_LIST:\taarch64 ppc64le s390x'
+refuses 'unknown option' 'Found an invalid option' "$rootfs_sh" -q
+refuses 'unknown distribution' 'Not found configuration directory' "$rootfs_sh" -r "$root" nosuch
+refuses 'bad AGENT_INIT' 'AGENT_INIT(maybe) is invalid (must be yes or no)' env AGENT_INIT=maybe "$rootfs_sh" -r "$root" busybox
+refuses 'bad KERNEL_MODULES_DIR' 'KERNEL_MODULES_DIR(/nonexistent) is defined but is not an existing directory' \
+	env KERNEL_MODULES_DIR=/nonexistent "$rootfs_sh" -r "$root" busybox
+refuses 'no agent' 'There is no agent at /nonexistent' env AGENT_SOURCE_BIN=/nonexistent "$rootfs_sh" -r "$root" busybox
+refuses 'another version of the agent' 'AGENT_VERSION asks for 9.9' "$rootfs_sh" -a 9.9 -r "$root" busybox
+refuses 'a directory that is not there' 'Invalid rootfs directory' "$rootfs_sh" -r "$work/absent"
+refuses 'the root of this machine' 'is this machine'"'"'s own root' "$rootfs_sh" -r / busybox
+refuses 'the root of this machine, spelled otherwise' 'is this machine'"'"'s own root' "$rootfs_sh" -r /usr/.. busybox
+mkdir "$work/mine"
+touch "$work/mine/precious"
+refuses 'a directory of somebody else' 'was not made by this script' "$rootfs_sh" -r "$work/mine" busybox
+check 'and nothing there is lost' test -e "$work/mine/precious"
+refuses 'AGENT_INIT=no where no other init is' 'AGENT_INIT=no' env AGENT_INIT=no "$rootfs_sh" -r "$root" busybox
+check 'a failed build leaves nothing' test ! -e "$root" -a ! -e "$work/.rootfs.new"
+refuses 'busybox has no packages' 'EXTRA_PKGS' env EXTRA_PKGS=vim "$rootfs_sh" -r "$root" busybox
+
+# --- the tree
+check 'busybox is built, with the agent as init' env OSBUILDER_VERSION=1.2.3 "$rootfs_sh" -r "$root" busybox
+is 'agent in its place' "$(sha256sum < "$root/usr/bin/kata-agent")" "$(sha256sum < "$AGENT_SOURCE_BIN")"
+is '/sbin/init leads to it' "$(readlink "$root/sbin/init")" ../usr/bin/kata-agent
+is '/usr/lib/systemd/systemd leads to it' "$(realpath "$root/usr/lib/systemd/systemd")" "$root/usr/bin/kata-agent"
+is 'etc/resolv.conf is an empty file' "$(stat -c '%F' "$root/etc/resolv.conf")" 'regular empty file'
+is 'etc/machine-id is an empty file' "$(stat -c '%F' "$root/etc/machine-id")" 'regular empty file'
+is 'var/tmp' "$(readlink "$root/var/tmp")" ../tmp
+is 'var/run' "$(readlink "$root/var/run")" /run
+missing=
+for d in dev etc mnt proc root run sys tmp var; do [[ -d $root/$d ]] || missing+=" $d"; done
+is 'mount points are there' "$missing" ''
+is 'tmp has the sticky bit' "$(stat -c %a "$root/tmp")" 1777
+check 'a shell is there' test -L "$root/bin/sh"
+is 'nothing dangles' "$(cd "$root" && find . -xtype l ! -path ./var/run ! -path ./var/lock | tr '\n' ' ')" ''
+yaml=$root/var/lib/osbuilder/osbuilder.yaml
+is 'yaml: version' "$(sed -n '/^osbuilder:/,/version/s/ *version: //p' "$yaml")" '"1.2.3"'
+is 'yaml: agent' "$(sed -n '/^agent:/,$s/ *version: //p' "$yaml")" '"0.0.1-test"'
+is 'yaml: agent is init' "$(sed -n 's/ *agent-is-init-daemon: //p' "$yaml")" '"yes"'
+if command -v yamllint > /dev/null; then
+	check 'yaml: lint' yamllint -s -d '{extends: default, rules: {line-length: disable}}' "$yaml"
+else
+	skip 'yaml: lint' 'yamllint is not installed'
+fi
+before=$(tree_sum "$root")
+check 'built again over itself' env OSBUILDER_VERSION=1.2.3 "$rootfs_sh" -r "$root" busybox
+is 'it is the same tree' "$(tree_sum "$root")" "$before"
+
+# --- other ways
+mkdir -p "$work/6.1.0/kernel"
+: > "$work/6.1.0/kernel/loop.ko"
+ln -s /usr/src "$work/6.1.0/build"
+check 'kernel modules are brought along' env KERNEL_MODULES_DIR="$work/6.1.0" KERNEL_MODULES='loop dummy' "$rootfs_sh" -r "$root" busybox
+check 'as a directory below lib/modules' test -f "$root/lib/modules/6.1.0/kernel/loop.ko"
+check 'without links to where they were built' test ! -L "$root/lib/modules/6.1.0/build"
+is 'with a list of those to load' "$(tr '\n' ' ' < "$root/etc/modules-load.d/kata-containers.conf")" 'loop dummy '
+check 'another name for the agent' env AGENT_BIN=my-agent "$rootfs_sh" -r "$root" busybox
+check 'is where it is' test -x "$root/usr/bin/my-agent" -a ! -e "$root/usr/bin/kata-agent"
+check 'an init of one'"'"'s own' env AGENT_INIT=no INIT_SOURCE_BIN=/bin/busybox "$rootfs_sh" -r "$root" busybox
+is 'is init' "$(sha256sum < "$root/sbin/init")" "$(sha256sum < /bin/busybox)"
+check 'USE_DOCKER is accepted for busybox' env USE_DOCKER=true "$rootfs_sh" -r "$root" busybox
+check 'BUSYBOX names another' env BUSYBOX=/bin/busybox "$rootfs_sh" -r "$root" busybox
+refuses 'a dynamic busybox' 'is not static' env BUSYBOX=/bin/ls "$rootfs_sh" -r "$root" busybox
+
+# --- provisioning an existing tree
+tree=$work/tree
+mkdir -p "$tree"/{etc,sbin,usr/bin,usr/lib/systemd/system,var/cache,var/lib/app}
+cp /bin/busybox "$tree/usr/lib/systemd/systemd"
+ln -s ../usr/lib/systemd/systemd "$tree/sbin/init"
+ln -s /run/resolv.conf "$tree/etc/resolv.conf"
+touch "$tree/var/cache/keep" "$tree/var/lib/app/keep"
+check 'an existing tree is provisioned' "$rootfs_sh" -r "$tree"
+check 'nothing of it is deleted' test -e "$tree/var/cache/keep" -a -e "$tree/var/lib/app/keep"
+is 'resolv.conf is no link any more' "$(stat -c '%F' "$tree/etc/resolv.conf")" 'regular empty file'
+check 'the unit and the target are there' test -f "$tree/usr/lib/systemd/system/kata-agent.service" -a -f "$tree/usr/lib/systemd/system/kata-containers.target"
+check 'and a mount for /tmp' test -f "$tree/etc/systemd/system/tmp.mount"
+check 'the agent, too' test -x "$tree/usr/bin/kata-agent"
+is 'init is still systemd' "$(readlink "$tree/sbin/init")" ../usr/lib/systemd/systemd
+
+# --- an agent with libraries
+make_agent "$work/dynamic" -s
+check 'a dynamic agent' env AGENT_SOURCE_BIN="$work/dynamic" "$rootfs_sh" -r "$root" busybox
+interp=$(readelf -Wl "$work/dynamic" | sed -n 's/.*interpreter: \(.*\)\]/\1/p')
+check 'brings its loader along' test -e "$root$interp"
+if [[ $(id -u) -eq 0 ]]; then
+	is 'and runs in the tree' "$(chroot "$root" /usr/bin/kata-agent --version)" 'kata-agent version 0.0.1-test'
+else
+	skip 'and runs in the tree' 'chroot needs root'
+fi
+if command -v patchelf > /dev/null; then
+	mkdir -p "$tree${interp%/*}"
+	printf 'a foreign loader\n' > "$tree$interp"
+	check 'a dynamic agent in a tree with a C library of its own' env AGENT_SOURCE_BIN="$work/dynamic" "$rootfs_sh" -r "$tree"
+	is 'leaves that one alone' "$(cat "$tree$interp")" 'a foreign loader'
+	is 'and has its own loader' "$(readelf -Wl "$tree/usr/bin/kata-agent" | sed -n 's/.*interpreter: \(.*\)\]/\1/p')" "/usr/lib/kata-agent/${interp##*/}"
+	if [[ $(id -u) -eq 0 ]]; then
+		is 'with which it runs' "$(chroot "$tree" /usr/bin/kata-agent --version)" 'kata-agent version 0.0.1-test'
+	else
+		skip 'with which it runs' 'chroot needs root'
+	fi
+else
+	skip 'a dynamic agent in a tree with a C library of its own' 'patchelf is not installed'
+fi
+
+# --- no network, no root
+if unshare -rn true 2> /dev/null; then
+	check 'built without network in a user namespace' unshare -rn "$rootfs_sh" -r "$work/nonet" busybox
+else
+	skip 'built without network in a user namespace' 'unshare -rn is not allowed here'
+fi
+done_testing

@@ -1,0 +1,136 @@
+# Shared by the tests of this folder: TAP output, a scratch directory, a small static program as agent.
+# shellcheck shell=bash
+export LC_ALL=C
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/kata-images.XXXXXX")
+chmod 0755 "$work"
+trap 'rm -rf "$work"' EXIT
+PATH=$PATH:/sbin:/usr/sbin
+unset AGENT_BIN AGENT_INIT AGENT_SOURCE_BIN AGENT_VERSION ROOTFS_DIR KERNEL_MODULES KERNEL_MODULES_DIR EXTRA_PKGS \
+	SOURCE_DATE_EPOCH IMAGE FS_TYPE BLOCK_SIZE USE_DOCKER USE_PODMAN INITRD_IMAGE DESTDIR PREFIX
+rootfs_sh=$top/rootfs-builder/rootfs.sh
+image_sh=$top/image-builder/image_builder.sh
+initrd_sh=$top/initrd/initrd_builder.sh
+kernel_sh=$top/kernel-config/build-kernel.sh
+
+tests=0
+failures=0
+why=
+
+ok() {
+	tests=$((tests + 1))
+	printf 'ok %d - %s\n' "$tests" "$*"
+}
+
+not_ok() {
+	tests=$((tests + 1))
+	failures=$((failures + 1))
+	printf 'not ok %d - %s\n' "$tests" "$*"
+	[[ -z $why ]] || printf '%s\n' "$why" | sed 's/^/# /'
+	why=
+}
+
+skip() {	# NAME REASON
+	tests=$((tests + 1))
+	printf 'ok %d - %s # SKIP %s\n' "$tests" "$1" "$2"
+}
+
+# check NAME COMMAND...: ok if the command succeeds; what it says is shown if it doesn't.
+check() {
+	local name=$1
+	shift
+	if why=$("$@" 2>&1); then
+		why=
+		ok "$name"
+	else
+		not_ok "$name"
+	fi
+}
+
+# refuses NAME TEXT COMMAND...: ok if the command fails with exit status 1 and says TEXT on stderr.
+refuses() {
+	local name=$1 text=$2 status=0
+	shift 2
+	why=$("$@" 2>&1 > /dev/null < /dev/null) || status=$?
+	if [[ $status -eq 1 && $why == *"$text"* ]]; then
+		why=
+		ok "$name"
+	else
+		why="exit status $status, stderr: $why"
+		not_ok "$name"
+	fi
+}
+
+not() { ! "$@"; }
+
+is() {	# NAME GOT WANTED
+	why="got:    $2
+wanted: $3"
+	if [[ $2 == "$3" ]]; then
+		why=
+		ok "$1"
+	else
+		not_ok "$1"
+	fi
+}
+
+done_testing() {
+	printf '1..%d\n' "$tests"
+	[[ $failures -eq 0 ]]
+}
+
+# A stand-in for the agent that also is its own test: as PID 1 it shows how it was booted and powers off.
+make_agent() {	# FILE [CFLAGS]
+	local file=$1
+	shift
+	cat > "$work/agent.c" <<'EOF'
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <time.h>
+#include <unistd.h>
+
+static void show(const char *path)
+{
+	static char buf[65536];
+	int fd = open(path, O_RDONLY);
+	ssize_t n;
+
+	while (fd >= 0 && (n = read(fd, buf, sizeof(buf))) > 0)
+		if (write(1, buf, (size_t)n) < 0)
+			break;
+}
+
+int main(int argc, char **argv)
+{
+	struct timespec t;
+
+	if (getpid() != 1) {
+		puts("kata-agent version 0.0.1-test");
+		return 0;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	printf("INIT argv0=%s at %ld.%03ld\n", argc > 0 ? argv[0] : "", (long)t.tv_sec, t.tv_nsec / 1000000);
+	fflush(stdout);
+	mount("proc", "/proc", "proc", 0, NULL);
+	mount("sysfs", "/sys", "sysfs", 0, NULL);
+	show("/proc/mounts");
+	show("/proc/meminfo");
+	show("/proc/filesystems");
+	show("/proc/cgroups");
+	puts("INIT done");
+	fflush(stdout);
+	sleep(argc > 1 && argv[1][0] == 'w' ? 20 : 0);
+	sync();
+	reboot(RB_POWER_OFF);
+	return 1;
+}
+EOF
+	"${CC:-gcc}" -O1 "$@" -o "$file" "$work/agent.c"
+}
+
+# tree_sum DIR: one checksum over names, types, modes, dates, links and contents.
+tree_sum() {
+	(cd "$1" && find . -printf '%p %y %m %T@ %l\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum
+}
