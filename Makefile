@@ -113,9 +113,118 @@ $(BUILD)/agent-ctl: $(CTL_OBJ)
 	$(Q)$(CC) -o $@ $(CTL_OBJ) -lnghttp2 -lprotobuf-c -ljson-c
 -include $(CTL_OBJ:.o=.d)
 
-VSOCK_SRC := $(sort $(wildcard tests/vm/*.c))
-VSOCK_OBJ := $(VSOCK_SRC:%.c=$(BUILD)/obj-host/%.o)
+# The vsock device in user space, and the guard that ends what a test started.
+VSOCK_OBJ := $(patsubst %.c,$(BUILD)/obj-host/%.o,$(sort $(wildcard tests/vm/*.c)))
 $(BUILD)/vhost-user-vsock: $(VSOCK_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $(VSOCK_OBJ)
+$(BUILD)/vm-guard: $(BUILD)/obj-host/tests/vm/guard/vm-guard.o
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^
 -include $(VSOCK_OBJ:.o=.d)
+# A guest program and a sanitized device for the tests of the device itself.
+$(BUILD)/vsock-guest: tests/vm/guest/vsock-guest.c
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -static -s -o $@ $<
+$(BUILD)/vhost-user-vsock-san: $(wildcard tests/vm/*.[ch])
+	$(call say,CC-SAN,$@)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g $(SANITIZE) -o $@ $(filter %.c,$^)
+VM_TOOLS := $(BUILD)/agent-ctl $(BUILD)/vhost-user-vsock $(BUILD)/vm-guard
+
+# --- packages, images -------------------------------------------------------------------------
+# Installs what is missing, as root or through sudo; without either it says what to do.
+.PHONY: deps deps-run deps-build
+deps: deps-test
+deps-build deps-run deps-test: deps-%:
+	@tests/deps.sh $(PKG_$*)
+
+KERNEL := $(BUILD)/kata-vmlinuz
+INITRD := $(BUILD)/kata-containers-initrd.img
+ROOTFS := $(BUILD)/rootfs
+
+KERNEL_SRC := kernel-config/build-kernel.sh $(shell find kernel-config/fragments -type f 2>/dev/null)
+$(KERNEL): $(KERNEL_SRC)
+	kernel-config/build-kernel.sh build
+	@touch -h $@
+
+ROOTFS_SRC := $(shell find rootfs-builder -maxdepth 1 -name '*.sh') $(shell find rootfs-builder/busybox \
+	rootfs-builder/scripts -type f 2>/dev/null)
+$(ROOTFS)/.stamp: $(BUILD)/kata-agent $(ROOTFS_SRC)
+	$(call say,ROOTFS,$(ROOTFS))
+	$(Q)AGENT_INIT=yes AGENT_SOURCE_BIN=$(abspath $(BUILD)/kata-agent) rootfs-builder/rootfs.sh -r $(ROOTFS) busybox \
+		>$(BUILD)/rootfs.log 2>&1 || { cat $(BUILD)/rootfs.log; exit 1; }
+	@touch $@
+$(INITRD): $(ROOTFS)/.stamp initrd/initrd_builder.sh
+	$(call say,INITRD,$@)
+	$(Q)initrd/initrd_builder.sh -o $@ $(ROOTFS) >$(BUILD)/initrd.log 2>&1 || { cat $(BUILD)/initrd.log; exit 1; }
+
+.PHONY: kernel initrd
+kernel: $(KERNEL)
+initrd: $(INITRD)
+
+# --- run --------------------------------------------------------------------------------------
+CMD ?= uname -a; id; cat /proc/1/cgroup
+ROOT ?= initrd
+TRANSPORT ?= vsock
+PROTOCOL ?= grpc
+export ACCEL ROOT TRANSPORT PROTOCOL
+
+.PHONY: run
+run: deps-run
+	@$(MAKE) --no-print-directory run-guest
+.PHONY: run-guest
+run-guest: $(VM_TOOLS) $(KERNEL) $(INITRD)
+	@CMD='$(subst ','\'',$(CMD))' tests/vm/run.sh
+
+# --- tests ------------------------------------------------------------------------------------
+# Unit tests link with archives of sanitized objects, so that each takes what it uses.
+SAN_OBJ := $(BUILD)/obj-san
+SAN_CFLAGS := -O1 -g $(SANITIZE)
+SAN_GEN := $(GEN:$(BUILD)/%.c=$(SAN_OBJ)/%.o)
+$(SAN_OBJ)/%.o: %.c | $(GEN)
+	$(call say,CC-SAN,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(SAN_CFLAGS) -c -o $@ $<
+$(SAN_OBJ)/gen/%.o: $(BUILD)/gen/%.c | $(GEN)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE) $(INC) $(SAN_CFLAGS) -w -c -o $@ $<
+SAN_AGENT_OBJ := $(patsubst %.c,$(SAN_OBJ)/%.o,$(filter-out agent/main.c,$(AGENT_SRC))) $(SAN_GEN)
+SAN_CTL_OBJ := $(patsubst %.c,$(SAN_OBJ)/%.o,$(filter-out %/main.c,$(CTL_SRC))) $(SAN_GEN)
+$(BUILD)/san/libagent.a: $(SAN_AGENT_OBJ)
+$(BUILD)/san/libctl.a: $(SAN_CTL_OBJ)
+$(BUILD)/san/%.a:
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && ar rcs $@ $^
+-include $(SAN_AGENT_OBJ:.o=.d) $(SAN_CTL_OBJ:.o=.d)
+
+UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
+UNIT := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+$(BUILD)/unit/test_agent_ctl_%: UNIT_LIBS = $(BUILD)/san/libctl.a -ljson-c
+$(BUILD)/unit/%: UNIT_LIBS = $(BUILD)/san/libagent.a
+$(BUILD)/unit/test_agent_ctl_%: tests/unit/test_agent_ctl_%.c $(BUILD)/san/libctl.a
+	$(unit_link)
+$(BUILD)/unit/test_%: tests/unit/test_%.c $(BUILD)/san/libagent.a
+	$(unit_link)
+# A test asks for linker options of its own, such as --wrap, in a line "// ldflags: ...".
+define unit_link
+	$(call say,UNIT,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE) -Wall -Wextra $(INC) -Itests/agent-ctl $(SAN_CFLAGS) -o $@ $< $(UNIT_LIBS) \
+		$$(sed -n 's,^// ldflags: ,,p' $<) -lnghttp2 -lprotobuf-c -lseccomp -lcriterion
+endef
+
+TESTS_SLOW := $(sort $(wildcard tests/ns/test_* tests/wire/test_* tests/interop/test_* tests/images/test_* tests/vm/test_*))
+TESTS := tests/check.sh $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW))
+
+.PHONY: test test-all unit
+test: deps-test
+	@$(MAKE) --no-print-directory test-all
+test-all: all $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(KERNEL) $(INITRD) $(UNIT)
+	@tests/run.py $(TESTS)
+unit: $(UNIT)
+	@tests/run.py --jobs 2 tests/check.sh $(UNIT)
+
+## make clean               remove build/ but for the kernel, which takes long
+.PHONY: clean
+clean:
+	rm -rf $(filter-out $(BUILD)/kernel $(BUILD)/kata-vmlinuz,$(wildcard $(BUILD)/*))

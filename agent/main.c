@@ -99,9 +99,11 @@ static void read_cmdline(struct config *cfg)
 		log_warn("main", "cannot read /proc/cmdline: kernel options have no effect");
 }
 
-static void become_init(struct agent *a, struct config *cfg)
+/* True if there is a console. */
+static bool become_init(struct agent *a, struct config *cfg)
 {
 	struct err err = { 0 };
+	bool has_console;
 
 	if (init_mounts(&err) < 0)
 		die(a, &err);
@@ -111,9 +113,10 @@ static void become_init(struct agent *a, struct config *cfg)
 		log_error("main", "%s: containers run without resource limits", err.msg);
 		err = (struct err){ 0 };
 	}
-	init_console();
+	has_console = init_console();
 	if (link_up("lo", &err) < 0)
 		log_error("main", "loopback interface: %s", err.msg);
+	return has_console;
 }
 
 static void announce(const struct agent *a)
@@ -207,6 +210,23 @@ static int start(struct agent *a, const struct config *cfg, struct source *signa
 	return channel_start(a->loop, &a->rpc, &opts, on_channel_failed, a, channel, err);
 }
 
+#define CONSOLE_RETRY_MS 20
+
+/* The guest's console may come after us. */
+struct late_console {
+	struct timer timer;
+	struct loop *loop;
+	int tries;
+};
+
+static void try_console(struct timer *t)
+{
+	struct late_console *late = container_of(t, struct late_console, timer);
+
+	if (!init_console() && ++late->tries < 250)
+		timer_set(late->loop, t, CONSOLE_RETRY_MS, try_console);
+}
+
 static int64_t since_boot_us(void)
 {
 	struct timespec ts;
@@ -222,8 +242,10 @@ int main(int argc, char **argv)
 	struct agent a = { .is_init = getpid() == 1 && (argc < 2 || argv[1][0] != '-') };
 	struct channel *channel = NULL;
 	struct source signals;
+	struct late_console late = { .tries = 0 };
 	struct config cfg;
 	struct err err = { 0 };
+	bool has_console = true;
 
 	/* Big buffers go back to the kernel as soon as they are freed: idle is our usual state. */
 	(void)mallopt(M_TRIM_THRESHOLD, 64 << 10);
@@ -233,7 +255,7 @@ int main(int argc, char **argv)
 	config_defaults(&cfg);
 	a.config = &cfg;
 	if (a.is_init) {
-		become_init(&a, &cfg);
+		has_console = become_init(&a, &cfg);
 	} else {
 		read_cmdline(&cfg);
 		parse_arguments(argc, argv, &cfg);
@@ -248,6 +270,9 @@ int main(int argc, char **argv)
 		 (long long)since_boot_us());
 	announce(&a);
 	console_start(&a);
+	late.loop = a.loop;
+	if (!has_console)
+		timer_set(a.loop, &late.timer, CONSOLE_RETRY_MS, try_console);
 	if (loop_run(a.loop) < 0) {
 		err_set(&err, EIO, "the event loop failed");
 		die(&a, &err);

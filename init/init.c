@@ -38,8 +38,23 @@ static const struct base_mount {
 	{ "tmpfs", "/tmp", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV, 0 },
 };
 
+/*
+ * The kernel gives init no standard streams when its console is not ready yet (virtio's comes a
+ * little late): numbers 0 to 2 must not go to anything else meanwhile.
+ */
+static void reserve_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/", O_PATH | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	auto_closep(&fd);
+}
+
 int init_mounts(struct err *err)
 {
+	reserve_streams();
 	for (size_t i = 0; i < ARRAY_LEN(base_mounts); i++) {
 		const struct base_mount *m = &base_mounts[i];
 		int r = 0;
@@ -60,11 +75,31 @@ int init_mounts(struct err *err)
 	return 0;
 }
 
-void init_console(void)
+static bool streams_from(const char *path, int flags)
 {
+	int fd = open(path, flags | O_NOCTTY);
+
+	for (int i = 0; i < 3 && fd >= 0; i++)
+		(void)dup2(fd, i);
+	if (fd > STDERR_FILENO)
+		(void)close(fd);
+	return fd >= 0;
+}
+
+bool init_console(void)
+{
+	struct stat st;
+
 	(void)setsid();
-	(void)ioctl(STDIN_FILENO, TIOCSCTTY, 1);
 	(void)setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin", 1);
+	if (streams_from("/dev/console", O_RDWR)) {
+		(void)ioctl(STDIN_FILENO, TIOCSCTTY, 1);
+		return true;
+	}
+	/* Until then the kernel's log keeps our lines. */
+	if (fstat(STDERR_FILENO, &st) < 0 || !S_ISCHR(st.st_mode))
+		(void)(streams_from("/dev/kmsg", O_WRONLY) || streams_from("/dev/null", O_RDWR));
+	return false;
 }
 
 _Noreturn void init_die(const char *why)

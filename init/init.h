@@ -4,12 +4,17 @@
 #ifndef INIT_INIT_H
 #define INIT_INIT_H
 
+#include <stdbool.h>
+
 #include "lib/err.h"
 
 /* /proc, /sys, /dev and what belongs below them, /run. Safe to call before anything else. 0 or -errno with *err. */
 int init_mounts(struct err *err);
-/* A session of our own with the console as its terminal, and a PATH. Cannot fail. */
-void init_console(void);
+/*
+ * A session of our own with the console as its terminal and standard streams, and a PATH. False if
+ * the console is not there (yet): call it again.
+ */
+bool init_console(void);
 /* Writes a line to the kernel's log, syncs, and powers the guest off; does not return. */
 _Noreturn void init_die(const char *why);
 

@@ -203,7 +203,7 @@ static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
 	int cgroup_fd = plan->cgroup ? cgroup_attach_fd(plan->cgroup) : FD_NONE;
 
 	if (cgroup_fd >= 0) {
-		args.flags |= (uint64_t)CLONE_INTO_CGROUP;
+		args.flags = args.flags | CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)cgroup_fd;
 	}
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));

@@ -9,6 +9,7 @@
 
 #include "lib/limits.h"
 #include "lib/log.h"
+#include "lib/str.h"
 #include "rpc/dispatch.h"
 #include "rpc/status.h"
 
@@ -69,15 +70,17 @@ int call_reply_empty(struct call *c)
 
 int call_fail(struct call *c, const struct err *err)
 {
-	int code = err->code;
+	int code = err->code, status = rpc_status(err);
 
+	if (status == RPC_UNKNOWN && c->schema == SCHEMA_3X)
+		status = RPC_INTERNAL;	/* what the agents of 2.x and 3.x make of a plain error */
 	/* A reader at the end of its stream is no failure worth a line. */
-	if (rpc_status(err) == RPC_UNKNOWN && err->msg[0] == 'E' && err->msg[1] == 'O' && err->msg[2] == 'F')
+	if (str_eq(err->msg, "EOF"))
 		log_debug("call", "%s: end of stream", c->method->name);
 	else
-		log_warn("call", "%s: status %d: %s", c->method->name, rpc_status(err), err->msg);
+		log_warn("call", "%s: status %d: %s", c->method->name, status, err->msg);
 	if (!c->detached)
-		c->road->fail(c, rpc_status(err), err->msg);
+		c->road->fail(c, status, err->msg);
 	call_free(c);
 	return -code;
 }

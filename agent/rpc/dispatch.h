@@ -10,6 +10,7 @@
 
 enum method_flags {
 	M_SANDBOX = 1,		/* only while a sandbox runs: else FAILED_PRECONDITION (1.x) */
+	M_LIFE = 2,		/* of a container's life: an unknown id is INTERNAL in 3.x */
 };
 
 /*

@@ -38,13 +38,16 @@ struct container *container_find_any(struct sandbox *sb, const char *id)
 	return NULL;
 }
 
-struct container *container_find(struct sandbox *sb, const char *id, struct err *err)
+struct container *container_find(struct call *c, const char *id, struct err *err)
 {
-	struct container *ctr = container_find_any(sb, id);
+	struct container *ctr = container_find_any(call_agent(c)->sandbox, id);
+	int status = RPC_NOT_FOUND;
 
 	if (ctr && ctr->state != CTR_CREATING)
 		return ctr;
-	err_rpc(err, RPC_NOT_FOUND, "Container %s not found", id);
+	if (c->schema == SCHEMA_3X)
+		status = c->method->flags & M_LIFE ? RPC_INTERNAL : RPC_INVALID_ARGUMENT;
+	err_rpc(err, status, "Container %s not found", id);
 	return NULL;
 }
 

@@ -100,8 +100,11 @@ struct container {
 	struct teardown *teardown;
 };
 
-/* 1.x statuses and words: NOT_FOUND "Container X not found". Containers being created are not found. */
-struct container *container_find(struct sandbox *sb, const char *id, struct err *err);
+/*
+ * NULL with *err: "Container X not found", with the status that the call's schema has for it.
+ * Containers being created are not found.
+ */
+struct container *container_find(struct call *c, const char *id, struct err *err);
 struct container *container_find_any(struct sandbox *sb, const char *id);
 
 /* err->code is 0 for success; the container is freed right after, on success and on failure. */

@@ -36,7 +36,7 @@ static const char *state_name(const struct container *ctr)
 int svc_start_container(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__StartContainerRequest *req = request;
-	struct container *ctr = container_find(call_agent(c)->sandbox, req->container_id, err);
+	struct container *ctr = container_find(c, req->container_id, err);
 
 	if (!ctr)
 		return -ENOENT;
@@ -86,7 +86,7 @@ int svc_remove_container(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__RemoveContainerRequest *req = request;
 	struct agent *a = call_agent(c);
-	struct container *ctr = container_find(a->sandbox, req->container_id, err);
+	struct container *ctr = container_find(c, req->container_id, err);
 	struct removal *rm;
 	int r;
 
@@ -112,7 +112,7 @@ int svc_remove_container(struct call *c, const void *request, struct err *err)
 int svc_update_container(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__UpdateContainerRequest *req = request;
-	struct container *ctr = container_find(call_agent(c)->sandbox, req->container_id, err);
+	struct container *ctr = container_find(c, req->container_id, err);
 	int r;
 
 	if (!ctr)
@@ -132,7 +132,7 @@ int svc_update_container(struct call *c, const void *request, struct err *err)
 int svc_stats_container(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__StatsContainerRequest *req = request;
-	struct container *ctr = container_find(call_agent(c)->sandbox, req->container_id, err);
+	struct container *ctr = container_find(c, req->container_id, err);
 	Grpc__StatsContainerResponse resp = GRPC__STATS_CONTAINER_RESPONSE__INIT;
 	Grpc__CgroupStats stats = GRPC__CGROUP_STATS__INIT;
 	int r;
@@ -187,7 +187,7 @@ static void poll_freezer(struct timer *t)
 
 static int set_frozen(struct call *c, const char *id, bool frozen, struct err *err)
 {
-	struct container *ctr = container_find(call_agent(c)->sandbox, id, err);
+	struct container *ctr = container_find(c, id, err);
 	int r;
 
 	if (!ctr)
@@ -366,7 +366,7 @@ int svc_list_processes(struct call *c, const void *request, struct err *err)
 	static const struct worker_opts opts = { .timeout_ms = PS_TIMEOUT_MS, .max_out = PS_OUTPUT };
 	const Grpc__ListProcessesRequest *req = request;
 	struct agent *a = call_agent(c);
-	struct container *ctr = container_find(a->sandbox, req->container_id, err);
+	struct container *ctr = container_find(c, req->container_id, err);
 	struct ps *s = arena_zalloc(&c->mem, sizeof(*s));
 	int r;
 

@@ -200,7 +200,7 @@ static void forget_waited(struct container *ctr, const char *exec_id)
 int svc_exec_process(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__ExecProcessRequest *req = request;
-	struct container *ctr = container_find(call_agent(c)->sandbox, req->container_id, err);
+	struct container *ctr = container_find(c, req->container_id, err);
 	struct ns_plan ns = { 0 };
 	struct spawn_plan plan = { 0 };
 	struct process *p;
@@ -247,7 +247,7 @@ int svc_exec_process(struct call *c, const void *request, struct err *err)
 int svc_wait_process(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__WaitProcessRequest *req = request;
-	struct container *ctr = container_find(call_agent(c)->sandbox, req->container_id, err);
+	struct container *ctr = container_find(c, req->container_id, err);
 	struct process *p = ctr ? process_find(ctr, req->exec_id, err) : NULL;
 	int r;
 
@@ -312,7 +312,7 @@ static int signal_all(struct container *ctr, int sig, struct err *err)
 int svc_signal_process(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__SignalProcessRequest *req = request;
-	struct container *ctr = container_find(call_agent(c)->sandbox, req->container_id, err);
+	struct container *ctr = container_find(c, req->container_id, err);
 	bool all = str_empty(req->exec_id);
 	struct process *p;
 	int r;

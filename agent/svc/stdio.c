@@ -228,7 +228,7 @@ void stdio_close(struct process *p)
 
 static struct process *find(struct call *c, const char *cid, const char *exec_id, struct err *err)
 {
-	struct container *ctr = container_find(call_agent(c)->sandbox, cid, err);
+	struct container *ctr = container_find(c, cid, err);
 
 	return ctr ? process_find(ctr, exec_id, err) : NULL;
 }

@@ -1,0 +1,335 @@
+"""End-to-end cases that run the same over every road: an agent as a process on this host, a guest's
+vsock, a guest's serial port, gRPC and ttrpc. Each case makes its own container and leaves nothing.
+
+A Road says how to reach the agent: Road(ctl, share) where ctl(*args, **subprocess options) runs
+agent-ctl against it, and share is the exported host directory (None: the agent sees our files).
+"""
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(TOP, 'tests', 'vm'))
+import vmlib  # noqa: E402
+from vmlib import expect, retry  # noqa: E402
+
+BUILD = vmlib.BUILD
+CTL = os.environ.get('AGENT_CTL', os.path.join(BUILD, 'agent-ctl'))
+APPLETS = ('sh cat echo sleep true false dd ls id env head stty kill yes sha256sum wc tr ps hostname mount '
+           'touch rm mkdir grep readlink stat seq test mknod umount df ln pwd setsid nohup').split()
+
+
+class Road:
+    def __init__(self, address, protocol='grpc', share=None):
+        self.address, self.protocol, self.share = address, protocol, share
+        self.work = share or tempfile.mkdtemp(prefix='e2e-', dir='/tmp')
+        self.count = 0
+        self.rootfs = os.path.join(self.work, 'base')
+        make_rootfs(self.rootfs)
+
+    def close(self):
+        if not self.share:
+            shutil.rmtree(self.work, ignore_errors=True)
+
+    def argv(self, *args):
+        return [CTL, '--addr', self.address, '--protocol', self.protocol, *args]
+
+    def ctl(self, *args, check=None, timeout=60, **kw):
+        kw.setdefault('stdout', subprocess.PIPE)
+        kw.setdefault('stderr', subprocess.PIPE)
+        if 'input' not in kw:
+            kw.setdefault('stdin', subprocess.DEVNULL)
+        r = subprocess.run(self.argv(*args), timeout=timeout, **kw)
+        if check is not None and r.returncode != check:
+            raise AssertionError('agent-ctl %s: exit %d, expected %d\n%s' % (
+                ' '.join(args), r.returncode, check, (r.stderr or b'').decode(errors='replace')))
+        return r
+
+    def popen(self, *args, **kw):
+        kw.setdefault('stdout', subprocess.PIPE)
+        kw.setdefault('stderr', subprocess.PIPE)
+        kw.setdefault('stdin', subprocess.DEVNULL)
+        return subprocess.Popen(self.argv(*args), **kw)
+
+    @property
+    def where(self):
+        return ['--shared', self.share] if self.share else ['--no-share']
+
+    def bundle(self, cmd=None, edit=None, *spec_args):
+        """A bundle whose config.json runs a shell command; edit(config) may change it."""
+        self.count += 1
+        path = os.path.join(self.work, 'b%d' % self.count)
+        os.makedirs(path, exist_ok=True)
+        args = [CTL, 'spec', '--rootfs', '../base', *spec_args]
+        if cmd is not None:
+            args += ['--cmd', cmd]
+        config = json.loads(subprocess.run(args, stdout=subprocess.PIPE, check=True).stdout)
+        if edit:
+            edit(config)
+        with open(os.path.join(path, 'config.json'), 'w') as f:
+            json.dump(config, f)
+        return path
+
+    def run(self, cmd, edit=None, check=None, args=(), **kw):
+        return self.ctl('run', *self.where, *args, self.bundle(cmd, edit), check=check, **kw)
+
+    def kept(self, cmd='exec sleep 1000', edit=None):
+        return Kept(self, cmd, edit)
+
+
+class Kept:
+    """A container that stays, with its sandbox, for the time of a with statement."""
+
+    def __init__(self, road, cmd, edit):
+        self.road, self.cmd, self.edit = road, cmd, edit
+
+    def __enter__(self):
+        self.id = self.road.run(self.cmd, self.edit, check=0, args=['-d', '-n']).stdout.decode().strip()
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.road.ctl('remove', self.id)
+        self.road.ctl('destroy-sandbox', check=0)
+
+    def exec(self, *args, check=None, **kw):
+        return self.road.ctl('exec', *(['-n'] if 'input' not in kw else []), self.id, *args, check=check, **kw)
+
+    def sh(self, cmd, check=0, **kw):
+        return self.exec('sh', '-c', cmd, check=check, **kw).stdout.decode()
+
+
+def make_rootfs(path):
+    os.makedirs(os.path.join(path, 'bin'), exist_ok=True)
+    shutil.copy('/bin/busybox', os.path.join(path, 'bin', 'busybox'))
+    for d in ('proc', 'dev', 'sys', 'tmp', 'etc', 'root'):
+        os.makedirs(os.path.join(path, d), exist_ok=True)
+    for a in APPLETS:
+        link = os.path.join(path, 'bin', a)
+        if not os.path.lexists(link):
+            os.symlink('busybox', link)
+    with open(os.path.join(path, 'etc', 'passwd'), 'w') as f:
+        f.write('root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n')
+    with open(os.path.join(path, 'etc', 'group'), 'w') as f:
+        f.write('root:x:0:\nann:x:1000:\naudio:x:29:ann\n')
+
+
+def error_of(r):
+    return r.stderr.decode(errors='replace')
+
+
+def has(text, *words):
+    for w in words:
+        if w not in text:
+            raise AssertionError('%r is not in %r' % (w, text[-2000:]))
+
+
+# ---- the cases: functions of a Road, in the order of their names in CASES -----------------------
+
+def output_and_exit_code(road):
+    r = road.run('echo out; echo err >&2; exit 7')
+    expect((r.returncode, r.stdout, r.stderr), (7, b'out\n', b'err\n'))
+
+
+def death_by_signal(road):
+    expect(road.run('kill -9 $$; sleep 5').returncode in (0, 137), True)
+    with road.kept() as c:
+        expect(c.exec('sh', '-c', 'kill -9 $$').returncode, 137)
+        expect(c.exec('sh', '-c', 'kill -15 $$').returncode, 143)
+
+
+def tail_of_output(road):
+    """All that was written before the end arrives: 3 MiB, then the process is gone."""
+    for _ in range(3):
+        r = road.run('dd if=/dev/zero bs=65536 count=48 2>/dev/null; echo end', check=0)
+        expect((len(r.stdout), r.stdout[-4:]), (48 * 65536 + 4, b'end\n'))
+
+
+def stdin_to_stdout(road):
+    data = os.urandom(4 << 20)
+    r = road.ctl('run', *road.where, road.bundle('cat'), input=data, check=0)
+    expect(hashlib.sha256(r.stdout).hexdigest(), hashlib.sha256(data).hexdigest())
+    r = road.ctl('run', *road.where, road.bundle('cat; echo done'), input=b'', check=0)
+    expect(r.stdout, b'done\n')
+
+
+def missing_program(road):
+    def edit(c):
+        c['process']['args'] = ['no-such-program']
+    r = road.run(None, edit)
+    expect(r.returncode in (125, 127), True, 'status %d' % r.returncode)
+    has(error_of(r), 'executable file not found in $PATH')
+    with road.kept() as c:
+        began = time.monotonic()
+        r = c.exec('/no/such')
+        has(error_of(r), 'stat /no/such: no such file or directory')
+        expect(time.monotonic() - began < 5, True, 'time')
+        has(error_of(c.exec('/etc/passwd')), 'permission denied')
+
+
+def bad_bundles(road):
+    r = road.ctl('run', *road.where, '/no/bundle')
+    expect(r.returncode, 125)
+    has(error_of(r), '/no/bundle/config.json', 'No such file')
+    b = road.bundle('true')
+    with open(os.path.join(b, 'config.json'), 'w') as f:
+        f.write('{"ociVersion": "1.0.2", "process": {')
+    r = road.ctl('run', *road.where, b)
+    expect(r.returncode, 125)
+    has(error_of(r), 'config.json')
+
+
+def failed_create_leaves_nothing(road):
+    def edit(c):
+        c['mounts'].append({'destination': '/x', 'type': 'bind', 'source': '/no/such/source',
+                            'options': ['rbind']})
+    r = road.run('true', edit)
+    expect(r.returncode, 125)
+    has(error_of(r), '/no/such/source')
+    for _ in range(2):      # the same sandbox and id can be used at once
+        expect(road.run('exit 3', args=['--id', 'again']).returncode, 3)
+
+
+def exec_in_container(road):
+    with road.kept() as c:
+        expect(c.sh('echo hi; exit 0'), 'hi\n')
+        expect(c.exec('sh', '-c', 'exit 42').returncode, 42)
+        expect(c.exec('cat', input=b'x' * 100000, check=0).stdout, b'x' * 100000)
+        r = road.ctl('exec', '-n', '-u', '1000:1000', '-w', '/tmp', '-e', 'A=b', c.id, 'sh', '-c',
+                     'id -u; id -g; pwd; echo $A $HOME', check=0)
+        expect(r.stdout.decode().split(), ['1000', '1000', '/tmp', 'b', '/home/ann'])
+        # It stands in the container's namespaces and sees its init.
+        expect(c.sh('readlink /proc/self/ns/mnt') == c.sh('readlink /proc/1/ns/mnt'), True)
+        expect(c.sh('cat /proc/1/comm').strip(), 'sleep')
+
+
+def exec_terminal(road):
+    with road.kept() as c:
+        r = road.ctl('exec', '-t', '-n', c.id, 'sh', '-c', 'test -t 0 && test -t 1 && echo terminal; exit 5')
+        expect((r.returncode, b'terminal' in r.stdout), (5, True))
+        r = road.ctl('exec', '-t', '-n', c.id, 'sh', '-c', '(sleep 100 &) ; echo front', timeout=30, check=0)
+        has(r.stdout.decode(), 'front')
+
+
+def background_child_holds_the_pipe(road):
+    with road.kept() as c:
+        began = time.monotonic()
+        expect(c.sh('(sleep 30 &); echo back'), 'back\n')
+        expect(time.monotonic() - began < 10, True, 'seconds %.1f' % (time.monotonic() - began))
+
+
+def client_killed_in_mid_stream(road):
+    p = road.popen('run', *road.where, '--id', 'victim', road.bundle('yes'))
+    p.stdout.read(1 << 20)
+    p.kill()
+    p.wait()
+    p.stdout.close()
+    p.stderr.close()
+    expect(road.ctl('check').returncode, 0)
+    # What it left behind is still there to be talked to, and to be removed.
+    expect(road.ctl('exec', '-n', 'victim', 'echo', 'alive', check=0).stdout, b'alive\n')
+    road.ctl('remove', 'victim', check=0)
+    road.ctl('destroy-sandbox', check=0)
+
+
+def interrupt_is_forwarded(road):
+    p = road.popen('run', *road.where, '-n', road.bundle('trap "exit 42" INT; echo up; while :; do sleep 0.1; done'))
+    expect(p.stdout.readline(), b'up\n')
+    p.send_signal(signal.SIGINT)
+    expect(p.wait(30), 42)
+    p.stdout.close()
+    p.stderr.close()
+
+
+def errors_have_statuses(road):
+    v3 = road.protocol == 'ttrpc'
+    has(error_of(road.ctl('stats', 'nobody')), 'INVALID_ARGUMENT' if v3 else 'NOT_FOUND')
+    if not v3:
+        has(error_of(road.ctl('start', 'nobody')), 'FAILED_PRECONDITION')
+    with road.kept() as c:
+        has(error_of(road.ctl('call', 'CreateSandbox', '{}')), 'ALREADY_EXISTS') if not v3 else None
+        if not v3:
+            has(error_of(road.ctl('start', c.id)), 'FAILED_PRECONDITION', 'should be created')
+            has(error_of(road.ctl('wait', 'nobody')), 'NOT_FOUND')
+        has(error_of(road.ctl('call', 'CreateContainer', '{"container_id": "../evil"}')), 'INVALID_ARGUMENT')
+        has(error_of(road.ctl('call', 'CreateContainer', '{"container_id": "nospec"}')), 'INVALID_ARGUMENT')
+        has(error_of(road.ctl('call', 'ExecProcess', '{"container_id": "%s", "exec_id": "e"}' % c.id)),
+            'INVALID_ARGUMENT')
+        expect(c.sh('echo still here'), 'still here\n')
+
+
+def signals(road):
+    with road.kept('trap "" TERM; trap "echo usr1" USR1; while :; do sleep 0.1; done') as c:
+        road.ctl('signal', c.id, 'USR1', check=0)
+        road.ctl('signal', c.id, 'KILL', check=0)
+        expect(json.loads(road.ctl('wait', c.id, check=0).stdout)['status'], 137)
+        # To a container that has stopped any signal is fine.
+        road.ctl('signal', c.id, 'TERM', check=0)
+
+
+def pause_and_resume(road):
+    with road.kept('i=0; while :; do i=$((i+1)); echo $i > /tmp/n; done') as c:
+        road.ctl('pause', c.id, check=0)
+        has(error_of(road.ctl('pause', c.id)), 'paused')
+        has(error_of(c.exec('true')), 'paused')
+        road.ctl('resume', c.id, check=0)
+        has(error_of(road.ctl('resume', c.id)), 'not paused')
+        expect(c.sh('echo runs'), 'runs\n')
+        road.ctl('pause', c.id, check=0)
+        road.ctl('signal', c.id, 'KILL', check=0)   # wakes and kills it
+        def gone():
+            expect(c.exec('true').returncode, 125)
+        retry(gone, 5)
+
+
+def many_waiters(road):
+    with road.kept('sleep 1; exit 9') as c:
+        waiters = [road.popen('wait', c.id) for _ in range(8)]
+        for w in waiters:
+            out, _ = w.communicate(timeout=30)
+            expect(json.loads(out)['status'], 9)
+
+
+def processes_and_stats(road):
+    with road.kept('sleep 1000 & sleep 1000 & wait') as c:
+        if road.protocol == 'grpc':
+            pids = json.loads(road.ctl('ps', c.id, '--format', 'json', check=0).stdout)
+            expect(len(pids) >= 3, True, 'pids %r' % (pids,))
+        stats = json.loads(road.ctl('stats', c.id, check=0).stdout)
+        expect(int(stats['cgroup_stats']['memory_stats']['usage']['usage']) > 0, True)
+        road.ctl('update', c.id, '{"memory": {"limit": 67108864}}', check=0)
+        stats = json.loads(road.ctl('stats', c.id, check=0).stdout)
+        expect(int(stats['cgroup_stats']['memory_stats']['usage']['limit']), 67108864)
+
+
+def orphans_are_reaped(road):
+    with road.kept() as c:
+        for _ in range(5):
+            c.sh('for i in 1 2 3 4; do (sleep 0.05 &) ; done')
+        time.sleep(0.4)
+        # sleep as pid 1 does not reap; the agent does for those that its execs left to it.
+        expect(c.sh('ps | grep -c "[s]leep 1000"').strip(), '1')
+
+
+def create_and_remove(road):
+    """Created, never started, removed; ids can be used again at once."""
+    for _ in range(3):
+        expect(road.run('exit 0', args=['--id', 'same']).returncode, 0)
+
+
+CASES = [output_and_exit_code, death_by_signal, tail_of_output, stdin_to_stdout, missing_program, bad_bundles,
+         failed_create_leaves_nothing, exec_in_container, exec_terminal, background_child_holds_the_pipe,
+         client_killed_in_mid_stream, interrupt_is_forwarded, errors_have_statuses, signals, pause_and_resume,
+         many_waiters, processes_and_stats, orphans_are_reaped, create_and_remove]
+
+
+def run_all(tap, road, prefix, cases=None):
+    for case in cases or CASES:
+        with tap.case('%s: %s' % (prefix, case.__name__.replace('_', ' '))):
+            case(road)
