@@ -46,7 +46,8 @@ static int parse_u32(const char *s, uint32_t *ret)
 static int parse_port(const char *text, const char *s, uint32_t *ret, struct err *err)
 {
 	if (parse_u32(s, ret) < 0 || *ret == 0 || *ret == UINT32_MAX)
-		return err_set(err, EINVAL, "address '%s': port '%s' is not a number from 1", text, s);
+		return err_set(err, EINVAL, "address '%s': port '%s' is not a number from 1", text,
+			       s);
 	return 0;
 }
 
@@ -62,8 +63,10 @@ int addr_parse(const char *text, struct addr *ret, struct err *err)
 			sc = &schemes[i];
 	}
 	if (!sc)
-		return err_set(err, EINVAL, "address '%s' is none of unix://PATH, unix://@NAME, "
-			       "hvsock://PATH:PORT, vsock://CID:PORT, serial://PATH", text);
+		return err_set(err, EINVAL,
+			       "address '%s' is none of unix://PATH, unix://@NAME, "
+			       "hvsock://PATH:PORT, vsock://CID:PORT, serial://PATH",
+			       text);
 	a.kind = sc->kind;
 	rest = xstrdup(text + strlen(sc->prefix));
 	colon = sc->port ? strrchr(rest, ':') : NULL;
@@ -76,9 +79,10 @@ int addr_parse(const char *text, struct addr *ret, struct err *err)
 		if (!rest[0] || !strcmp(rest, "@"))
 			return err_set(err, EINVAL, "address '%s' has no path", text);
 		if (strlen(rest) >= sizeof(a.path))
-			return err_set(err, ENAMETOOLONG, "address '%s': a socket's path has at most %zu "
-				       "bytes; use a shorter one or a relative one", text,
-				       sizeof(a.path) - 1);
+			return err_set(err, ENAMETOOLONG,
+				       "address '%s': a socket's path has at most %zu "
+				       "bytes; use a shorter one or a relative one",
+				       text, sizeof(a.path) - 1);
 		memcpy(a.path, rest, strlen(rest) + 1);
 	} else if (parse_u32(rest, &a.cid) < 0) {
 		return err_set(err, EINVAL, "address '%s': CID '%s' is not a number", text, rest);
@@ -90,8 +94,16 @@ int addr_parse(const char *text, struct addr *ret, struct err *err)
 bool addr_may_retry(int code)
 {
 	switch (code) {
-	case ENOENT: case ECONNREFUSED: case ECONNRESET: case EPIPE: case ETIMEDOUT: case EAGAIN:
-	case ENODEV: case ENOTCONN: case EHOSTUNREACH: case ENETUNREACH:
+	case ENOENT:
+	case ECONNREFUSED:
+	case ECONNRESET:
+	case EPIPE:
+	case ETIMEDOUT:
+	case EAGAIN:
+	case ENODEV:
+	case ENOTCONN:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
 		return true;
 	default:
 		return false;
@@ -171,17 +183,22 @@ static int hybrid_handshake(const struct addr *a, int fd, int64_t deadline_ms, s
 	int r;
 
 	if (send(fd, line, (size_t)n, MSG_NOSIGNAL) != n)
-		return err_set(err, ECONNRESET, "'%s' took no CONNECT: %s", a->path, strerror(errno));
+		return err_set(err, ECONNRESET, "'%s' took no CONNECT: %s", a->path,
+			       strerror(errno));
 	r = read_line(fd, deadline_ms, line, sizeof(line));
 	if (r == -ECONNRESET)
-		return err_set(err, ECONNRESET, "nobody listens on port %u of the guest behind '%s' "
-			       "(the connection was closed without an OK)", a->port, a->path);
+		return err_set(err, ECONNRESET,
+			       "nobody listens on port %u of the guest behind '%s' "
+			       "(the connection was closed without an OK)",
+			       a->port, a->path);
 	if (r < 0)
 		return err_set(err, -r, "no OK from '%s' to CONNECT %u: %s", a->path, a->port,
 			       strerror(-r));
 	if (strncmp(line, "OK ", 3))
-		return err_set(err, EPROTO, "'%s' answered CONNECT %u with '%s': not a hybrid vsock "
-			       "socket?", a->path, a->port, line);
+		return err_set(err, EPROTO,
+			       "'%s' answered CONNECT %u with '%s': not a hybrid vsock "
+			       "socket?",
+			       a->path, a->port, line);
 	return 0;
 }
 

@@ -5,15 +5,15 @@
 #include "common.h"
 
 enum addr_kind {
-	ADDR_UNIX,		/* unix://PATH, unix://@NAME */
-	ADDR_HVSOCK,		/* hvsock://PATH:PORT, a VMM's socket that takes "CONNECT PORT" */
-	ADDR_VSOCK,		/* vsock://CID:PORT */
-	ADDR_SERIAL,		/* serial://PATH, a virtio-serial port: yamux on it */
+	ADDR_UNIX,   /* unix://PATH, unix://@NAME */
+	ADDR_HVSOCK, /* hvsock://PATH:PORT, a VMM's socket that takes "CONNECT PORT" */
+	ADDR_VSOCK,  /* vsock://CID:PORT */
+	ADDR_SERIAL, /* serial://PATH, a virtio-serial port: yamux on it */
 };
 
 struct addr {
 	enum addr_kind kind;
-	char path[108];		/* as in sun_path; an abstract name keeps its leading '@' here */
+	char path[108]; /* as in sun_path; an abstract name keeps its leading '@' here */
 	uint32_t cid, port;
 };
 

@@ -1,6 +1,6 @@
 /*
- * Measurements through one connection, as `make bench` prints them. Every figure is wall-clock time as
- * a client sees it.
+ * Measurements through one connection, as `make bench` prints them. Every figure is wall-clock
+ * time as a client sees it.
  */
 #include "run.h"
 
@@ -10,9 +10,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define CHECKS 200
+#define CHECKS	    200
 #define MAX_SAMPLES 1000
-#define HOLDER "bench-holder"
+#define HOLDER	    "bench-holder"
 
 struct bench {
 	struct ctl *c;
@@ -116,8 +116,8 @@ static int one_cycle(struct bench *b, const char *id, struct samples s[6])
 
 static int bench_cycle(struct bench *b)
 {
-	static const char *const names[] = { "create_ms", "start_ms", "wait_ms", "remove_ms",
-					     "create_start_ms", "cycle_ms" };
+	static const char *const names[] = { "create_ms", "start_ms",	     "wait_ms",
+					     "remove_ms", "create_start_ms", "cycle_ms" };
 	struct samples *s = xcalloc(ARRAY_LEN(names), sizeof(*s));
 	int r = 0;
 
@@ -196,8 +196,8 @@ static int drain(struct bench *b, const char *exec_id, uint64_t *ret_bytes)
 	req.len = STREAM_CHUNK;
 	for (;;) {
 		r.done = false;
-		(void)rpc_start(b->c->rpc, "grpc.AgentService", "ReadStdout", &req.base, RPC_NO_TIMEOUT,
-				on_chunk, &r);
+		(void)rpc_start(b->c->rpc, "grpc.AgentService", "ReadStdout", &req.base,
+				RPC_NO_TIMEOUT, on_chunk, &r);
 		loop_until(&b->c->loop, &r.done);
 		if (r.status == RPC_OK && r.len > 0) {
 			*ret_bytes += r.len;
@@ -213,7 +213,8 @@ static int drain(struct bench *b, const char *exec_id, uint64_t *ret_bytes)
 static int bench_stdout(struct bench *b)
 {
 	char count[40];
-	char *argv[] = { (char[]){ "dd" }, (char[]){ "if=/dev/zero" }, (char[]){ "bs=65536" }, count, NULL };
+	char *argv[] = { (char[]){ "dd" }, (char[]){ "if=/dev/zero" }, (char[]){ "bs=65536" },
+			 count, NULL };
 	uint64_t want = (uint64_t)b->mb << 20, got = 0;
 	int64_t t;
 	int status;
@@ -251,7 +252,8 @@ static int write_all(struct bench *b, const char *exec_id, uint64_t total)
 			return -b->err->code;
 		n = ((Grpc__WriteStreamResponse *)res)->len;
 		if (n == 0 || n > req.data.len)
-			return err_set(b->err, EIO, "WriteStdin took %u of %zu bytes", n, req.data.len);
+			return err_set(b->err, EIO, "WriteStdin took %u of %zu bytes", n,
+				       req.data.len);
 		total -= n;
 	}
 	return 0;
@@ -259,7 +261,8 @@ static int write_all(struct bench *b, const char *exec_id, uint64_t total)
 
 static int bench_stdin(struct bench *b)
 {
-	char *argv[] = { (char[]){ "dd" }, (char[]){ "of=/dev/null" }, (char[]){ "bs=65536" }, NULL };
+	char *argv[] = { (char[]){ "dd" }, (char[]){ "of=/dev/null" }, (char[]){ "bs=65536" },
+			 NULL };
 	AUTO_JSON json_object *req = json_object_new_object();
 	int64_t t;
 	int status;
@@ -322,7 +325,7 @@ static int bench_all(struct bench *b)
 		put_number(b, "create_sandbox_ms", (double)(now_us() - t) / 1000, 3);
 	t = r;
 	r = bench_in_sandbox(b);
-	if (t == 0)	/* ours */
+	if (t == 0) /* ours */
 		(void)ctl_call_json(b->c, "DestroySandbox", NULL, NULL, NULL, &ignored);
 	return r;
 }
@@ -330,7 +333,9 @@ static int bench_all(struct bench *b)
 static void print_table(json_object *out)
 {
 	json_object_object_foreach(out, key, value)
+	{
 		(void)printf("%-20s %12s\n", key, json_object_to_json_string(value));
+	}
 }
 
 int bench_main(struct ctl *c, const struct command *self, int argc, char **argv)
@@ -357,7 +362,7 @@ int bench_main(struct ctl *c, const struct command *self, int argc, char **argv)
 	status = bench_all(&b) < 0 ? ctl_fail(&err) : 0;
 	if (as_json)
 		(void)puts(json_object_to_json_string_ext(b.out, JSON_C_TO_STRING_PRETTY |
-							  JSON_C_TO_STRING_SPACED));
+									 JSON_C_TO_STRING_SPACED));
 	else
 		print_table(b.out);
 	(void)json_object_put(b.out);

@@ -11,19 +11,19 @@
 #include <unistd.h>
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define FD_NONE (-9)
+#define FD_NONE	     (-9)
 
 /* Exit statuses of agent-ctl itself; run, exec and wait pass a process's own status on. */
 enum {
-	EXIT_RPC = 1,		/* the agent answered a single RPC with an error */
-	EXIT_OWN = 125,		/* agent-ctl failed: usage, files, connection */
-	EXIT_CANNOT_RUN = 126,	/* run, exec: the command is there and cannot be executed */
-	EXIT_NOT_FOUND = 127,	/* run, exec: the command is not there */
+	EXIT_RPC = 1,	       /* the agent answered a single RPC with an error */
+	EXIT_OWN = 125,	       /* agent-ctl failed: usage, files, connection */
+	EXIT_CANNOT_RUN = 126, /* run, exec: the command is there and cannot be executed */
+	EXIT_NOT_FOUND = 127,  /* run, exec: the command is not there */
 };
 
 struct err {
-	int code;		/* errno value > 0 */
-	int rpc;		/* gRPC status when the agent said so, else 0 */
+	int code; /* errno value > 0 */
+	int rpc;  /* gRPC status when the agent said so, else 0 */
 	char msg[1024];
 };
 
@@ -62,10 +62,20 @@ static inline void auto_closep(int *fd)
 		(void)close(*fd);
 }
 
-#define AUTO_FREE __attribute__((cleanup(auto_freep)))
+#define AUTO_FREE  __attribute__((cleanup(auto_freep)))
 #define AUTO_CLOSE __attribute__((cleanup(auto_closep)))
-#define AUTO(fn) __attribute__((cleanup(fn)))
-#define TAKE_PTR(p) ({ __typeof__(p) take_ = (p); (p) = NULL; take_; })
-#define TAKE_FD(fd) ({ int take_ = (fd); (fd) = FD_NONE; take_; })
+#define AUTO(fn)   __attribute__((cleanup(fn)))
+#define TAKE_PTR(p)                        \
+	({                                 \
+		__typeof__(p) take_ = (p); \
+		(p) = NULL;                \
+		take_;                     \
+	})
+#define TAKE_FD(fd)               \
+	({                        \
+		int take_ = (fd); \
+		(fd) = FD_NONE;   \
+		take_;            \
+	})
 
 #endif

@@ -20,8 +20,10 @@ int share_check(struct share_options *s, struct err *err)
 	if (s->none)
 		s->dir = NULL;
 	else if (!s->dir || !*s->dir)
-		return err_set(err, EINVAL, "which host directory does the VM export as %s? Give --shared "
-			       "DIR, or --no-share if the agent runs outside a VM", SHARED_TAG);
+		return err_set(err, EINVAL,
+			       "which host directory does the VM export as %s? Give --shared "
+			       "DIR, or --no-share if the agent runs outside a VM",
+			       SHARED_TAG);
 	return 0;
 }
 
@@ -38,7 +40,9 @@ void sandbox_add_share(json_object *request)
 {
 	/* The first is one string with three options, as the runtime sends it. */
 	static const char *const options[] = {
-		"trans=virtio,version=9p2000.L,cache=mmap", "nodev", "msize=8192",
+		"trans=virtio,version=9p2000.L,cache=mmap",
+		"nodev",
+		"msize=8192",
 	};
 	json_object *storage = json_object_new_object(), *list = NULL;
 
@@ -54,7 +58,8 @@ void sandbox_add_share(json_object *request)
 	(void)json_object_array_add(list, storage);
 }
 
-int sandbox_create(struct ctl *c, const char *id, const struct share_options *share, struct err *err)
+int sandbox_create(struct ctl *c, const char *id, const struct share_options *share,
+		   struct err *err)
 {
 	AUTO_JSON json_object *req = json_object_new_object();
 
@@ -65,7 +70,8 @@ int sandbox_create(struct ctl *c, const char *id, const struct share_options *sh
 	return ctl_call_json(c, "CreateSandbox", req, NULL, NULL, err);
 }
 
-static const ProtobufCFieldDescriptor *field(const ProtobufCMessageDescriptor *desc, const char *name)
+static const ProtobufCFieldDescriptor *field(const ProtobufCMessageDescriptor *desc,
+					     const char *name)
 {
 	return protobuf_c_message_descriptor_get_field_by_name(desc, name);
 }
@@ -92,7 +98,8 @@ int container_create(struct ctl *c, const char *id, const struct share_options *
 	json_put_str(json, "exec_id", id);
 	if (pb_from_json(json, m->input, NULL, &req, err) < 0)
 		return -err->code;
-	*ret_terminal = *(protobuf_c_boolean *)at(*(ProtobufCMessage **)at(spec, "Process"), "Terminal");
+	*ret_terminal =
+		*(protobuf_c_boolean *)at(*(ProtobufCMessage **)at(spec, "Process"), "Terminal");
 	*(ProtobufCMessage **)at(req, "OCI") = TAKE_PTR(spec);
 	return ctl_call(c, "CreateContainer", req, NULL, err);
 }
@@ -131,7 +138,8 @@ int container_remove(struct ctl *c, const char *id, struct err *err)
 	return call_with_id(c, "RemoveContainer", id, err);
 }
 
-int container_wait(struct ctl *c, const char *id, const char *exec_id, int *ret_status, struct err *err)
+int container_wait(struct ctl *c, const char *id, const char *exec_id, int *ret_status,
+		   struct err *err)
 {
 	PB_LOCAL(Grpc__WaitProcessRequest, grpc__wait_process_request, req);
 	AUTO_MSG ProtobufCMessage *res = NULL;
@@ -168,8 +176,10 @@ static int set_user(json_object *process, const char *text, struct err *err)
 		*gid++ = '\0';
 	if (!uid[0] || strspn(uid, "0123456789") != strlen(uid) ||
 	    (gid && (!gid[0] || strspn(gid, "0123456789") != strlen(gid))))
-		return err_set(err, EINVAL, "--user: '%s' is not UID or UID:GID in numbers (names are the "
-			       "guest image's, which agent-ctl does not read)", text);
+		return err_set(err, EINVAL,
+			       "--user: '%s' is not UID or UID:GID in numbers (names are the "
+			       "guest image's, which agent-ctl does not read)",
+			       text);
 	json_put_str(user, "uid", uid);
 	if (gid)
 		json_put_str(user, "gid", gid);
@@ -222,8 +232,8 @@ int container_exec(struct ctl *c, const char *id, const char *exec_id, const str
 	const char *service;
 	const ProtobufCMethodDescriptor *m = schema_method(c->schema, "ExecProcess", &service);
 	AUTO_JSON json_object *json = json_object_new_object();
-	AUTO_JSON json_object *process = o->process ? json_object_get(o->process)
-						    : json_object_new_object();
+	AUTO_JSON json_object *process =
+		o->process ? json_object_get(o->process) : json_object_new_object();
 	AUTO_MSG ProtobufCMessage *req = NULL, *proc = NULL;
 
 	if (build_process(o, process, err) < 0)

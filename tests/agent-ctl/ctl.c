@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <string.h>
 
-#define RETRY_MS 25
+#define RETRY_MS   25
 #define ATTEMPT_MS 10000
 
 /* They answer when something happens in the guest. */
@@ -55,8 +55,10 @@ static int resolve_globals(struct ctl *c, struct err *err)
 	if (!c->addr_text)
 		c->addr_text = getenv("AGENT_CTL_ADDR");
 	if (!c->addr_text || !*c->addr_text)
-		return err_set(err, EINVAL, "where is the agent? Give --addr or set AGENT_CTL_ADDR "
-			       "(unix://PATH, hvsock://PATH:PORT, vsock://CID:PORT, serial://PATH)");
+		return err_set(
+			err, EINVAL,
+			"where is the agent? Give --addr or set AGENT_CTL_ADDR "
+			"(unix://PATH, hvsock://PATH:PORT, vsock://CID:PORT, serial://PATH)");
 	if (addr_parse(c->addr_text, &c->addr, err) < 0)
 		return -err->code;
 	p = find_protocol(c->protocol);
@@ -77,8 +79,8 @@ static int try_connect(struct ctl *c, bool check, int64_t deadline_ms, struct er
 	int fd, r;
 
 	/*
-	 * A serial port has one session for good: what a given-up one has sent would be waiting there
-	 * for the next, so the first attempt is the only one.
+	 * A serial port has one session for good: what a given-up one has sent would be waiting
+	 * there for the next, so the first attempt is the only one.
 	 */
 	if (attempt > deadline_ms || c->addr.kind == ADDR_SERIAL)
 		attempt = deadline_ms;
@@ -89,8 +91,7 @@ static int try_connect(struct ctl *c, bool check, int64_t deadline_ms, struct er
 	if (!check)
 		return 0;
 	left = attempt - now_ms();
-	r = rpc_sync(c->rpc, "grpc.Health", schema_method(c->schema, "Check", &service),
-		     &req.base,
+	r = rpc_sync(c->rpc, "grpc.Health", schema_method(c->schema, "Check", &service), &req.base,
 		     left > 0 ? left : 1, NULL, err);
 	if (r < 0 && (err->rpc == RPC_UNAVAILABLE || err->rpc == RPC_DEADLINE_EXCEEDED)) {
 		ctl_disconnect(c);
@@ -98,7 +99,7 @@ static int try_connect(struct ctl *c, bool check, int64_t deadline_ms, struct er
 		err->rpc = 0;
 		return -ETIMEDOUT;
 	}
-	return 0;	/* any other answer is an answer */
+	return 0; /* any other answer is an answer */
 }
 
 int ctl_connect(struct ctl *c, double default_wait_s, struct err *err)
@@ -146,8 +147,8 @@ int ctl_call(struct ctl *c, const char *method, const ProtobufCMessage *req, Pro
 	return rpc_sync(c->rpc, service, m, req, ctl_timeout(c, m->name), ret, err);
 }
 
-int ctl_call_json(struct ctl *c, const char *method, json_object *json, const struct pb_rules *rules,
-		  ProtobufCMessage **ret, struct err *err)
+int ctl_call_json(struct ctl *c, const char *method, json_object *json,
+		  const struct pb_rules *rules, ProtobufCMessage **ret, struct err *err)
 {
 	const char *service;
 	const ProtobufCMethodDescriptor *m = schema_method(c->schema, method, &service);
@@ -175,8 +176,10 @@ int ctl_fail(const struct err *err)
 static void global_options(struct ctl *c, struct opt out[N_GLOBALS])
 {
 	const struct opt opts[N_GLOBALS] = {
-		{ 'a', "addr", OPT_STR, &c->addr_text, "ADDRESS", "the agent's address (AGENT_CTL_ADDR)" },
-		{ 0, "protocol", OPT_STR, &c->protocol, "NAME", "grpc (1.x, default) or ttrpc (3.x)" },
+		{ 'a', "addr", OPT_STR, &c->addr_text, "ADDRESS",
+		  "the agent's address (AGENT_CTL_ADDR)" },
+		{ 0, "protocol", OPT_STR, &c->protocol, "NAME",
+		  "grpc (1.x, default) or ttrpc (3.x)" },
 		{ 0, "timeout", OPT_SECONDS, &c->timeout_s, "SECONDS",
 		  "deadline of each call, 0: none (60; waits and reads have none)" },
 		{ 0, "wait", OPT_SECONDS, &c->wait_s, "SECONDS",
@@ -188,6 +191,16 @@ static void global_options(struct ctl *c, struct opt out[N_GLOBALS])
 	memcpy(out, opts, sizeof(opts));
 }
 
+static const char help_end[] =
+	"\naddresses:\n"
+	"  unix://PATH         a Unix socket; unix://@NAME an abstract one\n"
+	"  hvsock://PATH:PORT  a VMM's socket that takes CONNECT PORT (hybrid vsock)\n"
+	"  vsock://CID:PORT    a guest's vsock through the kernel (vhost)\n"
+	"  serial://PATH       a virtio-serial port's socket: yamux, as kata-proxy speaks it\n"
+	"\nexit status: that of the process for run and exec (128+N if signal N ended it),\n"
+	"126 or 127 if it could not be started; 1 if the agent answered a single RPC with\n"
+	"an error; 125 if agent-ctl itself failed (usage, files, no connection).\n";
+
 static void print_help(struct ctl *c)
 {
 	struct opt globals[N_GLOBALS];
@@ -197,19 +210,13 @@ static void print_help(struct ctl *c)
 		     "usage: agent-ctl [OPTIONS] COMMAND [ARGUMENTS]\n\ncommands:\n");
 	for (size_t i = 0; i < n_commands; i++)
 		(void)printf("  %-18s %s\n", commands[i].name, commands[i].summary);
-	opt_print(stdout, "options (also after the command)", &(struct opt_table){ globals, N_GLOBALS });
-	(void)printf("\naddresses:\n"
-		     "  unix://PATH         a Unix socket; unix://@NAME an abstract one\n"
-		     "  hvsock://PATH:PORT  a VMM's socket that takes CONNECT PORT (hybrid vsock)\n"
-		     "  vsock://CID:PORT    a guest's vsock through the kernel (vhost)\n"
-		     "  serial://PATH       a virtio-serial port's socket: yamux, as kata-proxy speaks it\n"
-		     "\nexit status: that of the process for run and exec (128+N if signal N ended it),\n"
-		     "126 or 127 if it could not be started; 1 if the agent answered a single RPC with\n"
-		     "an error; 125 if agent-ctl itself failed (usage, files, no connection).\n");
+	opt_print(stdout, "options (also after the command)",
+		  &(struct opt_table){ globals, N_GLOBALS });
+	(void)fputs(help_end, stdout);
 }
 
-bool ctl_options(struct ctl *c, const struct command *self, const struct opt *own, size_t n_own, int stop,
-		 int *argc, char **argv, int min_args, int max_args, int *ret)
+bool ctl_options(struct ctl *c, const struct command *self, const struct opt *own, size_t n_own,
+		 int stop, int *argc, char **argv, int min_args, int max_args, int *ret)
 {
 	struct opt globals[N_GLOBALS];
 	struct opt_table tables[2] = { { own, n_own }, { globals, N_GLOBALS } };

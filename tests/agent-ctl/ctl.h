@@ -14,20 +14,20 @@ struct ctl {
 	struct addr addr;
 	const struct rpc_ops *ops;
 	const struct schema *schema;
-	struct rpc *rpc;		/* NULL until ctl_connect */
+	struct rpc *rpc; /* NULL until ctl_connect */
 };
 
 struct command {
 	const char *name, *usage, *summary;
 	int (*run)(struct ctl *c, const struct command *self, int argc, char **argv);
-	const struct thin *thin;	/* a command that is one RPC */
+	const struct thin *thin; /* a command that is one RPC */
 };
 
 /* The whole program; the result is the exit status. */
 int ctl_main(int argc, char **argv);
 /* Parses global and own options. True: go on. False: *ret is the exit status (help, bad usage). */
-bool ctl_options(struct ctl *c, const struct command *self, const struct opt *own, size_t n_own, int stop,
-		 int *argc, char **argv, int min_args, int max_args, int *ret);
+bool ctl_options(struct ctl *c, const struct command *self, const struct opt *own, size_t n_own,
+		 int stop, int *argc, char **argv, int min_args, int max_args, int *ret);
 /* The messages that --protocol speaks; grpc's for an unknown one. */
 const struct schema *ctl_schema(const struct ctl *c);
 /* Connects, for up to --wait seconds (or default_wait_s), until the agent answers a Check. */
@@ -37,8 +37,8 @@ void ctl_disconnect(struct ctl *c);
 int ctl_fail(const struct err *err);
 
 /* A call by name. json may be NULL: an empty request. ret may be NULL. */
-int ctl_call_json(struct ctl *c, const char *method, json_object *json, const struct pb_rules *rules,
-		  ProtobufCMessage **ret, struct err *err);
+int ctl_call_json(struct ctl *c, const char *method, json_object *json,
+		  const struct pb_rules *rules, ProtobufCMessage **ret, struct err *err);
 int ctl_call(struct ctl *c, const char *method, const ProtobufCMessage *req, ProtobufCMessage **ret,
 	     struct err *err);
 int64_t ctl_timeout(const struct ctl *c, const char *method);

@@ -1,6 +1,7 @@
 /*
- * gRPC over HTTP/2: one nghttp2 client session per connection. Bodies of requests go from the packed
- * message straight into the socket's buffer; bodies of answers straight into one exact allocation.
+ * gRPC over HTTP/2: one nghttp2 client session per connection. Bodies of requests go from the
+ * packed message straight into the socket's buffer; bodies of answers straight into one exact
+ * allocation.
  */
 #include "rpc.h"
 
@@ -9,16 +10,16 @@
 #include <nghttp2/nghttp2.h>
 #include <string.h>
 
-#define STREAM_WINDOW (8 << 20)
+#define STREAM_WINDOW	  (8 << 20)
 #define CONNECTION_WINDOW (32 << 20)
-#define MAX_FRAME (1 << 20)		/* what we accept */
-#define MAX_FRAME_OUT (64u << 10)	/* what we send when the agent accepts more than 16 KiB */
+#define MAX_FRAME	  (1 << 20)   /* what we accept */
+#define MAX_FRAME_OUT	  (64u << 10) /* what we send when the agent accepts more than 16 KiB */
 
 struct h2 {
 	struct rpc *rpc;
 	nghttp2_session *session;
 	char goaway[160];
-	char complaint[200];		/* what nghttp2 says about the agent's bytes */
+	char complaint[200]; /* what nghttp2 says about the agent's bytes */
 };
 
 static ssize_t h2_send(nghttp2_session *s, const uint8_t *data, size_t len, int flags, void *user)
@@ -36,15 +37,15 @@ static ssize_t h2_send(nghttp2_session *s, const uint8_t *data, size_t len, int 
 	return (ssize_t)len;
 }
 
-static int h2_send_data(nghttp2_session *s, nghttp2_frame *frame, const uint8_t *framehd, size_t length,
-			nghttp2_data_source *source, void *user)
+static int h2_send_data(nghttp2_session *s, nghttp2_frame *frame, const uint8_t *framehd,
+			size_t length, nghttp2_data_source *source, void *user)
 {
 	struct h2 *h = user;
 	struct rpc_call *c = source->ptr;
 	struct xport *x = &h->rpc->xport;
 
 	(void)s;
-	(void)frame;	/* no padding is ever asked for */
+	(void)frame; /* no padding is ever asked for */
 	if (xport_room(x) < length + 9) {
 		xport_flush(x);
 		if (xport_room(x) < length + 9)
@@ -74,8 +75,9 @@ static ssize_t h2_read_body(nghttp2_session *s, int32_t stream, uint8_t *buf, si
 	return (ssize_t)length;
 }
 
-static ssize_t h2_frame_size(nghttp2_session *s, uint8_t type, int32_t stream, int32_t session_window,
-			     int32_t stream_window, uint32_t max_frame, void *user)
+static ssize_t h2_frame_size(nghttp2_session *s, uint8_t type, int32_t stream,
+			     int32_t session_window, int32_t stream_window, uint32_t max_frame,
+			     void *user)
 {
 	uint32_t n = max_frame < MAX_FRAME_OUT ? max_frame : MAX_FRAME_OUT;
 
@@ -131,8 +133,9 @@ static bool is_header(const uint8_t *name, size_t len, const char *want)
 	return len == strlen(want) && !memcmp(name, want, len);
 }
 
-static int h2_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8_t *name, size_t namelen,
-		     const uint8_t *value, size_t valuelen, uint8_t flags, void *user)
+static int h2_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8_t *name,
+		     size_t namelen, const uint8_t *value, size_t valuelen, uint8_t flags,
+		     void *user)
 {
 	struct rpc_call *c = call_of(s, frame->hd.stream_id);
 
@@ -148,7 +151,8 @@ static int h2_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8
 		percent_decode(value, valuelen, c->message, sizeof(c->message));
 	} else if (is_header(name, namelen, ":status")) {
 		c->http_status = small_number(value, valuelen);
-	} else if (is_header(name, namelen, "grpc-encoding") && !is_header(value, valuelen, "identity")) {
+	} else if (is_header(name, namelen, "grpc-encoding") &&
+		   !is_header(value, valuelen, "identity")) {
 		c->status = RPC_INTERNAL;
 		(void)snprintf(c->message, sizeof(c->message), "the answer is compressed (%.*s)",
 			       (int)valuelen, (const char *)value);
@@ -172,8 +176,8 @@ static int take_head(nghttp2_session *s, struct rpc_call *c, const uint8_t **dat
 	}
 	if (c->head_len < sizeof(c->head) || c->res)
 		return 0;
-	c->res_want = (size_t)c->head[1] << 24 | (size_t)c->head[2] << 16 | (size_t)c->head[3] << 8 |
-		      c->head[4];
+	c->res_want = (size_t)c->head[1] << 24 | (size_t)c->head[2] << 16 |
+		      (size_t)c->head[3] << 8 | c->head[4];
 	if (c->head[0] != 0)
 		return reset_with(s, c, RPC_UNIMPLEMENTED, "the answer is compressed");
 	if (c->res_want > RPC_MAX_RESPONSE)
@@ -182,8 +186,8 @@ static int take_head(nghttp2_session *s, struct rpc_call *c, const uint8_t **dat
 	return 0;
 }
 
-static int h2_data(nghttp2_session *s, uint8_t flags, int32_t stream, const uint8_t *data, size_t len,
-		   void *user)
+static int h2_data(nghttp2_session *s, uint8_t flags, int32_t stream, const uint8_t *data,
+		   size_t len, void *user)
 {
 	struct rpc_call *c = call_of(s, stream);
 
@@ -197,7 +201,8 @@ static int h2_data(nghttp2_session *s, uint8_t flags, int32_t stream, const uint
 		return 0;
 	if (len > c->res_want - c->res_len)
 		return reset_with(s, c, RPC_INTERNAL, "the answer has more than one message")
-			? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+			       ? NGHTTP2_ERR_CALLBACK_FAILURE
+			       : 0;
 	memcpy(c->res + c->res_len, data, len);
 	c->res_len += len;
 	return 0;
@@ -209,30 +214,35 @@ static int h2_frame(nghttp2_session *s, const nghttp2_frame *frame, void *user)
 
 	(void)s;
 	if (frame->hd.type == NGHTTP2_GOAWAY)
-		(void)snprintf(h->goaway, sizeof(h->goaway), " (the agent said goodbye: %s%s%.*s)",
-			       nghttp2_http2_strerror(frame->goaway.error_code),
-			       frame->goaway.opaque_data_len ? ", " : "",
-			       (int)(frame->goaway.opaque_data_len > 80 ? 80 : frame->goaway.opaque_data_len),
-			       frame->goaway.opaque_data_len ? (char *)frame->goaway.opaque_data : "");
+		(void)snprintf(
+			h->goaway, sizeof(h->goaway), " (the agent said goodbye: %s%s%.*s)",
+			nghttp2_http2_strerror(frame->goaway.error_code),
+			frame->goaway.opaque_data_len ? ", " : "",
+			(int)(frame->goaway.opaque_data_len > 80 ? 80
+								 : frame->goaway.opaque_data_len),
+			frame->goaway.opaque_data_len ? (char *)frame->goaway.opaque_data : "");
 	return 0;
 }
 
 /* HTTP status or reset code instead of a gRPC status, mapped as gRPC's own table does. */
-static int status_without_grpc(const struct h2 *h, const struct rpc_call *c, uint32_t code, char *text,
-			       size_t size)
+static int status_without_grpc(const struct h2 *h, const struct rpc_call *c, uint32_t code,
+			       char *text, size_t size)
 {
 	if (code == NGHTTP2_REFUSED_STREAM) {
 		(void)snprintf(text, size, "the agent refused the stream%s", h->goaway);
 		return RPC_UNAVAILABLE;
 	}
 	if (code != NGHTTP2_NO_ERROR) {
-		(void)snprintf(text, size, "stream reset: %s%s", nghttp2_http2_strerror(code), h->goaway);
+		(void)snprintf(text, size, "stream reset: %s%s", nghttp2_http2_strerror(code),
+			       h->goaway);
 		return code == NGHTTP2_CANCEL ? RPC_CANCELLED : RPC_INTERNAL;
 	}
-	(void)snprintf(text, size, "an answer without grpc-status (HTTP status %d): is this a gRPC server?",
+	(void)snprintf(text, size,
+		       "an answer without grpc-status (HTTP status %d): is this a gRPC server?",
 		       c->http_status);
-	return c->http_status == 404 ? RPC_UNIMPLEMENTED : c->http_status == 503 ? RPC_UNAVAILABLE
-									    : RPC_UNKNOWN;
+	return c->http_status == 404   ? RPC_UNIMPLEMENTED
+	       : c->http_status == 503 ? RPC_UNAVAILABLE
+				       : RPC_UNKNOWN;
 }
 
 static int h2_stream_close(nghttp2_session *s, int32_t stream, uint32_t code, void *user)
@@ -250,7 +260,8 @@ static int h2_stream_close(nghttp2_session *s, int32_t stream, uint32_t code, vo
 
 		rpc_finish(c, status, text, NULL, 0);
 	} else if (c->status == RPC_OK && (!c->res || c->res_len < c->res_want)) {
-		rpc_finish(c, RPC_INTERNAL, "the answer ends in the middle of its message", NULL, 0);
+		rpc_finish(c, RPC_INTERNAL, "the answer ends in the middle of its message", NULL,
+			   0);
 	} else {
 		rpc_finish(c, c->status, c->message, c->res, c->res_len);
 	}
@@ -303,7 +314,8 @@ static void *h2_open(struct rpc *r)
 	nghttp2_session_callbacks_del(cb);
 	nghttp2_option_del(opt);
 	(void)nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings));
-	(void)nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW);
+	(void)nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0,
+						    CONNECTION_WINDOW);
 	return h;
 }
 
@@ -346,10 +358,11 @@ static int h2_start(void *state, struct rpc_call *c)
 	head[n++] = nv("te", "trailers");
 	head[n++] = nv("user-agent", "agent-ctl/1");
 	if (c->timeout_ms != RPC_NO_TIMEOUT) {
-		if (c->timeout_ms < 100000000)	/* at most eight digits */
+		if (c->timeout_ms < 100000000) /* at most eight digits */
 			(void)snprintf(timeout, sizeof(timeout), "%dm", (int)c->timeout_ms);
 		else
-			(void)snprintf(timeout, sizeof(timeout), "%dS", (int)(c->timeout_ms / 1000));
+			(void)snprintf(timeout, sizeof(timeout), "%dS",
+				       (int)(c->timeout_ms / 1000));
 		head[n++] = nv("grpc-timeout", timeout);
 	}
 	id = nghttp2_submit_request(h->session, NULL, head, n, &body, c);

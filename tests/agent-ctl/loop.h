@@ -1,19 +1,19 @@
 /*
- * One poll loop. ppoll rather than epoll: standard input and output may be regular files, which epoll
- * refuses, and there are never more than a handful of descriptors.
+ * One poll loop. ppoll rather than epoll: standard input and output may be regular files, which
+ * epoll refuses, and there are never more than a handful of descriptors.
  */
 #ifndef CTL_LOOP_H
 #define CTL_LOOP_H
 
 #include "common.h"
 
-#define LOOP_MAX_IO 16
+#define LOOP_MAX_IO	16
 #define LOOP_MAX_TIMERS 1024
 
 /* Embedded in its owner, which keeps it until loop_del. events may be changed at any time. */
 struct io {
 	int fd;
-	short events;			/* 0: not waited for */
+	short events; /* 0: not waited for */
 	void (*fn)(struct io *io, short revents);
 	void *arg;
 };
@@ -32,7 +32,7 @@ struct loop {
 };
 
 void loop_add(struct loop *l, struct io *io);
-void loop_del(struct loop *l, struct io *io);	/* safe inside any callback, harmless twice */
+void loop_del(struct loop *l, struct io *io); /* safe inside any callback, harmless twice */
 void loop_timer(struct loop *l, struct timer *t, int64_t at_ms);
 void loop_timer_del(struct loop *l, struct timer *t);
 /* Waits for one batch of events and runs their callbacks. */

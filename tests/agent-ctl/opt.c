@@ -53,7 +53,8 @@ static int store(const struct opt *o, char *value, struct err *err)
 	case OPT_SECONDS:
 		d = strtod(value, &end);
 		if (end == value || *end || !(d >= 0 && d < 1e9))
-			return err_set(err, EINVAL, "--%s: '%s' is no number of seconds", o->name, value);
+			return err_set(err, EINVAL, "--%s: '%s' is no number of seconds", o->name,
+				       value);
 		*(double *)o->to = d;
 		return 0;
 	}
@@ -61,8 +62,8 @@ static int store(const struct opt *o, char *value, struct err *err)
 }
 
 /* One argument that begins with '-': --name, --name=value, -x, -x value, -xvalue. */
-static int take(const struct opt_table *tables, size_t n_tables, char *word, char *next, bool *used_next,
-		struct err *err)
+static int take(const struct opt_table *tables, size_t n_tables, char *word, char *next,
+		bool *used_next, struct err *err)
 {
 	bool is_long = word[1] == '-';
 	size_t len = is_long ? strcspn(word + 2, "=") : 1;
@@ -97,7 +98,8 @@ int opt_parse(const struct opt_table *tables, size_t n_tables, int stop, int *ar
 		bool used_next = false;
 
 		ended = ended || (stop >= 0 && n > stop);
-		if (ended || argv[i][0] != '-' || !argv[i][1] || isdigit((unsigned char)argv[i][1])) {
+		if (ended || argv[i][0] != '-' || !argv[i][1] ||
+		    isdigit((unsigned char)argv[i][1])) {
 			argv[n++] = argv[i];
 			continue;
 		}
@@ -105,7 +107,8 @@ int opt_parse(const struct opt_table *tables, size_t n_tables, int stop, int *ar
 			ended = true;
 			continue;
 		}
-		if (take(tables, n_tables, argv[i], i + 1 < *argc ? argv[i + 1] : NULL, &used_next, err) < 0)
+		if (take(tables, n_tables, argv[i], i + 1 < *argc ? argv[i + 1] : NULL, &used_next,
+			 err) < 0)
 			return -err->code;
 		i += used_next;
 	}

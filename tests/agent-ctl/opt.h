@@ -5,11 +5,11 @@
 #include "common.h"
 
 enum opt_kind {
-	OPT_FLAG,	/* bool */
-	OPT_STR,	/* const char * */
-	OPT_UINT,	/* uint32_t */
-	OPT_SECONDS,	/* double, from 0 */
-	OPT_LIST,	/* struct strlist, each use appends */
+	OPT_FLAG,    /* bool */
+	OPT_STR,     /* const char * */
+	OPT_UINT,    /* uint32_t */
+	OPT_SECONDS, /* double, from 0 */
+	OPT_LIST,    /* struct strlist, each use appends */
 };
 
 struct strlist {
@@ -18,8 +18,8 @@ struct strlist {
 };
 
 struct opt {
-	char letter;		/* or 0 */
-	const char *name;	/* without the dashes */
+	char letter;	  /* or 0 */
+	const char *name; /* without the dashes */
 	enum opt_kind kind;
 	void *to;
 	const char *arg, *help;
@@ -31,8 +31,9 @@ struct opt_table {
 };
 
 /*
- * Takes the options out of argv; what remains is *argc, argv. After more than `stop` words that are no
- * options the rest is left alone (a command line of the guest's); "--" ends them too. -1: never stop.
+ * Takes the options out of argv; what remains is *argc, argv. After more than `stop` words that
+ * are no options the rest is left alone (a command line of the guest's); "--" ends them too. -1:
+ * never stop.
  */
 int opt_parse(const struct opt_table *tables, size_t n_tables, int stop, int *argc, char **argv,
 	      struct err *err);

@@ -12,7 +12,7 @@
 struct reader {
 	const struct pb_rules *rules;
 	struct err *err;
-	char path[256];		/* where in the JSON we are */
+	char path[256]; /* where in the JSON we are */
 	int depth;
 };
 
@@ -67,18 +67,20 @@ static bool same_name(const char *a, const char *b)
 }
 
 static const ProtobufCFieldDescriptor *find_field(const struct reader *r,
-						  const ProtobufCMessageDescriptor *desc, const char *key)
+						  const ProtobufCMessageDescriptor *desc,
+						  const char *key)
 {
 	const struct pb_rules *rules = r->rules;
-	const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(desc, key);
+	const ProtobufCFieldDescriptor *f =
+		protobuf_c_message_descriptor_get_field_by_name(desc, key);
 
 	if (f)
 		return f;
 	for (size_t i = 0; i < rules->n_renames; i++) {
 		if (!strcmp(rules->renames[i].message, desc->short_name) &&
 		    !strcmp(rules->renames[i].key, key))
-			return protobuf_c_message_descriptor_get_field_by_name(desc,
-									       rules->renames[i].field);
+			return protobuf_c_message_descriptor_get_field_by_name(
+				desc, rules->renames[i].field);
 	}
 	for (unsigned int i = 0; i < desc->n_fields; i++) {
 		if (same_name(desc->fields[i].name, key))
@@ -95,7 +97,8 @@ static void *member(const ProtobufCMessage *msg, unsigned int offset)
 /* ---- scalars ---- */
 
 /* Numbers may also come as strings, as proto3's JSON writes 64-bit ones. */
-static int read_integer(struct reader *r, json_object *json, bool is_signed, uint64_t max, void *ret)
+static int read_integer(struct reader *r, json_object *json, bool is_signed, uint64_t max,
+			void *ret)
 {
 	const char *text = json_object_get_string(json);
 	bool minus = text && text[0] == '-';
@@ -103,7 +106,8 @@ static int read_integer(struct reader *r, json_object *json, bool is_signed, uin
 	long long s = 0;
 	char *end;
 
-	if (!json_object_is_type(json, json_type_int) && !json_object_is_type(json, json_type_string))
+	if (!json_object_is_type(json, json_type_int) &&
+	    !json_object_is_type(json, json_type_string))
 		return wrong_type(r, "an integer", json);
 	errno = 0;
 	if (minus)
@@ -144,7 +148,8 @@ static int read_bytes(struct reader *r, json_object *json, ProtobufCBinaryData *
 	return 0;
 }
 
-static int read_enum(struct reader *r, json_object *json, const ProtobufCEnumDescriptor *desc, int *ret)
+static int read_enum(struct reader *r, json_object *json, const ProtobufCEnumDescriptor *desc,
+		     int *ret)
 {
 	const ProtobufCEnumValue *v;
 
@@ -158,8 +163,8 @@ static int read_enum(struct reader *r, json_object *json, const ProtobufCEnumDes
 	return 0;
 }
 
-static int read_submessage(struct reader *r, json_object *json, const ProtobufCMessageDescriptor *desc,
-			   ProtobufCMessage **ret)
+static int read_submessage(struct reader *r, json_object *json,
+			   const ProtobufCMessageDescriptor *desc, ProtobufCMessage **ret)
 {
 	ProtobufCMessage *msg = xcalloc(1, desc->sizeof_message);
 	int res;
@@ -174,16 +179,23 @@ static int read_submessage(struct reader *r, json_object *json, const ProtobufCM
 }
 
 /* One value into *to, which has the C type of the field. */
-static int read_value(struct reader *r, json_object *json, const ProtobufCFieldDescriptor *f, void *to)
+static int read_value(struct reader *r, json_object *json, const ProtobufCFieldDescriptor *f,
+		      void *to)
 {
 	switch (f->type) {
-	case PROTOBUF_C_TYPE_INT32: case PROTOBUF_C_TYPE_SINT32: case PROTOBUF_C_TYPE_SFIXED32:
+	case PROTOBUF_C_TYPE_INT32:
+	case PROTOBUF_C_TYPE_SINT32:
+	case PROTOBUF_C_TYPE_SFIXED32:
 		return read_integer(r, json, true, UINT32_MAX, to);
-	case PROTOBUF_C_TYPE_UINT32: case PROTOBUF_C_TYPE_FIXED32:
+	case PROTOBUF_C_TYPE_UINT32:
+	case PROTOBUF_C_TYPE_FIXED32:
 		return read_integer(r, json, false, UINT32_MAX, to);
-	case PROTOBUF_C_TYPE_INT64: case PROTOBUF_C_TYPE_SINT64: case PROTOBUF_C_TYPE_SFIXED64:
+	case PROTOBUF_C_TYPE_INT64:
+	case PROTOBUF_C_TYPE_SINT64:
+	case PROTOBUF_C_TYPE_SFIXED64:
 		return read_integer(r, json, true, UINT64_MAX, to);
-	case PROTOBUF_C_TYPE_UINT64: case PROTOBUF_C_TYPE_FIXED64:
+	case PROTOBUF_C_TYPE_UINT64:
+	case PROTOBUF_C_TYPE_FIXED64:
 		return read_integer(r, json, false, UINT64_MAX, to);
 	case PROTOBUF_C_TYPE_BOOL:
 		if (!json_object_is_type(json, json_type_boolean))
@@ -211,17 +223,26 @@ static int read_value(struct reader *r, json_object *json, const ProtobufCFieldD
 static size_t value_size(ProtobufCType type)
 {
 	switch (type) {
-	case PROTOBUF_C_TYPE_INT64: case PROTOBUF_C_TYPE_SINT64: case PROTOBUF_C_TYPE_SFIXED64:
-	case PROTOBUF_C_TYPE_UINT64: case PROTOBUF_C_TYPE_FIXED64: case PROTOBUF_C_TYPE_DOUBLE:
+	case PROTOBUF_C_TYPE_INT64:
+	case PROTOBUF_C_TYPE_SINT64:
+	case PROTOBUF_C_TYPE_SFIXED64:
+	case PROTOBUF_C_TYPE_UINT64:
+	case PROTOBUF_C_TYPE_FIXED64:
+	case PROTOBUF_C_TYPE_DOUBLE:
 		return 8;
 	case PROTOBUF_C_TYPE_BYTES:
 		return sizeof(ProtobufCBinaryData);
-	case PROTOBUF_C_TYPE_STRING: case PROTOBUF_C_TYPE_MESSAGE:
+	case PROTOBUF_C_TYPE_STRING:
+	case PROTOBUF_C_TYPE_MESSAGE:
 		return sizeof(void *);
 	case PROTOBUF_C_TYPE_BOOL:
 		return sizeof(protobuf_c_boolean);
-	case PROTOBUF_C_TYPE_INT32: case PROTOBUF_C_TYPE_SINT32: case PROTOBUF_C_TYPE_SFIXED32:
-	case PROTOBUF_C_TYPE_UINT32: case PROTOBUF_C_TYPE_FIXED32: case PROTOBUF_C_TYPE_FLOAT:
+	case PROTOBUF_C_TYPE_INT32:
+	case PROTOBUF_C_TYPE_SINT32:
+	case PROTOBUF_C_TYPE_SFIXED32:
+	case PROTOBUF_C_TYPE_UINT32:
+	case PROTOBUF_C_TYPE_FIXED32:
+	case PROTOBUF_C_TYPE_FLOAT:
 	case PROTOBUF_C_TYPE_ENUM:
 		return 4;
 	}
@@ -230,7 +251,10 @@ static size_t value_size(ProtobufCType type)
 
 /* ---- lists and maps ---- */
 
-/* protobuf-c has no notion of maps: they are lists of FooEntry messages with key = 1 and value = 2. */
+/*
+ * protobuf-c has no notion of maps: they are lists of FooEntry messages with key = 1 and value =
+ * 2.
+ */
 static bool is_map(const ProtobufCFieldDescriptor *f)
 {
 	const ProtobufCMessageDescriptor *d = f->descriptor;
@@ -269,7 +293,8 @@ static int read_map(struct reader *r, json_object *json, const ProtobufCFieldDes
 		return wrong_type(r, "an object", json);
 	list = xcalloc((size_t)json_object_object_length(json), sizeof(*list));
 	*(void **)member(msg, f->offset) = list;
-	json_object_object_foreach(json, key, value) {
+	json_object_object_foreach(json, key, value)
+	{
 		size_t old = path_push(r, key, 0);
 		int res = read_map_entry(r, key, value, f->descriptor, &list[*n]);
 
@@ -329,10 +354,11 @@ static int read_field(struct reader *r, json_object *json, const ProtobufCFieldD
 	return 0;
 }
 
-static bool has_key(const struct reader *r, json_object *json, const ProtobufCMessageDescriptor *desc,
-		    const char *field)
+static bool has_key(const struct reader *r, json_object *json,
+		    const ProtobufCMessageDescriptor *desc, const char *field)
 {
-	json_object_object_foreach(json, key, value) {
+	json_object_object_foreach(json, key, value)
+	{
 		const ProtobufCFieldDescriptor *f = value ? find_field(r, desc, key) : NULL;
 
 		if (f && !strcmp(f->name, field))
@@ -363,7 +389,9 @@ static int apply_rules(struct reader *r, json_object *json, const ProtobufCMessa
 		if (!strcmp(q->message, desc->short_name) && !has_key(r, json, desc, q->field)) {
 			(void)path_push(r, q->field, 0);
 			for (char *c = r->path; *c; c++)
-				*c = (char)(c == r->path || c[-1] == '.' ? tolower((unsigned char)*c) : *c);
+				*c = (char)(c == r->path || c[-1] == '.'
+						    ? tolower((unsigned char)*c)
+						    : *c);
 			return err_set(r->err, EINVAL, "%s: missing, but required", where(r));
 		}
 	}
@@ -371,8 +399,9 @@ static int apply_rules(struct reader *r, json_object *json, const ProtobufCMessa
 		const struct pb_default *d = &rules->defaults[i];
 
 		if (!strcmp(d->message, desc->short_name) && !has_key(r, json, desc, d->field))
-			apply_default(d, protobuf_c_message_descriptor_get_field_by_name(desc, d->field),
-				      msg);
+			apply_default(
+				d, protobuf_c_message_descriptor_get_field_by_name(desc, d->field),
+				msg);
 	}
 	return 0;
 }
@@ -400,7 +429,8 @@ static int read_message(struct reader *r, json_object *json, const ProtobufCMess
 		return wrong_type(r, "an object", json);
 	if (++r->depth > MAX_DEPTH)
 		return err_set(r->err, EINVAL, "%s: nested too deeply", where(r));
-	json_object_object_foreach(json, key, value) {
+	json_object_object_foreach(json, key, value)
+	{
 		const ProtobufCFieldDescriptor *f = find_field(r, desc, key);
 		size_t old = path_push(r, key, 0);
 		int res = 0;
@@ -412,7 +442,7 @@ static int read_message(struct reader *r, json_object *json, const ProtobufCMess
 				       desc->short_name);
 		else if (is_set(msg, f))
 			return err_set(r->err, EINVAL, "%s: given twice", where(r));
-		else if (value)		/* null is the same as absent */
+		else if (value) /* null is the same as absent */
 			res = read_field(r, value, f, msg);
 		if (res < 0)
 			return res;
@@ -422,8 +452,8 @@ static int read_message(struct reader *r, json_object *json, const ProtobufCMess
 	return apply_rules(r, json, desc, msg);
 }
 
-int pb_from_json(json_object *json, const ProtobufCMessageDescriptor *desc, const struct pb_rules *rules,
-		 ProtobufCMessage **ret, struct err *err)
+int pb_from_json(json_object *json, const ProtobufCMessageDescriptor *desc,
+		 const struct pb_rules *rules, ProtobufCMessage **ret, struct err *err)
 {
 	struct reader r = { .rules = rules ? rules : &no_rules, .err = err };
 
@@ -453,10 +483,12 @@ static json_object *write_map(const ProtobufCFieldDescriptor *f, const ProtobufC
 
 	for (size_t i = 0; i < n; i++) {
 		const ProtobufCFieldDescriptor *fields = list[i]->descriptor->fields;
-		AUTO_JSON json_object *key = write_value(&fields[0], member(list[i], fields[0].offset));
+		AUTO_JSON json_object *key =
+			write_value(&fields[0], member(list[i], fields[0].offset));
 
-		(void)json_object_object_add(out, json_object_get_string(key),
-					     write_value(&fields[1], member(list[i], fields[1].offset)));
+		(void)json_object_object_add(
+			out, json_object_get_string(key),
+			write_value(&fields[1], member(list[i], fields[1].offset)));
 	}
 	return out;
 }
@@ -478,13 +510,19 @@ static json_object *write_bytes(const ProtobufCBinaryData *b)
 static json_object *write_value(const ProtobufCFieldDescriptor *f, const void *from)
 {
 	switch (f->type) {
-	case PROTOBUF_C_TYPE_INT32: case PROTOBUF_C_TYPE_SINT32: case PROTOBUF_C_TYPE_SFIXED32:
+	case PROTOBUF_C_TYPE_INT32:
+	case PROTOBUF_C_TYPE_SINT32:
+	case PROTOBUF_C_TYPE_SFIXED32:
 		return json_object_new_int(*(const int32_t *)from);
-	case PROTOBUF_C_TYPE_UINT32: case PROTOBUF_C_TYPE_FIXED32:
+	case PROTOBUF_C_TYPE_UINT32:
+	case PROTOBUF_C_TYPE_FIXED32:
 		return json_object_new_int64(*(const uint32_t *)from);
-	case PROTOBUF_C_TYPE_INT64: case PROTOBUF_C_TYPE_SINT64: case PROTOBUF_C_TYPE_SFIXED64:
+	case PROTOBUF_C_TYPE_INT64:
+	case PROTOBUF_C_TYPE_SINT64:
+	case PROTOBUF_C_TYPE_SFIXED64:
 		return json_object_new_int64(*(const int64_t *)from);
-	case PROTOBUF_C_TYPE_UINT64: case PROTOBUF_C_TYPE_FIXED64:
+	case PROTOBUF_C_TYPE_UINT64:
+	case PROTOBUF_C_TYPE_FIXED64:
 		return json_object_new_uint64(*(const uint64_t *)from);
 	case PROTOBUF_C_TYPE_BOOL:
 		return json_object_new_boolean(*(const protobuf_c_boolean *)from);
@@ -566,9 +604,9 @@ int json_parse(const char *text, size_t len, const char *name, json_object **ret
 		line += text[i] == '\n';
 	}
 	return err_set(err, EINVAL, "%s:%zu:%zu: not valid JSON: %s", name, line, column,
-		       e == json_tokener_success ? "text after the value" :
-		       e == json_tokener_continue || at >= len ? "it ends too early" :
-							 json_tokener_error_desc(e));
+		       e == json_tokener_success		 ? "text after the value"
+		       : e == json_tokener_continue || at >= len ? "it ends too early"
+								 : json_tokener_error_desc(e));
 }
 
 int json_parse_arg(const char *arg, json_object **ret, struct err *err)
@@ -580,7 +618,8 @@ int json_parse_arg(const char *arg, json_object **ret, struct err *err)
 	if (strcmp(arg, "-") && arg[0] != '@')
 		return json_parse(arg, strlen(arg), "argument", ret, err);
 	r = read_file(arg[0] == '@' ? arg + 1 : arg, 16u << 20, &text, &len, err);
-	return r < 0 ? r : json_parse(text, len, arg[0] == '@' ? arg + 1 : "standard input", ret, err);
+	return r < 0 ? r
+		     : json_parse(text, len, arg[0] == '@' ? arg + 1 : "standard input", ret, err);
 }
 
 static const char b64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -613,8 +652,10 @@ int base64_decode(const char *text, size_t len, uint8_t **ret, size_t *ret_len)
 	while (len > 0 && text[len - 1] == '=')
 		len--;
 	for (size_t i = 0; i < len; i++) {
-		const char *at = text[i] == '-' ? b64 + 62 : text[i] == '_' ? b64 + 63
-				 : text[i] ? strchr(b64, text[i]) : NULL;
+		const char *at = text[i] == '-'	  ? b64 + 62
+				 : text[i] == '_' ? b64 + 63
+				 : text[i]	  ? strchr(b64, text[i])
+						  : NULL;
 
 		if (!at)
 			return -EINVAL;

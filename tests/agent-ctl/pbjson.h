@@ -15,9 +15,9 @@ struct pb_rename {
 	const char *message, *key, *field;
 };
 
-struct pb_default {		/* where JSON leaves it out and zero would say something else */
+struct pb_default { /* where JSON leaves it out and zero would say something else */
 	const char *message, *field;
-	const char *text;	/* for string fields */
+	const char *text; /* for string fields */
 	int64_t number;
 };
 
@@ -37,9 +37,12 @@ struct pb_rules {
 	void *arg;
 };
 
-/* *ret is freed with protobuf_c_message_free_unpacked(*ret, NULL). Errors name the path in the JSON. */
-int pb_from_json(json_object *json, const ProtobufCMessageDescriptor *desc, const struct pb_rules *rules,
-		 ProtobufCMessage **ret, struct err *err);
+/*
+ * ret is freed with protobuf_c_message_free_unpacked(*ret, NULL). Errors name the path in the
+ * JSON.
+ */
+int pb_from_json(json_object *json, const ProtobufCMessageDescriptor *desc,
+		 const struct pb_rules *rules, ProtobufCMessage **ret, struct err *err);
 /* Every field, zeros included; bytes as base64, as proto3's JSON has it. The caller's reference. */
 json_object *pb_to_json(const ProtobufCMessage *msg);
 

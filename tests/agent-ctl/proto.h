@@ -1,4 +1,7 @@
-/* The generated messages. The field `Linux` becomes a C member called linux, which gnu11 defines as 1. */
+/*
+ * The generated messages. The field `Linux` becomes a C member called linux, which gnu11 defines
+ * as 1.
+ */
 #ifndef CTL_PROTO_H
 #define CTL_PROTO_H
 
@@ -13,7 +16,12 @@
 #pragma GCC diagnostic pop
 
 /* A message on the stack: the generated INIT macros cast const away, the functions do not. */
-#define PB_LOCAL(type, sym, var) type var = ({ type init_; sym##__init(&init_); init_; })
+#define PB_LOCAL(type, sym, var)     \
+	type var = ({                \
+		type init_;          \
+		sym##__init(&init_); \
+		init_;               \
+	})
 
 /* Which set of messages is spoken; the names of services and methods are the same in all. */
 struct schema {

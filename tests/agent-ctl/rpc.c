@@ -7,13 +7,27 @@
 const char *rpc_status_name(int status)
 {
 	static const char *const names[] = {
-		"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
-		"ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
-		"ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
+		"OK",
+		"CANCELLED",
+		"UNKNOWN",
+		"INVALID_ARGUMENT",
+		"DEADLINE_EXCEEDED",
+		"NOT_FOUND",
+		"ALREADY_EXISTS",
+		"PERMISSION_DENIED",
+		"RESOURCE_EXHAUSTED",
+		"FAILED_PRECONDITION",
+		"ABORTED",
+		"OUT_OF_RANGE",
+		"UNIMPLEMENTED",
+		"INTERNAL",
+		"UNAVAILABLE",
+		"DATA_LOSS",
 		"UNAUTHENTICATED",
 	};
 
-	return status >= 0 && (size_t)status < ARRAY_LEN(names) ? names[status] : "status out of range";
+	return status >= 0 && (size_t)status < ARRAY_LEN(names) ? names[status]
+								: "status out of range";
 }
 
 static void unlink_call(struct rpc_call *c)
@@ -34,7 +48,8 @@ static void free_call(struct rpc_call *c)
 	free(c);
 }
 
-void rpc_finish(struct rpc_call *c, int status, const char *message, const uint8_t *data, size_t len)
+void rpc_finish(struct rpc_call *c, int status, const char *message, const uint8_t *data,
+		size_t len)
 {
 	struct rpc_result res = { status, message, data, len };
 
@@ -91,7 +106,7 @@ static void on_data(void *user, const uint8_t *data, size_t len)
 
 	if (r->dead)
 		return;
-	r->pumping = true;	/* nothing may be sent from inside a protocol's callbacks */
+	r->pumping = true; /* nothing may be sent from inside a protocol's callbacks */
 	ok = r->ops->input(r->state, data, len, &err) == 0;
 	r->pumping = false;
 	if (!ok)
@@ -182,7 +197,8 @@ static void on_stillborn(struct timer *t)
 }
 
 struct rpc_call *rpc_start(struct rpc *r, const char *service, const char *method,
-			   const ProtobufCMessage *req, int64_t timeout_ms, rpc_done_fn *done, void *arg)
+			   const ProtobufCMessage *req, int64_t timeout_ms, rpc_done_fn *done,
+			   void *arg)
 {
 	struct rpc_call *c = xcalloc(1, sizeof(*c));
 
@@ -230,7 +246,8 @@ static void on_sync_done(void *arg, const struct rpc_result *res)
 	w->done = true;
 	if (res->status != RPC_OK) {
 		w->result = err_set(w->err, res->status == RPC_UNAVAILABLE ? ECONNRESET : EREMOTEIO,
-				    "%s: %s: %s", w->m->name, rpc_status_name(res->status), res->message);
+				    "%s: %s: %s", w->m->name, rpc_status_name(res->status),
+				    res->message);
 		w->err->rpc = res->status;
 		return;
 	}
@@ -243,7 +260,8 @@ static void on_sync_done(void *arg, const struct rpc_result *res)
 }
 
 int rpc_sync(struct rpc *r, const char *service, const ProtobufCMethodDescriptor *m,
-	     const ProtobufCMessage *req, int64_t timeout_ms, ProtobufCMessage **ret_res, struct err *err)
+	     const ProtobufCMessage *req, int64_t timeout_ms, ProtobufCMessage **ret_res,
+	     struct err *err)
 {
 	struct waiter w = { .m = m, .ret_res = ret_res, .err = err };
 

@@ -8,14 +8,14 @@
 #include <signal.h>
 #include <string.h>
 
-#define DEFAULT_WAIT_S 30
-#define LAST_WORD_WAIT_S 2	/* for cleaning up after a connection broke */
-#define GIVEN_UP_TIMEOUT_S 10	/* who gave up does not wait for long */
+#define DEFAULT_WAIT_S	   30
+#define LAST_WORD_WAIT_S   2  /* for cleaning up after a connection broke */
+#define GIVEN_UP_TIMEOUT_S 10 /* who gave up does not wait for long */
 
 struct run {
 	struct ctl *c;
 	const char *id;
-	bool sandbox, container;	/* ours to take away again */
+	bool sandbox, container; /* ours to take away again */
 };
 
 /* The status for a stream that did not end by itself. */
@@ -30,8 +30,8 @@ static int failed_stream(int r, const struct err *err)
 }
 
 /*
- * From the first thing that we make in the guest to its end, signals wait for the stream that forwards
- * them, or for the clean-up to be over: dying in between would leave a container behind.
+ * From the first thing that we make in the guest to its end, signals wait for the stream that
+ * forwards them, or for the clean-up to be over: dying in between would leave a container behind.
  */
 static void hold_signals(void)
 {
@@ -60,7 +60,8 @@ static void clean_up(struct run *run, bool quiet)
 	}
 	if (run->container && container_remove(c, run->id, &err) < 0 && !quiet)
 		say("container '%s' stays behind: %s", run->id, err.msg);
-	if (run->sandbox && ctl_call_json(c, "DestroySandbox", NULL, NULL, NULL, &err) < 0 && !quiet)
+	if (run->sandbox && ctl_call_json(c, "DestroySandbox", NULL, NULL, NULL, &err) < 0 &&
+	    !quiet)
 		say("the sandbox stays behind: %s", err.msg);
 }
 
@@ -86,8 +87,9 @@ static int start_in_stream(struct ctl *c, const char *id, struct err *err)
 static int run_container(struct run *run, const struct share_options *share,
 			 const struct spec_options *so, bool detach, bool no_stdin)
 {
-	struct stream_options st = { .cid = run->id, .eid = run->id, .no_stdin = no_stdin,
-				     .start = start_in_stream };
+	struct stream_options st = {
+		.cid = run->id, .eid = run->id, .no_stdin = no_stdin, .start = start_in_stream
+	};
 	struct err err, ignored;
 	int status = 0, r;
 
@@ -130,10 +132,13 @@ int run_main(struct ctl *c, const struct command *self, int argc, char **argv)
 	bool detach = false, no_stdin = false;
 	const char *id = NULL;
 	const struct opt opts[] = {
-		{ 't', "terminal", OPT_FLAG, &so.terminal, NULL, "a terminal, whatever config.json says" },
+		{ 't', "terminal", OPT_FLAG, &so.terminal, NULL,
+		  "a terminal, whatever config.json says" },
 		{ 0, "id", OPT_STR, &id, "ID", "the container's id (default: a random one)" },
-		{ 'd', "keep", OPT_FLAG, &detach, NULL, "start it, print its id and leave it running" },
-		{ 'n', "no-stdin", OPT_FLAG, &no_stdin, NULL, "close the process's standard input at once" },
+		{ 'd', "keep", OPT_FLAG, &detach, NULL,
+		  "start it, print its id and leave it running" },
+		{ 'n', "no-stdin", OPT_FLAG, &no_stdin, NULL,
+		  "close the process's standard input at once" },
 		{ 'q', "quiet", OPT_FLAG, &so.quiet, NULL,
 		  "no warnings about config.json members the protocol has no field for" },
 		SHARE_OPTIONS(&share),
@@ -163,7 +168,8 @@ int create_main(struct ctl *c, const struct command *self, int argc, char **argv
 	bool terminal;
 	const struct opt opts[] = {
 		{ 0, "id", OPT_STR, &id, "ID", "the container's id (default: a random one)" },
-		{ 't', "terminal", OPT_FLAG, &so.terminal, NULL, "a terminal, whatever config.json says" },
+		{ 't', "terminal", OPT_FLAG, &so.terminal, NULL,
+		  "a terminal, whatever config.json says" },
 		{ 'q', "quiet", OPT_FLAG, &so.quiet, NULL, "no warnings about ignored members" },
 		SHARE_OPTIONS(&share),
 	};
@@ -198,7 +204,9 @@ static void kill_exec(struct ctl *c, const char *id, const char *exec_id)
 static int exec_and_stream(struct ctl *c, const char *id, const char *exec_id,
 			   const struct exec_options *o, bool no_stdin)
 {
-	struct stream_options st = { .cid = id, .eid = exec_id, .tty = o->terminal, .no_stdin = no_stdin };
+	struct stream_options st = {
+		.cid = id, .eid = exec_id, .tty = o->terminal, .no_stdin = no_stdin
+	};
 	struct err err;
 	int status = 0, r;
 
@@ -241,9 +249,12 @@ int exec_main(struct ctl *c, const struct command *self, int argc, char **argv)
 		{ 'u', "user", OPT_STR, &o.user, "UID[:GID]", "run as this user (0:0)" },
 		{ 'w', "cwd", OPT_STR, &o.cwd, "DIR", "working directory (/)" },
 		{ 'e', "env", OPT_LIST, &o.env, "NAME=VALUE", "set a variable; may be repeated" },
-		{ 'p', "process", OPT_STR, &process, "FILE", "an OCI process as JSON to start from" },
-		{ 0, "exec-id", OPT_STR, &exec_id, "ID", "the process's id (default: a random one)" },
-		{ 'n', "no-stdin", OPT_FLAG, &no_stdin, NULL, "close the process's standard input at once" },
+		{ 'p', "process", OPT_STR, &process, "FILE",
+		  "an OCI process as JSON to start from" },
+		{ 0, "exec-id", OPT_STR, &exec_id, "ID",
+		  "the process's id (default: a random one)" },
+		{ 'n', "no-stdin", OPT_FLAG, &no_stdin, NULL,
+		  "close the process's standard input at once" },
 	};
 	AUTO_FREE char *random = random_id("exec");
 	struct err err;
@@ -273,8 +284,10 @@ int attach_main(struct ctl *c, const struct command *self, int argc, char **argv
 	struct stream_options st = { 0 };
 	const struct opt opts[] = {
 		{ 't', "terminal", OPT_FLAG, &st.tty, NULL, "the process has a terminal" },
-		{ 0, "exec", OPT_STR, &st.eid, "ID", "exec id of the process (default: the container's)" },
-		{ 'n', "no-stdin", OPT_FLAG, &st.no_stdin, NULL, "close its standard input at once" },
+		{ 0, "exec", OPT_STR, &st.eid, "ID",
+		  "exec id of the process (default: the container's)" },
+		{ 'n', "no-stdin", OPT_FLAG, &st.no_stdin, NULL,
+		  "close its standard input at once" },
 	};
 	struct err err;
 	int status, r;

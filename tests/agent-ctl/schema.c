@@ -14,9 +14,9 @@ const struct schema schema_3x = {
 	.agent = &agent3__agent_service__descriptor,
 	.health = &agent3__health__descriptor,
 };
-#else	/* a build without protoc-c's output of agent3.proto: --protocol ttrpc speaks 1.x's messages */
+#else /* built without protoc-c's output of agent3.proto */
 const struct schema schema_3x = {
-	.name = "3.x (1.x messages)",
+	.name = "3.x (with 1.x messages)",
 	.agent = &grpc__agent_service__descriptor,
 	.health = &grpc__health__descriptor,
 };

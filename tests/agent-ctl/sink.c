@@ -62,8 +62,9 @@ static size_t write_some(struct sink *s, const uint8_t *data, size_t len)
 
 		if (s->kind == SINK_PIPE_BUF && want > PIPE_BUF)
 			want = PIPE_BUF;
-		n = s->kind == SINK_SOCKET ? send(s->io.fd, data + done, want, MSG_DONTWAIT | MSG_NOSIGNAL)
-					   : write(s->io.fd, data + done, want);
+		n = s->kind == SINK_SOCKET
+			    ? send(s->io.fd, data + done, want, MSG_DONTWAIT | MSG_NOSIGNAL)
+			    : write(s->io.fd, data + done, want);
 		if (n >= 0)
 			done += (size_t)n;
 		else if (errno == EAGAIN)

@@ -1,6 +1,6 @@
 /*
- * The OCI runtime spec as JSON has it, and as the agent's protocol has it: same tree, other names and
- * no way to leave a number out. The tables below are all the difference. Owns no state.
+ * The OCI runtime spec as JSON has it, and as the agent's protocol has it: same tree, other names
+ * and no way to leave a number out. The tables below are all the difference. Owns no state.
  */
 #include "spec.h"
 
@@ -16,32 +16,39 @@ static const struct pb_rename renames[] = {
 };
 
 /*
- * What the specification means by leaving a member out, where a proto3 zero means something else: in a
- * device rule 0 is a device number and -1 the wildcard; a node without a mode would get mode 0000; a
- * hook with timeout 0 times out at once in the reference agent, so "none" becomes an hour.
+ * What the specification means by leaving a member out, where a proto3 zero means something else:
+ * in a device rule 0 is a device number and -1 the wildcard; a node without a mode would get mode
+ * 0000; a hook with timeout 0 times out at once in the reference agent, so "none" becomes an hour.
  */
 static const struct pb_default defaults[] = {
-	{ "LinuxDeviceCgroup", "Type", "a", 0 },
-	{ "LinuxDeviceCgroup", "Major", NULL, -1 },
-	{ "LinuxDeviceCgroup", "Minor", NULL, -1 },
-	{ "LinuxDeviceCgroup", "Access", "rwm", 0 },
-	{ "LinuxDevice", "FileMode", NULL, 0666 },
-	{ "Hook", "Timeout", NULL, 3600 },
+	{ "LinuxDeviceCgroup", "Type", "a", 0 },    { "LinuxDeviceCgroup", "Major", NULL, -1 },
+	{ "LinuxDeviceCgroup", "Minor", NULL, -1 }, { "LinuxDeviceCgroup", "Access", "rwm", 0 },
+	{ "LinuxDevice", "FileMode", NULL, 0666 },  { "Hook", "Timeout", NULL, 3600 },
 };
 
 static const struct pb_required required[] = {
-	{ "Spec", "Process" }, { "Spec", "Root" },
-	{ "Process", "Args" }, { "Process", "Cwd" },
+	{ "Spec", "Process" },
+	{ "Spec", "Root" },
+	{ "Process", "Args" },
+	{ "Process", "Cwd" },
 	{ "Root", "Path" },
 	{ "Mount", "destination" },
-	{ "POSIXRlimit", "Type" }, { "POSIXRlimit", "Hard" }, { "POSIXRlimit", "Soft" },
+	{ "POSIXRlimit", "Type" },
+	{ "POSIXRlimit", "Hard" },
+	{ "POSIXRlimit", "Soft" },
 	{ "LinuxNamespace", "Type" },
-	{ "LinuxIDMapping", "HostID" }, { "LinuxIDMapping", "ContainerID" }, { "LinuxIDMapping", "Size" },
-	{ "LinuxDevice", "Path" }, { "LinuxDevice", "Type" },
-	{ "LinuxHugepageLimit", "Pagesize" }, { "LinuxHugepageLimit", "Limit" },
-	{ "LinuxThrottleDevice", "Major" }, { "LinuxThrottleDevice", "Minor" },
+	{ "LinuxIDMapping", "HostID" },
+	{ "LinuxIDMapping", "ContainerID" },
+	{ "LinuxIDMapping", "Size" },
+	{ "LinuxDevice", "Path" },
+	{ "LinuxDevice", "Type" },
+	{ "LinuxHugepageLimit", "Pagesize" },
+	{ "LinuxHugepageLimit", "Limit" },
+	{ "LinuxThrottleDevice", "Major" },
+	{ "LinuxThrottleDevice", "Minor" },
 	{ "LinuxSeccomp", "DefaultAction" },
-	{ "LinuxSyscall", "Names" }, { "LinuxSyscall", "Action" },
+	{ "LinuxSyscall", "Names" },
+	{ "LinuxSyscall", "Action" },
 	{ "LinuxSeccompArg", "Op" },
 	{ "Hook", "Path" },
 };
@@ -61,8 +68,8 @@ static void warn_unknown(void *arg, const char *path)
 
 static struct pb_rules oci_rules(struct unknown_ctx *u)
 {
-	return (struct pb_rules){ renames, ARRAY_LEN(renames), defaults, ARRAY_LEN(defaults), required,
-				  ARRAY_LEN(required), warn_unknown, u };
+	return (struct pb_rules){ renames,  ARRAY_LEN(renames),	 defaults,     ARRAY_LEN(defaults),
+				  required, ARRAY_LEN(required), warn_unknown, u };
 }
 
 /* ---- checks that hold for every Spec ---- */
@@ -163,8 +170,10 @@ int spec_guest_path(const char *shared, const char *host_path, char **ret, struc
 		return err_set(err, errno, "root file system '%s': %s", host_path, strerror(errno));
 	len = strcmp(share, "/") ? strlen(share) : 0;
 	if (strncmp(host, share, len) || (host[len] != '/' && host[len] != '\0'))
-		return err_set(err, EINVAL, "'%s' does not lie below the shared directory '%s', so the "
-			       "guest cannot see it: copy or bind-mount it there", host, share);
+		return err_set(err, EINVAL,
+			       "'%s' does not lie below the shared directory '%s', so the "
+			       "guest cannot see it: copy or bind-mount it there",
+			       host, share);
 	*ret = xasprintf("%s%s", SHARED_MOUNT, host[len] ? host + len + 1 : "");
 	return 0;
 }
@@ -185,9 +194,10 @@ static int resolve_root(const struct spec_options *opt, ProtobufCMessage *spec, 
 	if (!opt->shared) {
 		guest = realpath(host, NULL);
 		if (!guest && path[0] == '/')
-			return 0;	/* absolute: may exist only where the agent is */
+			return 0; /* absolute: may exist only where the agent is */
 		if (!guest)
-			return err_set(err, errno, "%s: root.path: '%s': %s", name, host, strerror(errno));
+			return err_set(err, errno, "%s: root.path: '%s': %s", name, host,
+				       strerror(errno));
 	} else {
 		r = spec_guest_path(opt->shared, host, &guest, err);
 		if (r < 0)
@@ -209,7 +219,7 @@ static void override_process(const struct spec_options *opt, json_object *json)
 	json_object *process = member_of(json, "process"), *args;
 
 	if (!json_object_is_type(process, json_type_object))
-		return;		/* the conversion says what is wrong with it */
+		return; /* the conversion says what is wrong with it */
 	if (opt->terminal)
 		(void)json_object_object_add(process, "terminal", json_object_new_boolean(true));
 	if (!opt->argv)
@@ -250,9 +260,10 @@ int spec_load(const struct spec_options *opt, const ProtobufCMessageDescriptor *
 
 /* The capabilities that Docker gives a container by default. */
 static const char *const default_caps[] = {
-	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW",
-	"CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE",
-	"CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+	"CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",	   "CAP_FOWNER",
+	"CAP_MKNOD",   "CAP_NET_RAW",	   "CAP_SETGID",	   "CAP_SETUID",
+	"CAP_SETFCAP", "CAP_SETPCAP",	   "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
+	"CAP_KILL",    "CAP_AUDIT_WRITE",
 };
 
 static const char *const default_env[] = {
@@ -260,8 +271,9 @@ static const char *const default_env[] = {
 };
 
 static const char *const masked_paths[] = {
-	"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-	"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+	"/proc/acpi",	       "/proc/asound",	   "/proc/kcore",	"/proc/keys",
+	"/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+	"/proc/scsi",	       "/sys/firmware",
 };
 
 static const char *const readonly_paths[] = {
@@ -275,7 +287,8 @@ static const struct default_mount {
 } default_mounts[] = {
 	{ "/proc", "proc", "proc", "nosuid,noexec,nodev" },
 	{ "/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k" },
-	{ "/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5" },
+	{ "/dev/pts", "devpts", "devpts",
+	  "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5" },
 	{ "/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777,size=65536k" },
 	{ "/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev" },
 	{ "/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro" },
@@ -371,7 +384,8 @@ static json_object *template_linux(void)
 	(void)json_object_object_add(res, "devices", rules);
 	(void)json_object_object_add(lx, "resources", res);
 	(void)json_object_object_add(lx, "namespaces", ns);
-	(void)json_object_object_add(lx, "maskedPaths", string_list(masked_paths, ARRAY_LEN(masked_paths)));
+	(void)json_object_object_add(lx, "maskedPaths",
+				     string_list(masked_paths, ARRAY_LEN(masked_paths)));
 	(void)json_object_object_add(lx, "readonlyPaths",
 				     string_list(readonly_paths, ARRAY_LEN(readonly_paths)));
 	return lx;

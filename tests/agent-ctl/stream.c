@@ -1,7 +1,7 @@
 /*
- * Standard streams. Output: one ReadStdout is always under way while the last chunk is written, two
- * chunks at most wait for a slow reader of ours. Input: one WriteStdin is under way (their order on the
- * agent's side is not defined otherwise) while the next chunk is collected.
+ * Standard streams. Output: one ReadStdout is always under way while the last chunk is written,
+ * two chunks at most wait for a slow reader of ours. Input: one WriteStdin is under way (their
+ * order on the agent's side is not defined otherwise) while the next chunk is collected.
  */
 #include "stream.h"
 
@@ -16,7 +16,7 @@
 #include <sys/signalfd.h>
 #include <termios.h>
 
-#define GIVE_UP_MS 2000		/* a second interrupt within this ends it */
+#define GIVE_UP_MS 2000 /* a second interrupt within this ends it */
 
 enum { OUT, ERR };
 
@@ -32,7 +32,7 @@ struct output {
 struct input {
 	struct io io;
 	struct rpc_call *call;
-	uint8_t *sent, *next;		/* under way; being collected */
+	uint8_t *sent, *next; /* under way; being collected */
 	size_t sent_len, sent_off, next_len;
 	bool eof, closed;
 };
@@ -47,9 +47,9 @@ struct stream {
 	struct termios saved;
 	bool raw;
 	sigset_t old_mask;
-	bool waited;			/* WaitProcess has answered */
+	bool waited; /* WaitProcess has answered */
 	int status;
-	int stop;			/* < 0: do not go on */
+	int stop; /* < 0: do not go on */
 	struct err *err;
 };
 
@@ -88,7 +88,7 @@ bool stream_peek_data(const uint8_t *buf, size_t len, const uint8_t **ret, size_
 bool stream_is_eof(int status, const char *message, bool tty)
 {
 	if (status == RPC_NOT_FOUND)
-		return true;	/* somebody has waited for the process: its streams are gone */
+		return true; /* somebody has waited for the process: its streams are gone */
 	if (status != RPC_UNKNOWN && status != RPC_OUT_OF_RANGE && status != RPC_INTERNAL)
 		return false;
 	return !strcmp(message, "EOF") || strstr(message, "file already closed") ||
@@ -106,7 +106,7 @@ static void take_output(struct output *out, const struct rpc_result *res)
 		if (len == 0)
 			out->eof = true;
 		else
-			read_more(out);	/* the agent fetches the next while we write this */
+			read_more(out); /* the agent fetches the next while we write this */
 		sink_write(&out->sink, data, len);
 		return;
 	}
@@ -150,8 +150,8 @@ static void read_more(struct output *out)
 	req.exec_id = (char *)(uintptr_t)st->o->eid;
 	req.len = STREAM_CHUNK;
 	out->reading = true;
-	(void)rpc_start(st->c->rpc, "grpc.AgentService", out->method, &req.base, RPC_NO_TIMEOUT, on_output,
-			out);
+	(void)rpc_start(st->c->rpc, "grpc.AgentService", out->method, &req.base, RPC_NO_TIMEOUT,
+			on_output, out);
 }
 
 static void on_drained(void *arg)
@@ -201,8 +201,8 @@ static void write_sent(struct stream *st)
 	req.exec_id = (char *)(uintptr_t)st->o->eid;
 	req.data.data = in->sent + in->sent_off;
 	req.data.len = in->sent_len - in->sent_off;
-	in->call = rpc_start(st->c->rpc, "grpc.AgentService", "WriteStdin", &req.base, RPC_NO_TIMEOUT,
-			     on_written, st);
+	in->call = rpc_start(st->c->rpc, "grpc.AgentService", "WriteStdin", &req.base,
+			     RPC_NO_TIMEOUT, on_written, st);
 }
 
 /* Sends what has been collected, or the end, unless something is under way. */
@@ -213,7 +213,7 @@ static void push_input(struct stream *st)
 	if (in->call || in->closed || st->stop)
 		return;
 	if (in->eof && in->next_len == 0 && st->o->tty) {
-		in->next[in->next_len++] = 0x04;	/* a terminal's end of file */
+		in->next[in->next_len++] = 0x04; /* a terminal's end of file */
 		in->closed = true;
 	}
 	if (in->next_len > 0) {
@@ -239,15 +239,16 @@ static void on_written(void *arg, const struct rpc_result *res)
 	size_t n;
 
 	in->call = NULL;
-	r = res->status == RPC_OK ? grpc__write_stream_response__unpack(NULL, res->len, res->data) : NULL;
+	r = res->status == RPC_OK ? grpc__write_stream_response__unpack(NULL, res->len, res->data)
+				  : NULL;
 	n = r ? r->len : 0;
 	if (r)
 		grpc__write_stream_response__free_unpacked(r, NULL);
 	if (res->status != RPC_OK || n == 0) {
 		/* Nobody reads it any more: that is the process's right, its output goes on. */
 		if (st->c->verbose)
-			say("standard input is no longer read (%s %s)", rpc_status_name(res->status),
-			    res->message);
+			say("standard input is no longer read (%s %s)",
+			    rpc_status_name(res->status), res->message);
 		in->closed = true;
 		in->io.events = 0;
 		return;
@@ -291,7 +292,7 @@ static void open_input(struct stream *st)
 		close_input(st);
 		return;
 	}
-	(void)fcntl(STDIN_FILENO, F_SETPIPE_SZ, 1 << 20);	/* fewer, larger reads if it is a pipe */
+	(void)fcntl(STDIN_FILENO, F_SETPIPE_SZ, 1 << 20); /* fewer, larger reads if it is a pipe */
 	loop_add(&st->c->loop, &in->io);
 }
 
@@ -372,7 +373,9 @@ static void open_signals(struct stream *st)
 		(void)sigaddset(&set, forwarded[i]);
 	(void)sigprocmask(SIG_BLOCK, &set, &st->old_mask);
 	st->signals = (struct io){ .fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC),
-				   .events = POLLIN, .fn = on_signal, .arg = st };
+				   .events = POLLIN,
+				   .fn = on_signal,
+				   .arg = st };
 	loop_add(&st->c->loop, &st->signals);
 }
 
@@ -385,8 +388,8 @@ static void on_exited(void *arg, const struct rpc_result *res)
 
 	st->waited = true;
 	if (res->status != RPC_OK) {
-		stop(st, err_set(st->err, ECHILD, "WaitProcess: %s: %s", rpc_status_name(res->status),
-				 res->message));
+		stop(st, err_set(st->err, ECHILD, "WaitProcess: %s: %s",
+				 rpc_status_name(res->status), res->message));
 		st->err->rpc = res->status;
 		return;
 	}
@@ -415,7 +418,7 @@ static void copy_all(struct stream *st)
 {
 	read_more(&st->out[OUT]);
 	if (st->o->tty)
-		st->out[ERR].eof = true;	/* one terminal, one stream: two readers would share it */
+		st->out[ERR].eof = true; /* one terminal, one stream: two readers would share it */
 	else
 		read_more(&st->out[ERR]);
 	if (st->o->start && st->o->start(st->c, st->o->cid, st->err) < 0) {
@@ -433,7 +436,10 @@ static bool is_ours(const struct stream *st, const struct rpc_call *c)
 	return c->done && (c->arg == st || c->arg == &st->out[OUT] || c->arg == &st->out[ERR]);
 }
 
-/* Calls that are still under way must not find us gone. Cancelling one may free others: start over. */
+/*
+ * Calls that are still under way must not find us gone. Cancelling one may free others: start
+ * over.
+ */
 static void forget_calls(struct stream *st)
 {
 	for (;;) {

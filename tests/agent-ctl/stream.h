@@ -9,15 +9,15 @@
 struct stream_options {
 	const char *cid, *eid;
 	bool tty;
-	bool no_stdin;			/* close the process's standard input at once */
+	bool no_stdin; /* close the process's standard input at once */
 	/* Called when the first reads are on their way, as the runtime does it. May be NULL. */
 	int (*start)(struct ctl *c, const char *cid, struct err *err);
 };
 
 /*
- * Copies until the process has closed its output, then waits for it. *ret_status is its exit status.
- * -EINTR: the user gave up (second interrupt); -EPIPE: nobody takes our output any more. In both cases
- * the process goes on; its end is the caller's business.
+ * Copies until the process has closed its output, then waits for it. *ret_status is its exit
+ * status. -EINTR: the user gave up (second interrupt); -EPIPE: nobody takes our output any more.
+ * In both cases the process goes on; its end is the caller's business.
  */
 int stream_run(struct ctl *c, const struct stream_options *o, int *ret_status, struct err *err);
 

@@ -63,7 +63,8 @@ static int add_json_list(const struct slot *s, json_object *list, struct err *er
 	return 0;
 }
 
-static int to_json(const struct slot *s, const char *container_id, json_object **ret, struct err *err)
+static int to_json(const struct slot *s, const char *container_id, json_object **ret,
+		   struct err *err)
 {
 	int n;
 
@@ -72,7 +73,8 @@ static int to_json(const struct slot *s, const char *container_id, json_object *
 	case P_FLAG:
 		*ret = s->flag ? json_object_new_boolean(true) : NULL;
 		return 0;
-	case P_LIST: case P_JSON_LIST:
+	case P_LIST:
+	case P_JSON_LIST:
 		*ret = s->list.n ? json_object_new_array() : NULL;
 		return add_json_list(s, *ret, err);
 	case P_EXEC:
@@ -124,7 +126,9 @@ static int build_request(struct slot *slots, size_t n, json_object *req, struct 
 		/* A JSON word without a field is the whole request. */
 		if (value && slots[i].p->field[0] == '\0') {
 			json_object_object_foreach(value, key, v)
+			{
 				(void)json_object_object_add(req, key, json_object_get(v));
+			}
 			(void)json_object_put(value);
 		} else if (value) {
 			(void)json_object_object_add(req, slots[i].p->field, value);
@@ -133,28 +137,32 @@ static int build_request(struct slot *slots, size_t n, json_object *req, struct 
 	return 0;
 }
 
-static int print_response(const struct thin *t, ProtobufCMessage *res)
+/* A response that is nothing but bytes is printed as it is, all others as JSON. */
+static const ProtobufCBinaryData *only_bytes(const ProtobufCMessage *res)
 {
-	const ProtobufCFieldDescriptor *f;
-	const ProtobufCBinaryData *b;
+	const ProtobufCFieldDescriptor *f = res->descriptor->fields;
+
+	if (res->descriptor->n_fields != 1 || f->type != PROTOBUF_C_TYPE_BYTES)
+		return NULL;
+	return (const void *)((const char *)res + f->offset);
+}
+
+static void print_response(const ProtobufCMessage *res)
+{
+	const ProtobufCBinaryData *b = only_bytes(res);
 	AUTO_JSON json_object *json = NULL;
 
-	if (t->raw) {
-		f = protobuf_c_message_descriptor_get_field_by_name(res->descriptor, t->raw);
-		b = (const ProtobufCBinaryData *)((char *)res + f->offset);
+	if (b) {
 		if (b->len > 0)
 			(void)fwrite(b->data, 1, b->len, stdout);
 		if (b->len > 0 && b->data[b->len - 1] != '\n' && isatty(STDOUT_FILENO))
 			(void)putchar('\n');
-		return 0;
+	} else if (res->descriptor->n_fields > 0) {
+		json = pb_to_json(res);
+		(void)puts(json_object_to_json_string_ext(
+			json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+				      JSON_C_TO_STRING_NOSLASHESCAPE));
 	}
-	if (res->descriptor->n_fields == 0)
-		return 0;
-	json = pb_to_json(res);
-	(void)puts(json_object_to_json_string_ext(json, JSON_C_TO_STRING_PRETTY |
-						  JSON_C_TO_STRING_SPACED |
-						  JSON_C_TO_STRING_NOSLASHESCAPE));
-	return 0;
 }
 
 static int convert(struct ctl *c, const struct thin *t, json_object *json,
@@ -184,7 +192,8 @@ static int call_and_print(struct ctl *c, const struct thin *t, json_object *json
 	}
 	if (convert(c, t, json, m, &req, &err) < 0 || ctl_call(c, t->method, req, &res, &err) < 0)
 		return ctl_fail(&err);
-	return print_response(t, res);
+	print_response(res);
+	return 0;
 }
 
 int thin_run(struct ctl *c, const struct command *self, int argc, char **argv)
@@ -207,11 +216,17 @@ int thin_run(struct ctl *c, const struct command *self, int argc, char **argv)
 			continue;
 		}
 		opts[n_opts++] = (struct opt){
-			0, p->name + 2, p->kind == P_FLAG ? OPT_FLAG : is_listy(p) ? OPT_LIST : OPT_STR,
-			p->kind == P_FLAG ? (void *)&slots[n].flag :
-			is_listy(p) ? (void *)&slots[n].list : (void *)&slots[n].str,
-			p->kind == P_FLAG ? NULL : p->kind == P_JSON || p->kind == P_JSON_LIST ? "JSON"
-											       : "VALUE",
+			0,
+			p->name + 2,
+			p->kind == P_FLAG ? OPT_FLAG
+			: is_listy(p)	  ? OPT_LIST
+					  : OPT_STR,
+			p->kind == P_FLAG ? (void *)&slots[n].flag
+			: is_listy(p)	  ? (void *)&slots[n].list
+					  : (void *)&slots[n].str,
+			p->kind == P_FLAG			      ? NULL
+			: p->kind == P_JSON || p->kind == P_JSON_LIST ? "JSON"
+								      : "VALUE",
 			p->help,
 		};
 	}

@@ -5,20 +5,20 @@
 #include "ctl.h"
 
 enum param_kind {
-	P_STR,		/* also for numbers: the conversion reads them and says what is wrong */
+	P_STR, /* also for numbers: the conversion reads them and says what is wrong */
 	P_FLAG,
-	P_JSON,		/* an object or list as JSON, @FILE or - */
-	P_LIST,		/* strings; as an option it is repeated, as a word it takes the rest */
-	P_JSON_LIST,	/* the same with JSON */
-	P_SIGNAL,	/* name or number */
-	P_EXEC,		/* option --exec: the exec id, without it the container's own */
+	P_JSON,	     /* an object or list as JSON, @FILE or - */
+	P_LIST,	     /* strings; as an option it is repeated, as a word it takes the rest */
+	P_JSON_LIST, /* the same with JSON */
+	P_SIGNAL,    /* name or number */
+	P_EXEC,	     /* option --exec: the exec id, without it the container's own */
 };
 
 struct param {
-	const char *name;	/* "ID": a word, "[ID]": one that may be left out, "--id": an option */
+	const char *name; /* "ID": a word, "[ID]": one that may be left out, "--id": an option */
 	const char *field;
 	enum param_kind kind;
-	const char *help;	/* options only */
+	const char *help; /* options only */
 };
 
 #define THIN_MAX_PARAMS 8
@@ -28,8 +28,7 @@ struct thin {
 	struct param params[THIN_MAX_PARAMS];
 	/* Fills what needs more than copying; may be NULL. */
 	int (*fill)(struct ctl *c, json_object *request, struct err *err);
-	const char *raw;	/* bytes field that is printed as it is, instead of JSON */
-	bool oci;		/* names in the JSON are the runtime-spec's */
+	bool oci;	 /* names in the JSON are the runtime-spec's */
 };
 
 int thin_run(struct ctl *c, const struct command *self, int argc, char **argv);

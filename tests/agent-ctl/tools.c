@@ -8,7 +8,8 @@
 #include <sys/stat.h>
 
 #define COPY_CHUNK (1u << 20)
-#define JSON_STYLE (JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)
+#define JSON_STYLE \
+	(JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)
 
 /* ---- spec ---- */
 
@@ -19,11 +20,13 @@ int spec_main(struct ctl *c, const struct command *self, int argc, char **argv)
 	AUTO_STRLIST struct strlist words = { 0 };
 	const struct opt opts[] = {
 		{ 'c', "cmd", OPT_STR, &cmd, "COMMAND", "a shell command line, run by sh -c" },
-		{ 0, "arg", OPT_LIST, &words, "WORD", "a word of the command itself; repeat for each" },
+		{ 0, "arg", OPT_LIST, &words, "WORD",
+		  "a word of the command itself; repeat for each" },
 		{ 't', "terminal", OPT_FLAG, &t.terminal, NULL, "with a terminal" },
 		{ 'w', "cwd", OPT_STR, &t.cwd, "DIR", "working directory (/)" },
 		{ 0, "hostname", OPT_STR, &t.hostname, "NAME", "host name (kata)" },
-		{ 0, "rootfs", OPT_STR, &t.rootfs, "PATH", "root file system, relative to the bundle (rootfs)" },
+		{ 0, "rootfs", OPT_STR, &t.rootfs, "PATH",
+		  "root file system, relative to the bundle (rootfs)" },
 		{ 'r', "readonly", OPT_FLAG, &t.readonly, NULL, "read-only root" },
 	};
 	char *shell[] = { (char[]){ "sh" }, (char[]){ "-c" }, NULL, NULL };
@@ -161,7 +164,7 @@ static int copy_file(struct ctl *c, const struct copy *o, struct err *err)
 		return err_set(err, EINVAL, "'%s' is no regular file", o->source);
 	if (fill_copy(o, &st, &req, err) < 0)
 		return -err->code;
-	do {	/* an empty file takes one call, too */
+	do { /* an empty file takes one call, too */
 		int64_t left = st.st_size - off;
 		size_t n = left < (int64_t)COPY_CHUNK ? (size_t)left : COPY_CHUNK;
 
@@ -181,7 +184,8 @@ int copy_main(struct ctl *c, const struct command *self, int argc, char **argv)
 	struct copy o = { 0 };
 	const struct opt opts[] = {
 		{ 'm', "mode", OPT_STR, &o.mode, "OCTAL", "permissions (the source's)" },
-		{ 0, "dir-mode", OPT_STR, &o.dir_mode, "OCTAL", "permissions of new directories (755)" },
+		{ 0, "dir-mode", OPT_STR, &o.dir_mode, "OCTAL",
+		  "permissions of new directories (755)" },
 		{ 0, "uid", OPT_STR, &o.uid, "NUMBER", "owner (the source's)" },
 		{ 0, "gid", OPT_STR, &o.gid, "NUMBER", "group (the source's)" },
 	};

@@ -1,6 +1,7 @@
 /*
- * ttrpc: ten bytes of head and a message, no handshake, no flow control, no cancelling. A call that is
- * no longer wanted stays known until its answer has come, so that the answer finds nobody and is dropped.
+ * ttrpc: ten bytes of head and a message, no handshake, no flow control, no cancelling. A call
+ * that is no longer wanted stays known until its answer has come, so that the answer finds nobody
+ * and is dropped.
  */
 #include "rpc.h"
 
@@ -8,16 +9,16 @@
 #include <errno.h>
 #include <string.h>
 
-#define FRAME_HEAD 10
-#define MAX_FRAME (4u << 20)
-#define REQUEST_HEAD 160	/* frame head, service, method, timeout and the payload's tag and length */
+#define FRAME_HEAD   10
+#define MAX_FRAME    (4u << 20)
+#define REQUEST_HEAD 160 /* frame head, service, method, timeout and the payload's tag and length */
 
 enum { FRAME_REQUEST = 1, FRAME_RESPONSE = 2 };
 
 struct ttrpc {
 	struct rpc *rpc;
 	uint32_t next_stream;
-	struct rpc_call **queue;	/* requests not wholly handed on, in order */
+	struct rpc_call **queue; /* requests not wholly handed on, in order */
 	size_t n_queue, cap_queue;
 	uint8_t head[FRAME_HEAD];
 	size_t head_len;
@@ -63,7 +64,9 @@ static uint8_t *put_string(uint8_t *p, uint8_t tag, const char *s)
 	return p + len;
 }
 
-/* The room in front of the payload is filled from its end backwards: the head is short, not fixed. */
+/*
+ * The room in front of the payload is filled from its end backwards: the head is short, not fixed.
+ */
 static int ttrpc_start(void *state, struct rpc_call *c)
 {
 	struct ttrpc *t = state;
@@ -159,8 +162,8 @@ static bool get_varint(struct cursor *c, uint64_t *ret)
 }
 
 /* One field: its number, and its bytes or its number. False at the end and for nonsense (*bad). */
-static bool get_field(struct cursor *c, uint32_t *ret_id, struct cursor *ret_bytes, uint64_t *ret_value,
-		      bool *bad)
+static bool get_field(struct cursor *c, uint32_t *ret_id, struct cursor *ret_bytes,
+		      uint64_t *ret_value, bool *bad)
 {
 	uint64_t tag, v = 0;
 	uint32_t type;
@@ -238,7 +241,8 @@ static void unqueue(struct ttrpc *t, const struct rpc_call *c)
 		if (t->queue[i] != c)
 			continue;
 		t->n_queue--;
-		memmove(t->queue + i, t->queue + i + 1, (t->n_queue - i) * sizeof(struct rpc_call *));
+		memmove(t->queue + i, t->queue + i + 1,
+			(t->n_queue - i) * sizeof(struct rpc_call *));
 		return;
 	}
 }
@@ -251,10 +255,11 @@ static int handle_frame(struct ttrpc *t, struct err *err)
 	memcpy(&stream, t->head + 4, 4);
 	c = rpc_find(t->rpc, ntohl(stream));
 	if (t->head[8] != FRAME_RESPONSE || !c)
-		return 0;	/* types of later versions, answers to nobody */
+		return 0; /* types of later versions, answers to nobody */
 	for (size_t i = 0; i < t->n_queue; i++) {
 		if (t->queue[i] == c && c->req_sent < c->req_len && i == 0)
-			return err_set(err, EPROTO, "the agent answered %s before it had it all", c->method);
+			return err_set(err, EPROTO, "the agent answered %s before it had it all",
+				       c->method);
 	}
 	unqueue(t, c);
 	finish(c, t->body, t->body_len);
@@ -268,7 +273,8 @@ static int take_head(struct ttrpc *t, struct err *err)
 	memcpy(&len, t->head, 4);
 	t->body_want = ntohl(len);
 	if (t->body_want > MAX_FRAME)
-		return err_set(err, EPROTO, "a frame of %zu bytes (is this a ttrpc server?)", t->body_want);
+		return err_set(err, EPROTO, "a frame of %zu bytes (is this a ttrpc server?)",
+			       t->body_want);
 	t->body = xmalloc(t->body_want);
 	t->body_len = 0;
 	return 0;

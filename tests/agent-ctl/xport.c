@@ -1,4 +1,6 @@
-/* The socket to the agent: one read buffer, one write buffer, yamux in between where it is a port. */
+/*
+ * The socket to the agent: one read buffer, one write buffer, yamux in between where it is a port.
+ */
 #include "xport.h"
 
 #include <errno.h>
@@ -6,9 +8,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define IN_SIZE (512u * 1024)
-#define OUT_ROOM (512u * 1024)		/* what senders are told */
-#define HEARTBEAT_MS 1000		/* kata-proxy's: shakes a virtio-serial port that stalls */
+#define IN_SIZE	     (512u * 1024)
+#define OUT_ROOM     (512u * 1024) /* what senders are told */
+#define HEARTBEAT_MS 1000	   /* kata-proxy's: shakes a virtio-serial port that stalls */
 
 static void die(struct xport *x, const struct err *why)
 {
@@ -73,15 +75,16 @@ void xport_flush(struct xport *x)
 	if (x->mux_on && !x->dead)
 		frame_staged(x);
 	while (!x->dead && bytes_len(&x->out) > 0) {
-		ssize_t n = send(x->io.fd, x->out.p + x->out.head, bytes_len(&x->out), MSG_NOSIGNAL);
+		ssize_t n =
+			send(x->io.fd, x->out.p + x->out.head, bytes_len(&x->out), MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
 			return;
 		/*
-		 * On failure the peer may have said why before it closed: drop our bytes and let the
-		 * read side find what is left in the socket, and then the end.
+		 * On failure the peer may have said why before it closed: drop our bytes and let
+		 * the read side find what is left in the socket, and then the end.
 		 */
 		bytes_take(&x->out, n < 0 ? bytes_len(&x->out) : (size_t)n);
 	}

@@ -7,26 +7,26 @@
 
 struct bytes {
 	uint8_t *p;
-	size_t head, tail, cap;		/* [head, tail) is what is there */
+	size_t head, tail, cap; /* [head, tail) is what is there */
 };
 
 struct xport {
 	struct loop *loop;
 	struct io io;
-	struct timer heartbeat;	/* yamux only */
+	struct timer heartbeat; /* yamux only */
 	bool mux_on;
 	struct yamux mux;
 
-	struct bytes out;	/* for the socket */
-	struct bytes staged;	/* yamux only: not framed yet, for want of window */
-	uint8_t *in;		/* one read's worth, handed up before the next */
+	struct bytes out;    /* for the socket */
+	struct bytes staged; /* yamux only: not framed yet, for want of window */
+	uint8_t *in;	     /* one read's worth, handed up before the next */
 	bool dead;
-	struct err why;		/* once dead */
+	struct err why; /* once dead */
 
 	void *user;
 	void (*on_data)(void *user, const uint8_t *data, size_t len);
-	void (*on_end)(void *user, const struct err *why);	/* once */
-	void (*on_room)(void *user);				/* there is room again */
+	void (*on_end)(void *user, const struct err *why); /* once */
+	void (*on_room)(void *user);			   /* there is room again */
 };
 
 /* Takes fd. The callbacks are called from the loop only, except that none is after xport_close. */

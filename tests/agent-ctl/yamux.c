@@ -46,8 +46,11 @@ static void emit_frame(struct yamux *y, enum yamux_type type, uint16_t flags, ui
 void yamux_open(struct yamux *y, void *arg, void (*emit)(void *, const void *, size_t),
 		void (*on_data)(void *, const uint8_t *, size_t))
 {
-	*y = (struct yamux){ .emit = emit, .on_data = on_data, .arg = arg,
-			     .send_window = YAMUX_INITIAL_WINDOW, .recv_window = YAMUX_OUR_WINDOW };
+	*y = (struct yamux){ .emit = emit,
+			     .on_data = on_data,
+			     .arg = arg,
+			     .send_window = YAMUX_INITIAL_WINDOW,
+			     .recv_window = YAMUX_OUR_WINDOW };
 	emit_frame(y, YAMUX_WINDOW, YAMUX_SYN, STREAM_ID, YAMUX_OUR_WINDOW - YAMUX_INITIAL_WINDOW);
 }
 
@@ -74,7 +77,7 @@ static int stream_flags(struct yamux *y, const struct yamux_frame *f, struct err
 static int handle_window(struct yamux *y, const struct yamux_frame *f, struct err *err)
 {
 	if (f->stream != STREAM_ID)
-		return 0;	/* of a stream of an earlier session: as hashicorp's, ignored */
+		return 0; /* of a stream of an earlier session: as hashicorp's, ignored */
 	if (f->length > UINT32_MAX - y->send_window)
 		return err_set(err, EPROTO, "yamux window of more than 4 GiB");
 	y->send_window += f->length;
@@ -99,8 +102,10 @@ static int handle_frame(struct yamux *y, struct err *err)
 	struct yamux_frame f;
 
 	if (!yamux_decode(y->head, &f))
-		return err_set(err, EPROTO, "no yamux frame: %02x %02x %02x %02x (is this the agent's "
-			       "serial port?)", y->head[0], y->head[1], y->head[2], y->head[3]);
+		return err_set(err, EPROTO,
+			       "no yamux frame: %02x %02x %02x %02x (is this the agent's "
+			       "serial port?)",
+			       y->head[0], y->head[1], y->head[2], y->head[3]);
 	switch ((enum yamux_type)f.type) {
 	case YAMUX_DATA:
 		return handle_data(y, &f, err);
@@ -179,8 +184,8 @@ void yamux_ping(struct yamux *y)
 void yamux_close(struct yamux *y)
 {
 	/*
-	 * No go-away: were it still in the port when the next client comes, the agent would take it for
-	 * that one's. A FIN of a stream it does not know is ignored.
+	 * No go-away: were it still in the port when the next client comes, the agent would take
+	 * it for that one's. A FIN of a stream it does not know is ignored.
 	 */
 	emit_frame(y, YAMUX_WINDOW, YAMUX_FIN, STREAM_ID, 0);
 }

@@ -7,10 +7,10 @@
 
 #include "common.h"
 
-#define YAMUX_HEADER 12
+#define YAMUX_HEADER	     12
 #define YAMUX_INITIAL_WINDOW (256u * 1024)
-#define YAMUX_OUR_WINDOW (1024u * 1024)
-#define YAMUX_MAX_FRAME (64u * 1024)	/* of ours, so that a ping never waits long behind one */
+#define YAMUX_OUR_WINDOW     (1024u * 1024)
+#define YAMUX_MAX_FRAME	     (64u * 1024) /* of ours, so that a ping never waits long behind one */
 
 enum yamux_type { YAMUX_DATA, YAMUX_WINDOW, YAMUX_PING, YAMUX_GOAWAY };
 enum yamux_flag { YAMUX_SYN = 1, YAMUX_ACK = 2, YAMUX_FIN = 4, YAMUX_RST = 8 };
@@ -22,7 +22,7 @@ struct yamux_frame {
 };
 
 struct yamux {
-	void (*emit)(void *arg, const void *data, size_t len);	/* bytes for the port */
+	void (*emit)(void *arg, const void *data, size_t len); /* bytes for the port */
 	void (*on_data)(void *arg, const uint8_t *data, size_t len);
 	void *arg;
 
@@ -31,7 +31,7 @@ struct yamux {
 	uint32_t body_left, body_stream;
 	uint32_t send_window, recv_window, consumed;
 	uint32_t ping_id;
-	bool ping_out;		/* sent and not answered */
+	bool ping_out; /* sent and not answered */
 	bool remote_fin;
 };
 
@@ -47,6 +47,6 @@ int yamux_input(struct yamux *y, const uint8_t *data, size_t len, struct err *er
 /* Frames as much as the peer's window allows; returns how much that was. */
 size_t yamux_send(struct yamux *y, const void *data, size_t len);
 void yamux_ping(struct yamux *y);
-void yamux_close(struct yamux *y);	/* FIN: we shall send no more */
+void yamux_close(struct yamux *y); /* FIN: we shall send no more */
 
 #endif

@@ -35,7 +35,8 @@ Test(agent_ctl_addr, takes)
 		struct addr a = { 0 };
 		struct err err = { 0 };
 
-		cr_assert_eq(addr_parse(good[i].text, &a, &err), 0, "%s: %s", good[i].text, err.msg);
+		cr_assert_eq(addr_parse(good[i].text, &a, &err), 0, "%s: %s", good[i].text,
+			     err.msg);
 		cr_expect_eq(a.kind, good[i].kind, "%s", good[i].text);
 		cr_expect_str_eq(a.path, good[i].path);
 		cr_expect_eq(a.cid, good[i].cid, "%s", good[i].text);
@@ -46,9 +47,22 @@ Test(agent_ctl_addr, takes)
 Test(agent_ctl_addr, refuses)
 {
 	static const char *const bad[] = {
-		"", "unix://", "unix://@", "unix:/x", "/run/x", "tcp://1.2.3.4:5", "vsock://", "vsock://x:1",
-		"vsock://3:", "vsock://3:0", "vsock://3:-1", "vsock://3:99999999999", "vsock:// 3:1",
-		"hvsock://:1024", "hvsock:///x:abc", "serial://",
+		"",
+		"unix://",
+		"unix://@",
+		"unix:/x",
+		"/run/x",
+		"tcp://1.2.3.4:5",
+		"vsock://",
+		"vsock://x:1",
+		"vsock://3:",
+		"vsock://3:0",
+		"vsock://3:-1",
+		"vsock://3:99999999999",
+		"vsock:// 3:1",
+		"hvsock://:1024",
+		"hvsock:///x:abc",
+		"serial://",
 		"unix:///0123456789012345678901234567890123456789012345678901234567890123456789"
 		"0123456789012345678901234567890123456789",
 	};
@@ -125,7 +139,8 @@ Test(agent_ctl_addr, hybrid_handshake_refused)
 	char rest[32];
 
 	cr_expect_eq(handshake("", rest, sizeof(rest), &err), -ECONNRESET);
-	cr_expect(addr_may_retry(err.code), "a guest that does not listen yet is worth another try");
+	cr_expect(addr_may_retry(err.code),
+		  "a guest that does not listen yet is worth another try");
 	cr_expect_eq(handshake("HTTP/1.1 400 Bad Request\n", rest, sizeof(rest), &err), -EPROTO);
 	cr_expect(!addr_may_retry(err.code));
 }

@@ -1,8 +1,9 @@
 // objs: tests/agent-ctl/rpc.o tests/agent-ctl/h2.o tests/agent-ctl/ttrpc.o tests/agent-ctl/xport.o tests/agent-ctl/yamux.o tests/agent-ctl/loop.o tests/agent-ctl/schema.o tests/agent-ctl/stream.o tests/agent-ctl/sink.o tests/agent-ctl/ctl.o tests/agent-ctl/commands.o tests/agent-ctl/thin.o tests/agent-ctl/run.o tests/agent-ctl/tools.o tests/agent-ctl/bench.o tests/agent-ctl/container.o tests/agent-ctl/spec.o tests/agent-ctl/opt.o tests/agent-ctl/pbjson.o tests/agent-ctl/addr.o tests/agent-ctl/common.o
 // libs: -lnghttp2 -ljson-c
 /*
- * Calls against a server in the same loop: gRPC by nghttp2's server side, ttrpc by hand. Answers in any
- * order, large bodies both ways, statuses and their texts, deadlines, cancelling, and lost connections.
+ * Calls against a server in the same loop: gRPC by nghttp2's server side, ttrpc by hand. Answers
+ * in any order, large bodies both ways, statuses and their texts, deadlines, cancelling, and lost
+ * connections.
  */
 #include "../agent-ctl/rpc.h"
 
@@ -26,7 +27,7 @@ struct request {
 	uint8_t *body;
 	size_t len;
 	bool complete, reset;
-	const uint8_t *answer;		/* framed */
+	const uint8_t *answer; /* framed */
 	size_t answer_len, sent;
 	int status;
 	const char *message;
@@ -35,12 +36,12 @@ struct request {
 struct server {
 	struct loop *loop;
 	struct io io;
-	nghttp2_session *h2;		/* NULL: ttrpc */
+	nghttp2_session *h2; /* NULL: ttrpc */
 	struct request reqs[MAX_REQUESTS];
 	size_t n;
 	uint8_t *out;
 	size_t out_len;
-	bool deaf;			/* never opens a window */
+	bool deaf; /* never opens a window */
 };
 
 static struct request *of(struct server *s, uint32_t stream)
@@ -63,22 +64,25 @@ static void append(struct request *q, const uint8_t *data, size_t len)
 
 /* ---- gRPC ---- */
 
-static int srv_header(nghttp2_session *h2, const nghttp2_frame *f, const uint8_t *name, size_t namelen,
-		      const uint8_t *value, size_t valuelen, uint8_t flags, void *user)
+static int srv_header(nghttp2_session *h2, const nghttp2_frame *f, const uint8_t *name,
+		      size_t namelen, const uint8_t *value, size_t valuelen, uint8_t flags,
+		      void *user)
 {
 	struct request *q = of(user, (uint32_t)f->hd.stream_id);
 
 	(void)h2;
 	(void)flags;
 	if (namelen == 5 && !memcmp(name, ":path", 5))
-		(void)snprintf(q->path, sizeof(q->path), "%.*s", (int)valuelen, (const char *)value);
+		(void)snprintf(q->path, sizeof(q->path), "%.*s", (int)valuelen,
+			       (const char *)value);
 	if (namelen == 12 && !memcmp(name, "grpc-timeout", 12))
-		(void)snprintf(q->timeout, sizeof(q->timeout), "%.*s", (int)valuelen, (const char *)value);
+		(void)snprintf(q->timeout, sizeof(q->timeout), "%.*s", (int)valuelen,
+			       (const char *)value);
 	return 0;
 }
 
-static int srv_data(nghttp2_session *h2, uint8_t flags, int32_t stream, const uint8_t *data, size_t len,
-		    void *user)
+static int srv_data(nghttp2_session *h2, uint8_t flags, int32_t stream, const uint8_t *data,
+		    size_t len, void *user)
 {
 	(void)h2;
 	(void)flags;
@@ -96,8 +100,8 @@ static int srv_frame(nghttp2_session *h2, const nghttp2_frame *f, void *user)
 	return 0;
 }
 
-static ssize_t srv_body(nghttp2_session *h2, int32_t stream, uint8_t *buf, size_t len, uint32_t *flags,
-			nghttp2_data_source *src, void *user)
+static ssize_t srv_body(nghttp2_session *h2, int32_t stream, uint8_t *buf, size_t len,
+			uint32_t *flags, nghttp2_data_source *src, void *user)
 {
 	struct request *q = src->ptr;
 	char status[8];
@@ -186,7 +190,7 @@ static void on_server(struct io *io, short revents)
 		return;
 	}
 	if (!s->h2) {
-		append(of(s, 1), buf, (size_t)n);	/* all of the connection's bytes */
+		append(of(s, 1), buf, (size_t)n); /* all of the connection's bytes */
 		return;
 	}
 	cr_assert_eq(nghttp2_session_mem_recv(s->h2, buf, (size_t)n), n);
@@ -239,7 +243,8 @@ static void on_done(void *arg, const struct rpc_result *res)
 		memcpy(o->data, res->data, res->len);
 }
 
-static void start(struct rpc *r, const char *method, size_t bytes, int64_t timeout_ms, struct outcome *o)
+static void start(struct rpc *r, const char *method, size_t bytes, int64_t timeout_ms,
+		  struct outcome *o)
 {
 	PB_LOCAL(Grpc__WriteStreamRequest, grpc__write_stream_request, req);
 
@@ -357,7 +362,10 @@ Test(agent_ctl_rpc, answer_cut_short_is_an_error)
 	end_pair(&l, &s, r);
 }
 
-/* The request is stuck half-way: the deadline ends the call and its bytes are still freed once only. */
+/*
+ * The request is stuck half-way: the deadline ends the call and its bytes are still freed once
+ * only.
+ */
 Test(agent_ctl_rpc, deadline_resets_the_stream)
 {
 	struct loop l = { 0 };
@@ -433,15 +441,16 @@ Test(agent_ctl_rpc, not_a_grpc_server)
 Test(agent_ctl_rpc, ttrpc_frames)
 {
 	static const uint8_t answers[] = {
-		0, 0, 0, 6, 0, 0, 0, 3, 2, 0, 0x0a, 0, 0x12, 2, 'h', 'i',		/* second first */
-		0, 0, 0, 1, 0, 0, 0, 9, 2, 0, 0xff,				/* to nobody */
-		0, 0, 0, 8, 0, 0, 0, 1, 2, 0, 0x0a, 6, 8, 5, 0x12, 2, 'n', 'o',
-		0, 0, 0, 2, 0, 0, 0, 5, 2, 0, 0x12, 9,				/* nonsense */
-		0, 0, 0, 0, 0, 0, 0, 7, 2, 0,					/* nothing: OK */
+		0,   0,	  0, 6, 0, 0, 0, 3, 2, 0, 0x0a, 0, 0x12, 2, 'h',  'i', /* second first */
+		0,   0,	  0, 1, 0, 0, 0, 9, 2, 0, 0xff,			       /* to nobody */
+		0,   0,	  0, 8, 0, 0, 0, 1, 2, 0, 0x0a, 6, 8,	 5, 0x12, 2,
+		'n', 'o', 0, 0, 0, 2, 0, 0, 0, 5, 2,	0, 0x12, 9, /* nonsense */
+		0,   0,	  0, 0, 0, 0, 0, 7, 2, 0,		    /* nothing: OK */
 	};
 	static const uint8_t want[] = {
-		0, 0, 0, 40, 0, 0, 0, 1, 1, 0, 0x0a, 17, 'g', 'r', 'p', 'c', '.', 'A', 'g', 'e', 'n', 't',
-		'S', 'e', 'r', 'v', 'i', 'c', 'e', 0x12, 1, 'A', 0x20,
+		0,   0,	  0,   40,  0,	 0,   0,   1,	 1,   0,   0x0a,
+		17,  'g', 'r', 'p', 'c', '.', 'A', 'g',	 'e', 'n', 't',
+		'S', 'e', 'r', 'v', 'i', 'c', 'e', 0x12, 1,   'A', 0x20,
 	};
 	struct loop l = { 0 };
 	struct server s = { 0 };
@@ -456,13 +465,14 @@ Test(agent_ctl_rpc, ttrpc_frames)
 		loop_turn(&l);
 	cr_expect_eq(s.reqs[0].body[3] + 10u, 10 + 19 + 3 + 6 + 2 + 9u);
 	cr_expect(!memcmp(s.reqs[0].body + 4, want + 4, sizeof(want) - 4));
-	for (size_t i = 0; i < sizeof(answers); i++) {	/* byte by byte */
+	for (size_t i = 0; i < sizeof(answers); i++) { /* byte by byte */
 		cr_assert_eq(write(s.io.fd, answers + i, 1), 1);
 		loop_turn(&l);
 	}
 	cr_assert(a.done && b.done && c.done && d.done);
 	cr_expect(b.status == RPC_OK && b.len == 2 && !memcmp(b.data, "hi", 2));
-	cr_expect(a.status == RPC_NOT_FOUND && !strcmp(a.message, "no"), "%d %s", a.status, a.message);
+	cr_expect(a.status == RPC_NOT_FOUND && !strcmp(a.message, "no"), "%d %s", a.status,
+		  a.message);
 	cr_expect_eq(c.status, RPC_INTERNAL);
 	cr_expect(d.status == RPC_OK && d.len == 0);
 	free(a.data);

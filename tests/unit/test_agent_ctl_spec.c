@@ -43,8 +43,9 @@ static void refused(const char *text, const char *want)
 		grpc__spec__free_unpacked(spec, NULL);
 }
 
-#define MINIMUM(process, rest) \
-	"{\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"" process "},\"root\":{\"path\":\"rootfs\"}" rest "}"
+#define MINIMUM(process, rest)                                  \
+	"{\"process\":{\"args\":[\"sh\"],\"cwd\":\"/\"" process \
+	"},\"root\":{\"path\":\"rootfs\"}" rest "}"
 
 Test(agent_ctl_spec, minimum)
 {
@@ -60,56 +61,57 @@ Test(agent_ctl_spec, minimum)
 }
 
 /*
- * A document with every member that has a field. The check below walks the descriptors: whoever adds
- * a field to the .proto is told here that nobody has tried it.
+ * A document with every member that has a field. The check below walks the descriptors: whoever
+ * adds a field to the .proto is told here that nobody has tried it.
  */
 static const char everything[] =
-"{\"ociVersion\":\"1.0.2\",\"hostname\":\"h\",\"annotations\":{\"a\":\"b\"},"
-"\"root\":{\"path\":\"rootfs\",\"readonly\":true},"
-"\"process\":{\"terminal\":true,\"consoleSize\":{\"height\":24,\"width\":80},"
-" \"user\":{\"uid\":1,\"gid\":2,\"additionalGids\":[3,4],\"username\":\"u\"},"
-" \"args\":[\"a\"],\"env\":[\"A=b\"],\"cwd\":\"/c\","
-" \"capabilities\":{\"bounding\":[\"B\"],\"effective\":[\"E\"],\"inheritable\":[\"I\"],"
-"  \"permitted\":[\"P\"],\"ambient\":[\"A\"]},"
-" \"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"hard\":18446744073709551615,\"soft\":1024}],"
-" \"noNewPrivileges\":true,\"apparmorProfile\":\"ap\",\"oomScoreAdj\":-500,\"selinuxLabel\":\"se\"},"
-"\"mounts\":[{\"destination\":\"/d\",\"source\":\"s\",\"type\":\"t\",\"options\":[\"o\"]}],"
-"\"hooks\":{\"prestart\":[{\"path\":\"/p\",\"args\":[\"x\"],\"env\":[\"y\"],\"timeout\":5}],"
-" \"poststart\":[{\"path\":\"/q\",\"args\":[\"x\"],\"env\":[\"y\"],\"timeout\":5}],"
-" \"poststop\":[{\"path\":\"/r\",\"args\":[\"x\"],\"env\":[\"y\"],\"timeout\":5}]},"
-"\"solaris\":{\"dummy\":\"d\"},\"windows\":{\"dummy\":\"d\"},"
-"\"linux\":{\"uidMappings\":[{\"hostID\":1,\"containerID\":2,\"size\":3}],"
-" \"gidMappings\":[{\"hostID\":1,\"containerID\":2,\"size\":3}],"
-" \"sysctl\":{\"net.core.somaxconn\":\"256\"},\"cgroupsPath\":\"/cg\","
-" \"namespaces\":[{\"type\":\"pid\",\"path\":\"/n\"}],"
-" \"devices\":[{\"path\":\"/dev/x\",\"type\":\"c\",\"major\":10,\"minor\":229,\"fileMode\":438,"
-"  \"uid\":1,\"gid\":2}],"
-" \"seccomp\":{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"architectures\":[\"SCMP_ARCH_X86\"],"
-"  \"syscalls\":[{\"names\":[\"read\"],\"action\":\"SCMP_ACT_ALLOW\","
-"   \"args\":[{\"index\":1,\"value\":2,\"valueTwo\":3,\"op\":\"SCMP_CMP_EQ\"}]}]},"
-" \"rootfsPropagation\":\"slave\",\"maskedPaths\":[\"/m\"],\"readonlyPaths\":[\"/r\"],"
-" \"mountLabel\":\"ml\",\"intelRdt\":{\"l3CacheSchema\":\"L3:0=f\"},"
-" \"resources\":{\"devices\":[{\"allow\":true,\"type\":\"c\",\"major\":1,\"minor\":3,\"access\":\"rw\"}],"
-"  \"memory\":{\"limit\":-1,\"reservation\":2,\"swap\":3,\"kernel\":4,\"kernelTCP\":5,"
-"   \"swappiness\":6,\"disableOOMKiller\":true},"
-"  \"cpu\":{\"shares\":1,\"quota\":-2,\"period\":3,\"realtimeRuntime\":4,\"realtimePeriod\":5,"
-"   \"cpus\":\"0-1\",\"mems\":\"0\"},"
-"  \"pids\":{\"limit\":100},"
-"  \"blockIO\":{\"weight\":10,\"leafWeight\":11,"
-"   \"weightDevice\":[{\"major\":8,\"minor\":1,\"weight\":12,\"leafWeight\":13}],"
-"   \"throttleReadBpsDevice\":[{\"major\":8,\"minor\":1,\"rate\":1}],"
-"   \"throttleWriteBpsDevice\":[{\"major\":8,\"minor\":1,\"rate\":1}],"
-"   \"throttleReadIOPSDevice\":[{\"major\":8,\"minor\":1,\"rate\":1}],"
-"   \"throttleWriteIOPSDevice\":[{\"major\":8,\"minor\":1,\"rate\":1}]},"
-"  \"hugepageLimits\":[{\"pageSize\":\"2MB\",\"limit\":9}],"
-"  \"network\":{\"classID\":7,\"priorities\":[{\"name\":\"eth0\",\"priority\":8}]}}}}";
+	"{\"ociVersion\":\"1.0.2\",\"hostname\":\"h\",\"annotations\":{\"a\":\"b\"},"
+	"\"root\":{\"path\":\"rootfs\",\"readonly\":true},"
+	"\"process\":{\"terminal\":true,\"consoleSize\":{\"height\":24,\"width\":80},"
+	" \"user\":{\"uid\":1,\"gid\":2,\"additionalGids\":[3,4],\"username\":\"u\"},"
+	" \"args\":[\"a\"],\"env\":[\"A=b\"],\"cwd\":\"/c\","
+	" \"capabilities\":{\"bounding\":[\"B\"],\"effective\":[\"E\"],\"inheritable\":[\"I\"],"
+	"  \"permitted\":[\"P\"],\"ambient\":[\"A\"]},"
+	" \"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"hard\":18446744073709551615,\"soft\":1024}],"
+	" \"noNewPrivileges\":true,\"apparmorProfile\":\"ap\",\"oomScoreAdj\":-500,\"selinuxLabel\":\"se\"},"
+	"\"mounts\":[{\"destination\":\"/d\",\"source\":\"s\",\"type\":\"t\",\"options\":[\"o\"]}],"
+	"\"hooks\":{\"prestart\":[{\"path\":\"/p\",\"args\":[\"x\"],\"env\":[\"y\"],\"timeout\":5}],"
+	" \"poststart\":[{\"path\":\"/q\",\"args\":[\"x\"],\"env\":[\"y\"],\"timeout\":5}],"
+	" \"poststop\":[{\"path\":\"/r\",\"args\":[\"x\"],\"env\":[\"y\"],\"timeout\":5}]},"
+	"\"solaris\":{\"dummy\":\"d\"},\"windows\":{\"dummy\":\"d\"},"
+	"\"linux\":{\"uidMappings\":[{\"hostID\":1,\"containerID\":2,\"size\":3}],"
+	" \"gidMappings\":[{\"hostID\":1,\"containerID\":2,\"size\":3}],"
+	" \"sysctl\":{\"net.core.somaxconn\":\"256\"},\"cgroupsPath\":\"/cg\","
+	" \"namespaces\":[{\"type\":\"pid\",\"path\":\"/n\"}],"
+	" \"devices\":[{\"path\":\"/dev/x\",\"type\":\"c\",\"major\":10,\"minor\":229,\"fileMode\":438,"
+	"  \"uid\":1,\"gid\":2}],"
+	" \"seccomp\":{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"architectures\":[\"SCMP_ARCH_X86\"],"
+	"  \"syscalls\":[{\"names\":[\"read\"],\"action\":\"SCMP_ACT_ALLOW\","
+	"   \"args\":[{\"index\":1,\"value\":2,\"valueTwo\":3,\"op\":\"SCMP_CMP_EQ\"}]}]},"
+	" \"rootfsPropagation\":\"slave\",\"maskedPaths\":[\"/m\"],\"readonlyPaths\":[\"/r\"],"
+	" \"mountLabel\":\"ml\",\"intelRdt\":{\"l3CacheSchema\":\"L3:0=f\"},"
+	" \"resources\":{\"devices\":[{\"allow\":true,\"type\":\"c\",\"major\":1,\"minor\":3,\"access\":\"rw\"}],"
+	"  \"memory\":{\"limit\":-1,\"reservation\":2,\"swap\":3,\"kernel\":4,\"kernelTCP\":5,"
+	"   \"swappiness\":6,\"disableOOMKiller\":true},"
+	"  \"cpu\":{\"shares\":1,\"quota\":-2,\"period\":3,\"realtimeRuntime\":4,\"realtimePeriod\":5,"
+	"   \"cpus\":\"0-1\",\"mems\":\"0\"},"
+	"  \"pids\":{\"limit\":100},"
+	"  \"blockIO\":{\"weight\":10,\"leafWeight\":11,"
+	"   \"weightDevice\":[{\"major\":8,\"minor\":1,\"weight\":12,\"leafWeight\":13}],"
+	"   \"throttleReadBpsDevice\":[{\"major\":8,\"minor\":1,\"rate\":1}],"
+	"   \"throttleWriteBpsDevice\":[{\"major\":8,\"minor\":1,\"rate\":1}],"
+	"   \"throttleReadIOPSDevice\":[{\"major\":8,\"minor\":1,\"rate\":1}],"
+	"   \"throttleWriteIOPSDevice\":[{\"major\":8,\"minor\":1,\"rate\":1}]},"
+	"  \"hugepageLimits\":[{\"pageSize\":\"2MB\",\"limit\":9}],"
+	"  \"network\":{\"classID\":7,\"priorities\":[{\"name\":\"eth0\",\"priority\":8}]}}}}";
 
 static bool is_zero(const ProtobufCFieldDescriptor *f, const void *value)
 {
 	switch (f->type) {
 	case PROTOBUF_C_TYPE_STRING:
 		return !**(char *const *)value;
-	case PROTOBUF_C_TYPE_UINT64: case PROTOBUF_C_TYPE_INT64:
+	case PROTOBUF_C_TYPE_UINT64:
+	case PROTOBUF_C_TYPE_INT64:
 		return *(const uint64_t *)value == 0;
 	case PROTOBUF_C_TYPE_MESSAGE:
 		return !*(void *const *)value;
@@ -130,7 +132,7 @@ static void expect_full(const ProtobufCMessage *m, const char *path)
 		if (f->label == PROTOBUF_C_LABEL_REPEATED) {
 			cr_expect_gt(*n, 0, "%s is empty", name);
 			if (*n > 0 && f->type == PROTOBUF_C_TYPE_MESSAGE)
-				expect_full(**(ProtobufCMessage **const *)(const void *)at, name);
+				expect_full(**(ProtobufCMessage * *const *)(const void *)at, name);
 			continue;
 		}
 		cr_expect(!is_zero(f, at), "%s was not carried over", name);
@@ -175,10 +177,11 @@ Test(agent_ctl_spec, survives_the_wire)
 
 Test(agent_ctl_spec, what_json_leaves_out)
 {
-	Grpc__Spec *s = must(MINIMUM("", ",\"linux\":{\"devices\":[{\"path\":\"/dev/fuse\",\"type\":\"c\","
-				     "\"major\":10,\"minor\":229}],\"resources\":{\"devices\":"
-				     "[{\"allow\":false},{\"allow\":true,\"type\":\"c\",\"major\":1}]}},"
-				     "\"hooks\":{\"poststop\":[{\"path\":\"/x\"}]}"));
+	Grpc__Spec *s = must(
+		MINIMUM("", ",\"linux\":{\"devices\":[{\"path\":\"/dev/fuse\",\"type\":\"c\","
+			    "\"major\":10,\"minor\":229}],\"resources\":{\"devices\":"
+			    "[{\"allow\":false},{\"allow\":true,\"type\":\"c\",\"major\":1}]}},"
+			    "\"hooks\":{\"poststop\":[{\"path\":\"/x\"}]}"));
 	Grpc__LinuxDeviceCgroup **rules = s->linux->resources->devices;
 
 	cr_expect_eq(rules[0]->major, -1, "no number is the wildcard");
@@ -203,24 +206,30 @@ Test(agent_ctl_spec, refuses_with_the_place)
 	refused("{}", "config.json: process: missing");
 	refused("{\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"}}", "root: missing");
 	refused("{\"process\":{\"cwd\":\"/\"},\"root\":{\"path\":\"r\"}}", "process.args: missing");
-	refused("{\"process\":{\"args\":[],\"cwd\":\"/\"},\"root\":{\"path\":\"r\"}}", "process.args: empty");
-	refused("{\"process\":{\"args\":[\"a\"],\"cwd\":\"c\"},\"root\":{\"path\":\"r\"}}", "not absolute");
+	refused("{\"process\":{\"args\":[],\"cwd\":\"/\"},\"root\":{\"path\":\"r\"}}",
+		"process.args: empty");
+	refused("{\"process\":{\"args\":[\"a\"],\"cwd\":\"c\"},\"root\":{\"path\":\"r\"}}",
+		"not absolute");
 	refused(MINIMUM(",\"user\":{\"uid\":-1}", ""), "process.user.uid: -1 is out of range");
 	refused(MINIMUM(",\"user\":{\"uid\":4294967296}", ""), "out of range (0 to 4294967295)");
-	refused(MINIMUM(",\"user\":{\"uid\":1.5}", ""), "process.user.uid: expected an integer, got double");
+	refused(MINIMUM(",\"user\":{\"uid\":1.5}", ""),
+		"process.user.uid: expected an integer, got double");
 	refused(MINIMUM(",\"env\":[\"A=b\",7]", ""), "process.env[1]: expected a string, got int");
 	refused(MINIMUM(",\"terminal\":\"yes\"", ""), "process.terminal: expected true or false");
 	refused(MINIMUM(",\"env\":\"A=b\"", ""), "process.env: expected an array");
 	refused(MINIMUM(",\"cwd\":\"/\\u0000x\"", ""), "NUL");
 	refused(MINIMUM("", ",\"mounts\":[{\"type\":\"proc\"}]"), "mounts[0].destination: missing");
 	refused(MINIMUM("", ",\"linux\":{\"sysctl\":[]}"), "linux.sysctl: expected an object");
-	refused(MINIMUM("", ",\"linux\":{\"sysctl\":{\"a\":1}}"), "linux.sysctl.a: expected a string");
-	refused(MINIMUM("", ",\"linux\":{\"namespaces\":[null]}"), "linux.namespaces[0]: expected an object");
+	refused(MINIMUM("", ",\"linux\":{\"sysctl\":{\"a\":1}}"),
+		"linux.sysctl.a: expected a string");
+	refused(MINIMUM("", ",\"linux\":{\"namespaces\":[null]}"),
+		"linux.namespaces[0]: expected an object");
 }
 
 Test(agent_ctl_spec, unknown_members_are_no_error)
 {
-	Grpc__Spec *s = must(MINIMUM(",\"umaskish\":7", ",\"vm\":{},\"linux\":{\"personality\":{}}"));
+	Grpc__Spec *s =
+		must(MINIMUM(",\"umaskish\":7", ",\"vm\":{},\"linux\":{\"personality\":{}}"));
 
 	grpc__spec__free_unpacked(s, NULL);
 }
@@ -265,7 +274,9 @@ Test(agent_ctl_spec, root_as_the_guest_sees_it)
 {
 	char *dir = bundle(MINIMUM("", "")), want[128];
 	char *words[] = { (char[]){ "ls" }, (char[]){ "-l" }, NULL };
-	struct spec_options o = { .bundle = dir, .shared = "/tmp", .argv = words, .terminal = true };
+	struct spec_options o = {
+		.bundle = dir, .shared = "/tmp", .argv = words, .terminal = true
+	};
 	ProtobufCMessage *m = NULL;
 	struct err err = { 0 };
 	Grpc__Spec *s;
@@ -308,8 +319,8 @@ Test(agent_ctl_spec, our_own_template_is_taken_without_a_warning)
 	ProtobufCMessage *m = NULL;
 	struct err err = { 0 };
 
-	cr_assert_eq(spec_from_json(json, "template", false, &grpc__spec__descriptor, &m, &err), 0, "%s",
-		     err.msg);
+	cr_assert_eq(spec_from_json(json, "template", false, &grpc__spec__descriptor, &m, &err), 0,
+		     "%s", err.msg);
 	cr_expect_eq(((Grpc__Spec *)m)->n_mounts, 7);
 	cr_expect_eq(((Grpc__Spec *)m)->process->capabilities->n_bounding, 14);
 	protobuf_c_message_free_unpacked(m, NULL);

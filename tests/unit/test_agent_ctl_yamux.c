@@ -1,6 +1,7 @@
 // objs: tests/agent-ctl/yamux.o tests/agent-ctl/common.o
 /*
- * yamux of the client: headers, windows both ways, pings, what ends a session; bytes split anywhere.
+ * yamux of the client: headers, windows both ways, pings, what ends a session; bytes split
+ * anywhere.
  */
 #include "../agent-ctl/yamux.h"
 
@@ -10,9 +11,9 @@
 
 struct peer {
 	struct yamux y;
-	uint8_t *wire;		/* what the client emitted */
+	uint8_t *wire; /* what the client emitted */
 	size_t wire_len;
-	size_t got;		/* bytes handed up */
+	size_t got; /* bytes handed up */
 	uint32_t sum;
 };
 
@@ -62,14 +63,17 @@ static int feed(struct peer *p, uint8_t type, uint16_t flags, uint32_t stream, u
 
 Test(agent_ctl_yamux, header_is_big_endian)
 {
-	static const uint8_t want[YAMUX_HEADER] = { 0, 1, 0, 9, 0, 0, 0, 5, 0x01, 0x02, 0x03, 0x04 };
+	static const uint8_t want[YAMUX_HEADER] = {
+		0, 1, 0, 9, 0, 0, 0, 5, 0x01, 0x02, 0x03, 0x04
+	};
 	struct yamux_frame f = { YAMUX_WINDOW, YAMUX_SYN | YAMUX_RST, 5, 0x01020304 }, g;
 	uint8_t head[YAMUX_HEADER];
 
 	yamux_encode(&f, head);
 	cr_expect_arr_eq(head, want, sizeof(want));
 	cr_assert(yamux_decode(head, &g));
-	cr_expect(f.type == g.type && f.flags == g.flags && f.stream == g.stream && f.length == g.length);
+	cr_expect(f.type == g.type && f.flags == g.flags && f.stream == g.stream &&
+		  f.length == g.length);
 	head[0] = 1;
 	cr_expect(!yamux_decode(head, &g), "version 1");
 	head[0] = 0;
@@ -144,7 +148,7 @@ Test(agent_ctl_yamux, split_anywhere)
 
 	yamux_encode(&a, wire);
 	memset(wire + YAMUX_HEADER, 2, 10);
-	yamux_encode(&b, wire + YAMUX_HEADER + 10);	/* a stream that is not ours */
+	yamux_encode(&b, wire + YAMUX_HEADER + 10); /* a stream that is not ours */
 	memset(wire + 2 * YAMUX_HEADER + 10, 9, 3);
 	for (size_t cut = 0; cut <= sizeof(wire); cut++) {
 		struct peer p;
@@ -182,7 +186,8 @@ Test(agent_ctl_yamux, answers_pings)
 	free(p.wire);
 }
 
-static void expect_end(uint8_t type, uint16_t flags, uint32_t stream, uint32_t length, const char *what)
+static void expect_end(uint8_t type, uint16_t flags, uint32_t stream, uint32_t length,
+		       const char *what)
 {
 	struct peer p;
 	struct err err = { 0 };
