@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -104,11 +105,17 @@ static int bind_node(int dir, const char *name, const struct node *n, struct err
 	AUTO_CLOSE int tree = tree_clone(n->path, false, err);
 	AUTO_CLOSE int target = FD_NONE;
 	struct stat st;
+	int r;
 
 	if (tree < 0)
 		return tree;
 	if (fstat(tree, &st) < 0 || !is_node(&st, n))
 		return err_set(err, ENODEV, "the guest's '%s' is another device", n->path);
+	/* Read-only is the node, not the device: no chmod from inside reaches the guest's. */
+	r = tree_attr(tree, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, false,
+		      err);
+	if (r < 0)
+		return r;
 	target = openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0);
 	if (target < 0 && errno == EEXIST) {
 		target = rootpath_open_plain(dir, name, O_PATH | O_NOFOLLOW, 0);

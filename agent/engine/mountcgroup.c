@@ -70,11 +70,41 @@ static int attr(int tree, const struct mountopt *o, struct err *err)
 	return tree_attr(tree, a.attr_set, a.attr_clr, false, err);
 }
 
+/*
+ * A new mount starts at the root of our cgroup namespace, a bind at our own cgroup. At the root
+ * both are the same, unless the namespace hides where that root really is: never bind there.
+ */
+static bool wants_mount(const struct mount_env *env, const struct hierarchy *h)
+{
+	return env->cgroupns || str_eq(h->path, "/");
+}
+
 /* ---- version 2 ---- */
 
-static int bind_unified(const struct mount_env *env, struct err *err)
+static int unified_tree(const struct mount_env *env, const struct hierarchy *h,
+			const struct mountopt *o, struct err *err)
 {
-	char list[CGROUP_LIST_MAX], path[ROOTPATH_MAX];
+	struct tree_fs fs = { .type = "cgroup2", .source = "cgroup", .data = o->data,
+			      .flags = o->flags };
+	AUTO_CLOSE int tree = FD_NONE;
+	char path[ROOTPATH_MAX];
+	int r;
+
+	if (wants_mount(env, h))
+		return tree_new(&fs, err);
+	if (!is_usable(h->path) ||
+	    snprintf(path, sizeof(path), "%s%s", CGROUP_ROOT, h->path) >= (int)sizeof(path))
+		return err_set(err, EINVAL, "cgroup '%s' can't be bound", h->path);
+	tree = tree_clone(path, true, err);
+	r = tree < 0 ? tree : attr(tree, o, err);
+	return r < 0 ? r : TAKE_FD(tree);
+}
+
+static int mount_unified(const struct mount_env *env, int target, const struct mountopt *o,
+			 struct err *err)
+{
+	AUTO_CLOSE int tree = FD_NONE;
+	char list[CGROUP_LIST_MAX];
 	struct hierarchy h;
 	char *pos = list;
 	int r;
@@ -82,35 +112,14 @@ static int bind_unified(const struct mount_env *env, struct err *err)
 	r = read_list(env, list, err);
 	if (r < 0)
 		return r;
-	while (next_hierarchy(&pos, &h)) {
-		if (h.controllers[0] || !str_eq(h.id, "0"))
-			continue;
-		if (!is_usable(h.path) || snprintf(path, sizeof(path), "%s%s", CGROUP_ROOT, h.path) >=
-						  (int)sizeof(path))
-			return err_set(err, EINVAL, "cgroup '%s' can't be bound", h.path);
-		return tree_clone(path, true, err);
-	}
-	return err_set(err, ENOENT, "no cgroup v2 line in /proc/self/cgroup");
-}
-
-static int mount_unified(const struct mount_env *env, int target, const struct mountopt *o,
-			 struct err *err)
-{
-	struct tree_fs fs = { .type = "cgroup2", .source = "cgroup", .data = o->data,
-			      .flags = o->flags };
-	AUTO_CLOSE int tree = FD_NONE;
-	int r;
-
-	if (env->cgroupns)
-		tree = tree_new(&fs, err);
-	/* A user namespace that doesn't own the cgroup namespace may bind, not mount. */
-	if (!env->cgroupns || (env->userns && tree == -EPERM))
-		tree = bind_unified(env, err);
+	do {
+		if (!next_hierarchy(&pos, &h))
+			return err_set(err, ENOENT, "no cgroup v2 line in /proc/self/cgroup");
+	} while (h.controllers[0] || !str_eq(h.id, "0"));
+	tree = unified_tree(env, &h, o, err);
 	if (tree < 0)
 		return tree;
-	r = attr(tree, o, err);
-	if (r == 0)
-		r = tree_attach(tree, target, err);
+	r = tree_attach(tree, target, err);
 	return r < 0 ? r : TAKE_FD(tree);
 }
 
@@ -146,16 +155,13 @@ static int own_tree(const struct mount_env *env, const struct hierarchy *h, cons
 {
 	char text[ROOTPATH_MAX];
 
-	if (env->cgroupns) {
+	if (wants_mount(env, h)) {
 		struct tree_fs fs = { .type = "cgroup", .source = "cgroup", .data = text,
 				      .flags = o->flags | TOP_FLAGS };
-		int tree;
 
 		(void)snprintf(text, sizeof(text), "%s%s",
 			       str_starts(h->controllers, "name=") ? "none," : "", h->controllers);
-		tree = tree_new(&fs, err);
-		if (tree != -EPERM || !env->userns)
-			return tree;
+		return tree_new(&fs, err);
 	}
 	if (!is_usable(h->path) || snprintf(text, sizeof(text), "%s/%s%s", CGROUP_ROOT, name,
 					    h->path) >= (int)sizeof(text))

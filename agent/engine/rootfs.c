@@ -74,10 +74,10 @@ int rootfs_root(const struct rootfs *rf)
 
 /* ---- checks in the parent ---- */
 
-static bool has_mount_namespace(const Grpc__Linux *l)
+static bool has_namespace(const Grpc__Linux *l, const char *type)
 {
 	for (size_t i = 0; l && i < l->n_namespaces; i++) {
-		if (str_eq(l->namespaces[i]->type, "mount"))
+		if (str_eq(l->namespaces[i]->type, type))
 			return true;
 	}
 	return false;
@@ -140,7 +140,7 @@ static int check_linux(const Grpc__Linux *l, bool no_pivot, struct err *err)
 {
 	int r;
 
-	if (!has_mount_namespace(l) && (l->n_maskedpaths || l->n_readonlypaths))
+	if (!has_namespace(l, "mount") && (l->n_maskedpaths || l->n_readonlypaths))
 		return err_set(err, EINVAL,
 			       "masked and readonly paths need a mount namespace of their own");
 	r = check_propagation(l, no_pivot, err);
@@ -155,7 +155,7 @@ int rootfs_check(const Grpc__Spec *spec, bool no_pivot, struct err *err)
 
 	if (r < 0)
 		return r;
-	if (!has_mount_namespace(spec->linux) && (spec->n_mounts || spec->root->readonly))
+	if (!has_namespace(spec->linux, "mount") && (spec->n_mounts || spec->root->readonly))
 		return err_set(err, EINVAL,
 			       "mounts and a readonly root need a mount namespace of their own");
 	if (spec->n_mounts > LIMIT_MOUNTS)
@@ -284,7 +284,7 @@ static int make_mounts(struct rootfs *rf, struct err *err)
 		.bundle = rf->bundle,
 		.label = rf->opts.mount_label ? rf->opts.mount_label : "",
 		.userns = rf->opts.userns,
-		.cgroupns = rf->opts.cgroupns,
+		.cgroupns = rf->opts.cgroupns || has_namespace(spec->linux, "cgroup"),
 	};
 
 	rf->kept = calloc(spec->n_mounts + 1, sizeof(*rf->kept));
@@ -361,15 +361,28 @@ int rootfs_prepare(const struct rootfs_opts *o, struct rootfs **ret, struct err 
 
 static int enter_pivot(struct rootfs *rf, struct err *err)
 {
+	AUTO_CLOSE int old = FD_NONE;
+	int r;
+
+	if (rf->propagation) {
+		old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (old < 0)
+			return err_sys(err, errno, "open /");
+	}
 	if (fchdir(rf->root) < 0)
 		return err_sys(err, errno, "chdir to the rootfs");
-	/* The old root ends up on top of the new one, where the unmount finds it. */
+	/*
+	 * The old root ends up on top of the new one, where the unmount finds it. An unmount in a
+	 * shared tree would reach the guest.
+	 */
 	if (syscall(SYS_pivot_root, ".", ".") < 0)
 		return err_sys(err, errno, "pivot_root");
-	/* An unmount in a shared tree would reach the guest. */
-	if ((rf->propagation & (MS_SHARED | MS_SLAVE | MS_PRIVATE | MS_UNBINDABLE)) &&
-	    mount(NULL, ".", NULL, MS_SLAVE | MS_REC, NULL) < 0)
-		return err_sys(err, errno, "make the old root a slave");
+	/* Without a propagation of the specification's, all is slave already. */
+	if (old >= 0) {
+		r = tree_propagation(old, MS_SLAVE | MS_REC, err);
+		if (r < 0)
+			return err_wrap(err, "old root");
+	}
 	if (umount2(".", MNT_DETACH) < 0)
 		return err_sys(err, errno, "unmount the old root");
 	return chdir("/") < 0 ? err_sys(err, errno, "chdir to /") : 0;

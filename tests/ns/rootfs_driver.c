@@ -1,7 +1,8 @@
 /*
  * Runs a program in a root made by agent/engine/rootfs.c, from a specification in a small text:
  *
- *   rootfs_driver run SPEC [PROGRAM ARG...]	exit status: the program's; 70 + step on an error
+ *   rootfs_driver run SPEC [PROGRAM ARG...]	exit status: the program's, 70 + step on an error,
+ *						99 for a mount below $CANARY
  *   rootfs_driver race SPEC SECONDS PATH OTHER	again and again while PATH and OTHER change places
  *   rootfs_driver time SPEC COUNT		microseconds per step, median and worst
  *   rootfs_driver check SPEC			only rootfs_check
@@ -30,7 +31,7 @@
 #define MANY 256
 #define STEPS 3
 
-enum { FAIL_CHECK = 70, FAIL_PREPARE, FAIL_ENTER, FAIL_SEAL, FAIL_DRIVER };
+enum { FAIL_CHECK = 70, FAIL_PREPARE, FAIL_ENTER, FAIL_SEAL, FAIL_DRIVER, ESCAPED = 99 };
 
 struct setup {
 	Grpc__Spec spec;
@@ -192,6 +193,27 @@ static void run_hook(const char *command)
 		die("hook");
 }
 
+/*
+ * A mount that went to the place that stands for the guest ($CANARY): only to be seen in our own
+ * namespace, and only before the guest's root is gone.
+ */
+static bool has_escaped(void)
+{
+	const char *canary = getenv("CANARY");
+	FILE *f = canary ? fopen("/proc/self/mountinfo", "re") : NULL;
+	char line[8192], where[4096];
+	bool found = false;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%*s %*s %*s %*s %4095s", where) == 1 &&
+		    !strncmp(where, canary, strlen(canary)))
+			found = true;
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
 static double now_us(void)
 {
 	struct timespec t;
@@ -206,7 +228,10 @@ static int terminal(struct rootfs *rf, struct err *err)
 	int master, slave;
 	int r = rootfs_pty(rf, &master, &slave, err);
 
-	return r < 0 ? r : rootfs_console(rf, slave, err);
+	if (r < 0)
+		return r;
+	fcntl(master, F_SETFD, 0);	/* held by the program: the pty lives as long */
+	return rootfs_console(rf, slave, err);
 }
 
 static int enter(const struct setup *s, double *us)
@@ -225,9 +250,11 @@ static int enter(const struct setup *s, double *us)
 
 	t[0] = now_us();
 	if (rootfs_prepare(&o, &rf, &err) < 0)
-		return fail(FAIL_PREPARE, &err);
+		return has_escaped() ? ESCAPED : fail(FAIL_PREPARE, &err);
 	if (s->hook)
 		run_hook(s->hook);
+	if (has_escaped())
+		return ESCAPED;
 	t[1] = now_us();
 	if (rootfs_enter(rf, &err) < 0)
 		return fail(FAIL_ENTER, &err);
@@ -318,7 +345,7 @@ static void flip(const char *a, const char *b)
 static int race(const struct setup *s, double seconds, const char *a, const char *b)
 {
 	double end = now_us() + seconds * 1e6;
-	int made = 0, refused = 0;
+	int made = 0, refused = 0, escaped = 0;
 	pid_t pid = fork();
 
 	if (pid < 0)
@@ -328,15 +355,16 @@ static int race(const struct setup *s, double seconds, const char *a, const char
 	if (!freopen("/dev/null", "w", stderr))
 		die("/dev/null");
 	while (now_us() < end) {
-		if (contain(s, NULL, NULL) == 0)
-			made++;
-		else
-			refused++;
+		int r = contain(s, NULL, NULL);
+
+		made += r == 0;
+		refused += r >= FAIL_PREPARE && r <= FAIL_SEAL;
+		escaped += r == ESCAPED;
 	}
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	printf("made %d refused %d\n", made, refused);
-	return made + refused > 0 ? 0 : 1;
+	printf("made %d refused %d escaped %d\n", made, refused, escaped);
+	return made + refused > 0 && escaped == 0 ? 0 : 1;
 }
 
 static int by_value(const void *a, const void *b)

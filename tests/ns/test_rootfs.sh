@@ -1,0 +1,122 @@
+#!/bin/bash
+# The container's view of the file system (agent/engine/rootfs.c and what it uses), tested in real
+# namespaces with a small driver instead of the agent. Prints TAP. Needs root and busybox-static;
+# exits 77 without them. RACE_SECONDS=N changes how long each race runs (default 2).
+# shellcheck disable=SC2034,SC2317	# the parts in rootfs/ use what is defined here
+set -euo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=${BUILD:-$top/build}
+race_seconds=${RACE_SECONDS:-2}
+
+skip() {
+	echo "1..0 # SKIP $*"
+	exit 77
+}
+
+[ "$(id -u)" = 0 ] || skip "needs root: run it with sudo"
+busybox=$(command -v busybox) || skip "needs busybox: apt-get install busybox-static"
+file_static() { ! ldd "$1" >/dev/null 2>&1; }
+file_static "$busybox" || skip "busybox is not static: apt-get install busybox-static"
+[ -r "$build/gen/oci.pb-c.c" ] || skip "generated code is missing: run make first"
+
+# --- a mount namespace of our own, so that nothing is left behind ---
+if [ "${ROOTFS_TEST_INSIDE:-}" != 1 ]; then
+	ROOTFS_TEST_INSIDE=1 exec unshare --mount --propagation private -- "$0" "$@"
+fi
+
+build_driver() {	# OUTPUT FLAGS...
+	local out=$1
+	shift
+	gcc -std=gnu11 -Ulinux -D_GNU_SOURCE -g "$@" -Wall -Wextra -I"$top/agent" \
+		-isystem "$build/gen" -o "$out" "$top/tests/ns/rootfs_driver.c" \
+		"$top"/agent/engine/{rootfs,mount,mountopt,mountcgroup,tree,rootpath,copyup}.c \
+		"$top"/agent/engine/{devnode,mask,sysctl,moveroot}.c \
+		"$top"/agent/lib/{err,arena,fdio,str}.c "$build/gen/oci.pb-c.c" -lprotobuf-c
+}
+
+mkdir -p "$build/tests"
+fast=$build/tests/rootfs_driver
+driver=$build/tests/rootfs_driver_san
+build_driver "$fast" -O1
+build_driver "$driver" -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+export ASAN_OPTIONS=detect_leaks=0
+
+work=/run/rootfs-test
+mkdir -p "$work"
+mount -t tmpfs -o mode=755 rootfs-test "$work"
+cd "$work"
+
+# --- TAP ---
+count=0
+failed=0
+ok() {		# STATUS NAME [DETAIL]
+	count=$((count + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $count - $2"
+	else
+		failed=$((failed + 1))
+		echo "not ok $count - $2"
+		printf '%s\n' "${3:-}" | sed 's/^/#   /'
+	fi
+}
+
+# --- building blocks ---
+mkdir -p base/{bin,proc,sys,dev,tmp,etc,run,data,vol,var}
+cp "$busybox" base/bin/busybox
+for applet in sh cat ls mount umount stat id touch readlink echo grep test mkdir wc head tail chmod \
+	sed cut sort nsenter awk rm ln printf mknod true tr dd find; do
+	ln -s busybox "base/bin/$applet"
+done
+chmod 750 base/data
+echo kept >base/data/file
+
+fresh() {	# a new root in $work/c/rootfs
+	rm -rf c
+	mkdir c
+	cp -a base c/rootfs
+}
+
+PROC='mount /proc|proc|proc|'
+DEV='mount /dev|tmpfs|tmpfs|nosuid,strictatime,mode=755,size=65536k'
+PTS='mount /dev/pts|devpts|devpts|nosuid,noexec,newinstance,ptmxmode=0666,mode=0620'
+
+spec() {	# LINES...: the specification, with our root
+	printf '%s\n' "root $work/c/rootfs" "$@" >c.spec
+}
+
+run() {		# SHELL-COMMAND: its output and status in $out and $status
+	status=0
+	out=$("$driver" run c.spec /bin/sh -c "$1" 2>&1) || status=$?
+}
+
+# NAME, COMMAND, and what its output must be, whole
+gives() {
+	run "$2"
+	if [ "$out" = "$3" ] && [ "$status" = 0 ]; then ok 0 "$1"; else ok 1 "$1" "status $status, got: $out
+wanted: $3"; fi
+}
+
+# NAME, STATUS (70 check, 71 prepare, 72 enter, 73 seal), a pattern that the error text has
+refused() {
+	run true
+	if [ "$status" = "$2" ] && grep -q -- "$3" <<<"$out"; then ok 0 "$1"; else ok 1 "$1" "status $status, got: $out
+wanted: status $2, text $3"; fi
+}
+
+# The options of the mount at $1 as the container sees them: per-mount, then " | ", then the rest
+flags_of() { echo "awk '\$5 == \"$1\" { sep = 0; for (i = 1; i <= NF; i++) if (\$i == \"-\") sep = i; print \$6 \" | \" \$(sep + 3) }' /proc/self/mountinfo | tail -n 1"; }
+tags_of() { echo "awk '\$5 == \"$1\" { s = \"\"; for (i = 7; \$i != \"-\"; i++) { sub(/:.*/, \"\", \$i); s = s \$i \" \" }; print \"[\" s \"]\" }' /proc/self/mountinfo | tail -n 1"; }
+
+for part in "$top"/tests/ns/rootfs/*.sh; do
+	# shellcheck source=/dev/null
+	. "$part"
+done
+
+# --- nothing of all this may have reached the namespace that we ran in ---
+left=$(awk -v w="$work" '$5 != w && index($5, w "/") == 1 { print $5 }' /proc/self/mountinfo)
+ok "$([ -z "$left" ] && echo 0 || echo 1)" "the guest's mount table is as before" "$left"
+ok "$([ "$(stat -c %t:%T:%a /dev/null)" = 1:3:666 ] && echo 0 || echo 1)" "the guest's /dev/null is as before"
+
+echo "1..$count"
+exit $((failed > 0))
