@@ -86,6 +86,7 @@ static const char everything[] =
 	" \"devices\":[{\"path\":\"/dev/x\",\"type\":\"c\",\"major\":10,\"minor\":229,\"fileMode\":438,"
 	"  \"uid\":1,\"gid\":2}],"
 	" \"seccomp\":{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"architectures\":[\"SCMP_ARCH_X86\"],"
+	"  \"flags\":[\"SECCOMP_FILTER_FLAG_LOG\"],"
 	"  \"syscalls\":[{\"names\":[\"read\"],\"action\":\"SCMP_ACT_ALLOW\","
 	"   \"args\":[{\"index\":1,\"value\":2,\"valueTwo\":3,\"op\":\"SCMP_CMP_EQ\"}]}]},"
 	" \"rootfsPropagation\":\"slave\",\"maskedPaths\":[\"/m\"],\"readonlyPaths\":[\"/r\"],"
@@ -128,6 +129,9 @@ static void expect_full(const ProtobufCMessage *m, const char *path)
 		const size_t *n = (const void *)((const char *)m + f->quantifier_offset);
 		char name[256];
 
+		/* Another spelling of Syscalls on the wire of 3.x, which JSON does not have. */
+		if (!strcmp(f->name, "Syscalls3x"))
+			continue;
 		(void)snprintf(name, sizeof(name), "%s.%s", path, f->name);
 		if (f->label == PROTOBUF_C_LABEL_REPEATED) {
 			cr_expect_gt(*n, 0, "%s is empty", name);
