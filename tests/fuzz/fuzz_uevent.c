@@ -1,0 +1,40 @@
+/* Device events of the kernel, and the paths of the runtime that they are compared with. */
+// objs: agent/sys/uevent.c agent/sys/pci.c agent/sys/confine.c agent/sys/hotplug.c agent/loop/worker.c agent/loop/reaper.c
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sys/confine.h"
+#include "sys/pci.h"
+#include "sys/uevent.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct dev_match m = { .subsystem = "block", .path = "/virtio0/block/", .name = "vda" };
+	struct err err = { 0 };
+	struct pci_path pci;
+	struct uevent ev;
+	char *text = malloc(size + 1), rel[CONFINE_MAX];
+
+	if (!text)
+		return 0;
+	(void)memcpy(text, data, size);
+	text[size] = '\0';
+	if (uevent_parse(text, size, &ev)) {
+		const char *all[] = { ev.action, ev.devpath, ev.subsystem, ev.devname, ev.devtype, ev.interface };
+
+		for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+			if (*all[i] && (all[i] < text || all[i] + strlen(all[i]) > text + size))
+				abort();
+		}
+		(void)dev_match_path(&m, ev.subsystem, ev.devpath);
+	}
+	if (pci_path_parse(text, &pci, &err) == 0 && (pci.n == 0 || pci.n > PCI_PATH_MAX))
+		abort();
+	if (confine_clean("/run", text, rel) == 0 && (*rel == '\0' || *rel == '/' || strstr(rel, "/../")))
+		abort();
+	free(text);
+	return 0;
+}
