@@ -110,8 +110,11 @@ void nl_nest_end(struct nl_msg *m, size_t nest)
 {
 	struct nlattr *a = (struct nlattr *)(void *)(m->bytes + nest);
 
-	if (!m->bad)
-		a->nla_len = (uint16_t)(NLMSG_ALIGN(m->h.nlmsg_len) - nest);
+	if (m->bad)
+		return;
+	/* The padding of the last one inside is inside, too, and so part of the message. */
+	m->h.nlmsg_len = NLMSG_ALIGN(m->h.nlmsg_len);
+	a->nla_len = (uint16_t)(m->h.nlmsg_len - nest);
 }
 
 void nl_attrs_copy(struct nl_msg *m, const void *attrs, size_t len)

@@ -54,6 +54,22 @@ Test(netlink, nests)
 	cr_assert_eq(nl_u32(tb[RTA_OIF], 0), 3);
 }
 
+/* A nest that ends in padding must not claim more than the message has. */
+Test(netlink, nest_with_padding)
+{
+	const struct nlattr *tb[2];
+	struct nl_msg m;
+	size_t nest;
+
+	nl_begin(&m, 1, 0, "", 0);
+	nest = nl_nest(&m, 1);
+	nl_attr_str(&m, 1, "veth");
+	nl_nest_end(&m, nest);
+	cr_assert_eq(m.h.nlmsg_len % 4, 0);
+	nl_parse(&m.h, 0, tb, 1);
+	cr_assert_not_null(tb[1]);
+}
+
 /* CVE-2021-43784: a length that wraps turns payload into attributes. */
 Test(netlink, refuses_what_does_not_fit)
 {

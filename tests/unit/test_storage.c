@@ -1,0 +1,386 @@
+// objs: agent/svc/storage.o agent/svc/storage_mount.o agent/engine/mountopt.o agent/sys/confine.o agent/sys/uevent.o agent/sys/devfind.o agent/sys/pci.o agent/sys/hotplug.o agent/rpc/call.o agent/rpc/dispatch.o agent/rpc/status.o agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o agent/lib/arena.o agent/lib/buf.o agent/lib/fdio.o agent/lib/err.o agent/lib/str.o agent/lib/log.o gen/agent.pb-c.o gen/oci.pb-c.o gen/types.pb-c.o gen/google/protobuf/empty.pb-c.o
+// libs: -lprotobuf-c
+/*
+ * Storages: drivers, counting, roll back, and that no mount point leaves /run (T16 to T18, T26,
+ * GHSA-fmg6-v47x-52wr). Mounts in a mount namespace of the test's own; skipped where that is refused.
+ */
+#include "svc/storage.h"
+
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+
+#include "svc/storage_mount.h"
+#include "sys/confine.h"
+#include "test_guest_harness.h"
+
+#define SHARE "/run/kata-containers/shared/containers"
+
+static struct storage_refs refs;
+static struct storage_set a, b;
+static struct err outcome;
+static int outcomes;
+
+static void setup(void)
+{
+	harness_own_run();
+	harness_start();
+	storage_refs_init(&refs);
+	storage_set_init(&a);
+	storage_set_init(&b);
+}
+
+static void on_done(void *arg, const struct err *err)
+{
+	cr_assert_eq(arg, &refs);
+	outcome = *err;
+	outcomes++;
+	loop_stop(agent.loop);
+}
+
+static void wait_outcome(void)
+{
+	cr_assert_eq(outcomes, 0, "not before the starter has returned");
+	cr_assert_eq(loop_run(agent.loop), 0);
+	cr_assert_eq(outcomes, 1);
+}
+
+static void release(struct storage_set *set)
+{
+	struct err err = { 0 };
+
+	outcomes = 0;
+	cr_assert_eq(storages_release(&agent, &refs, set, on_done, &refs, &err), 0);
+	cr_assert(list_empty(&set->uses));
+	wait_outcome();
+}
+
+static void release_all(void)
+{
+	struct err err = { 0 };
+
+	outcomes = 0;
+	cr_assert_eq(storages_release_all(&agent, &refs, on_done, &refs, &err), 0);
+	wait_outcome();
+	cr_assert(list_empty(&refs.entries));
+}
+
+static void teardown(void)
+{
+	release(&a);
+	release(&b);
+	release_all();
+	harness_stop();
+}
+
+TestSuite(storage, .init = setup, .fini = teardown, .timeout = 20);
+
+/* One storage; options are up to four words. */
+static Grpc__Storage make(const char *driver, const char *source, const char *fstype, const char *point,
+			  const char **options)
+{
+	Grpc__Storage s = GRPC__STORAGE__INIT;
+
+	s.driver = (char *)(uintptr_t)driver;
+	s.source = (char *)(uintptr_t)source;
+	s.fstype = (char *)(uintptr_t)fstype;
+	s.mount_point = (char *)(uintptr_t)point;
+	s.options = (char **)(uintptr_t)options;
+	for (; options && options[s.n_options]; s.n_options++)
+		;
+	return s;
+}
+
+/* Adds; 0 or the errno. */
+static int add(struct storage_set *set, Grpc__Storage *list, size_t n)
+{
+	Grpc__Storage *pointers[8] = { NULL };
+	struct err err = { 0 };
+
+	for (size_t i = 0; i < n; i++)
+		pointers[i] = &list[i];
+	outcomes = 0;
+	if (storages_add(&agent, &refs, set, SCHEMA_1X, pointers, n, on_done, &refs, &err) < 0) {
+		cr_assert_neq(err.code, 0);
+		outcome = err;
+		return err.code;
+	}
+	if (n)
+		(void)memset(list, 0x5a, n * sizeof(*list));	/* all that is kept was copied */
+	wait_outcome();
+	return outcome.code;
+}
+
+static bool is_fs(const char *path, unsigned int magic)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && (unsigned int)fs.f_type == magic;
+}
+
+static unsigned int mounts_at(const char *path)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char line[4096], point[4096];
+	unsigned int n = 0;
+
+	cr_assert_not_null(f);
+	while (fgets(line, sizeof(line), f))
+		n += sscanf(line, "%*d %*d %*s %*s %4095s", point) == 1 && strcmp(point, path) == 0;
+	(void)fclose(f);
+	return n;
+}
+
+#define TMPFS 0x01021994
+
+Test(storage, ephemeral_is_counted_and_kept_for_the_sandbox)
+{
+	static const char shm[] = "/run/kata-containers/sandbox/shm";
+	const char *options[] = { "noexec", "nosuid", "nodev", "mode=1777", "size=1048576", NULL };
+	Grpc__Storage s = make("ephemeral", "shm", "tmpfs", shm, options);
+	struct stat st;
+
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(shm), 1);
+	cr_assert_eq(stat(shm, &st), 0);
+	cr_assert_eq(st.st_mode & 07777, 01777);
+	s = make("ephemeral", "shm", "tmpfs", "/var/run/kata-containers/sandbox//shm/", options);
+	cr_assert_eq(add(&b, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(shm), 1, "the second use does not mount");
+	release(&a);
+	release(&b);
+	cr_assert_eq(mounts_at(shm), 1, "an emptyDir outlives its containers");
+	release_all();
+	cr_assert_eq(mounts_at(shm), 0);
+	cr_assert_eq(access(shm, F_OK), -1);
+}
+
+Test(storage, the_last_user_unmounts)
+{
+	static const char point[] = "/run/kata-containers/sandbox/storage/x";
+	Grpc__Storage s = make("mmioblk", "none", "tmpfs", point, NULL);
+
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	s = make("mmioblk", "none", "tmpfs", point, NULL);
+	cr_assert_eq(add(&b, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(point), 1);
+	s = make("mmioblk", "other", "tmpfs", point, NULL);
+	cr_assert_eq(add(&b, &s, 1), EBUSY, "another storage at the same place");
+	release(&a);
+	cr_assert_eq(mounts_at(point), 1);
+	release(&b);
+	cr_assert_eq(mounts_at(point), 0);
+	cr_assert_eq(access(point, F_OK), -1, "the directory that was made is gone");
+}
+
+Test(storage, local_modes)
+{
+	static const struct {
+		const char *option;
+		mode_t mode;
+	} cases[] = { { "mode=0400", 0400 }, { "mode=0600", 0600 }, { "mode=0755", 0755 }, { "mode=0777", 0777 },
+		      { "other", 0777 } };
+	const char *bad[] = { "mode=abcde", NULL };
+	Grpc__Storage s = make("local", "local", "local", SHARE "/sid/rootfs/local/bad", bad);
+	struct stat st;
+
+	cr_assert_eq(add(&a, &s, 1), EINVAL);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const char *options[] = { cases[i].option, NULL };
+		char point[128];
+
+		(void)snprintf(point, sizeof(point), SHARE "/sid/rootfs/local/%zu", i);
+		s = make("local", "local", "local", point, options);
+		cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+		cr_assert_eq(stat(point, &st), 0);
+		cr_assert_eq(st.st_mode & 07777, cases[i].mode);
+		cr_assert_eq(mounts_at(point), 0);
+	}
+}
+
+Test(storage, failure_undoes_everything)
+{
+	const char *options[] = { "size=4096", NULL };
+	Grpc__Storage s[4] = {
+		make("ephemeral", "shm", "tmpfs", "/run/kata-containers/e", options),
+		make("9p", "none", "tmpfs", SHARE "/", NULL),
+		make("local", "local", "local", "/run/kata-containers/l", NULL),
+		make("mmioblk", "/nosuch", "ext4", "/run/kata-containers/x", NULL),
+	};
+	Grpc__Storage again = make("ephemeral", "shm", "tmpfs", "/run/kata-containers/e", options);
+
+	cr_assert_eq(add(&b, &again, 1), 0);
+	cr_assert_neq(add(&a, s, 4), 0);
+	cr_assert_eq(outcome.rpc, RPC_INTERNAL);
+	cr_assert_not_null(strstr(outcome.msg, "Could not resolve symlink for source /nosuch"), "%s", outcome.msg);
+	cr_assert(list_empty(&a.uses));
+	cr_assert_eq(mounts_at(SHARE), 0);
+	cr_assert_eq(access("/run/kata-containers/l", F_OK), -1);
+	cr_assert_eq(mounts_at("/run/kata-containers/e"), 1, "somebody else's");
+}
+
+Test(storage, share_with_trailing_slash)
+{
+	const char *options[] = { "size=1m,mode=0700", "nodev", NULL };
+	Grpc__Storage s = make("virtio-fs", "kataShared", "tmpfs", SHARE "/", options);
+	struct stat st;
+
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert(is_fs(SHARE, TMPFS));
+	cr_assert_eq(mounts_at(SHARE), 1);
+	cr_assert_eq(stat(SHARE, &st), 0);
+	cr_assert_eq(st.st_mode & 07777, 0700, "a joined string of options is taken apart by the kernel");
+}
+
+Test(storage, binds)
+{
+	const char *options[] = { "rbind", "ro", "nosuid", "rprivate", NULL };
+	Grpc__Storage s;
+	int fd;
+
+	cr_assert_eq(fdio_mkdirs("/run/src/dir/sub", 0755), 0);
+	fd = open("/run/src/file", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	cr_assert_eq(fdio_write_all(fd, "hi", 2), 0);
+	(void)close(fd);
+	s = make("bind", "/run/src/file", "bind", "/run/kata-containers/sandbox/storage/f", options);
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	fd = open("/run/kata-containers/sandbox/storage/f", O_WRONLY | O_CLOEXEC);
+	cr_assert_eq(fd, -1);
+	cr_assert_eq(errno, EROFS);
+	s = make("bind", "/run/src/dir", "", "/run/kata-containers/sandbox/storage/d", options);
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(access("/run/kata-containers/sandbox/storage/d/sub", F_OK), 0);
+	/* What is not below /run belongs to the guest. */
+	s = make("bind", "/etc", "bind", "/run/kata-containers/sandbox/storage/e", options);
+	cr_assert_neq(add(&a, &s, 1), 0);
+	cr_assert_eq(symlink("/etc", "/run/src/link"), 0);
+	s = make("bind", "/run/src/link", "bind", "/run/kata-containers/sandbox/storage/e", options);
+	cr_assert_neq(add(&a, &s, 1), 0);
+	s = make("mmioblk", "/etc", "bind", "/run/kata-containers/sandbox/storage/e", NULL);
+	cr_assert_neq(add(&a, &s, 1), 0);
+	cr_assert_eq(access("/run/kata-containers/sandbox/storage/e", F_OK), -1);
+	release(&a);
+	cr_assert_eq(access("/run/kata-containers/sandbox/storage/f", F_OK), -1, "the file that was made is gone");
+}
+
+Test(storage, confined)
+{
+	static const char *const outside[] = { "/", "/run", "/run/", "/etc", "/runaway/x", "/run/../etc", "run/x",
+					       "/var/lib/x", "/run/sandbox-ns/ipc", "/run/libcontainer/c" };
+	Grpc__Storage s;
+
+	for (size_t i = 0; i < ARRAY_LEN(outside); i++) {
+		s = make("ephemeral", "shm", "tmpfs", outside[i], NULL);
+		cr_assert_eq(add(&a, &s, 1), EPERM, "%s", outside[i]);
+	}
+	/* A container that puts a link into the share does not choose where we mount. */
+	cr_assert_eq(fdio_mkdirs(SHARE "/sid/rootfs", 0755), 0);
+	cr_assert_eq(symlink("/etc", SHARE "/sid/rootfs/local"), 0);
+	s = make("local", "local", "local", SHARE "/sid/rootfs/local/x", NULL);
+	cr_assert_neq(add(&a, &s, 1), 0);
+	cr_assert_eq(access("/etc/x", F_OK), -1);
+	s = make("ephemeral", "shm", "tmpfs", SHARE "/sid/rootfs/local", NULL);
+	cr_assert_neq(add(&a, &s, 1), 0);
+	cr_assert_eq(mounts_at("/etc"), 0);
+}
+
+Test(storage, refuses)
+{
+	Grpc__Storage s = make("watchable", "x", "tmpfs", "/run/x", NULL);
+	int fd;
+
+	cr_assert_eq(add(&a, &s, 1), EINVAL);
+	cr_assert_eq(outcome.rpc, RPC_INVALID_ARGUMENT);
+	cr_assert_str_eq(outcome.msg, "Unknown storage driver \"watchable\"");
+	s = make("9p", "", "9p", "/run/x", NULL);
+	cr_assert_eq(add(&a, &s, 1), EINVAL);
+	cr_assert_str_eq(outcome.msg, "need mount source");
+	s = make("9p", "tag", "9p", "", NULL);
+	cr_assert_eq(add(&a, &s, 1), EINVAL);
+	cr_assert_str_eq(outcome.msg, "need mount destination");
+	s = make("9p", "tag", "", "/run/x", NULL);
+	cr_assert_eq(add(&a, &s, 1), EINVAL);
+	cr_assert_str_eq(outcome.msg, "need mount FS type");
+	s = make("nvdimm", "/dev/vda", "ext4", "/run/x", NULL);
+	cr_assert_eq(add(&a, &s, 1), EINVAL);
+	s = make("nvdimm", "/tmp/pmem0", "ext4", "/run/x", NULL);
+	cr_assert_eq(add(&a, &s, 1), EINVAL);
+	fd = open("/dev/shm/storage_test", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0) {
+		(void)close(fd);
+		s = make("blk", "/dev/shm/storage_test", "ext4", "/run/x", NULL);
+		cr_assert_eq(add(&a, &s, 1), EINVAL);
+		cr_assert_str_eq(outcome.msg, "invalid device /dev/shm/storage_test");
+		(void)unlink("/dev/shm/storage_test");
+	}
+	s = make("blk", "1g", "ext4", "/run/x", NULL);
+	cr_assert_eq(add(&a, &s, 1), EINVAL, "a bad PCI path");
+	s = make("scsi", "1", "ext4", "/run/x", NULL);
+	cr_assert_eq(add(&a, &s, 1), EINVAL);
+	cr_assert_eq(outcome.rpc, RPC_INTERNAL);
+	s = make("nvdimm", "/dev/pmem99", "ext4", "/run/x", NULL);
+	cr_assert_eq(add(&a, &s, 1), ETIMEDOUT);
+	cr_assert_eq(outcome.rpc, RPC_DEADLINE_EXCEEDED);
+	cr_assert_str_eq(outcome.msg, "Timeout reached after 200ms waiting for device pmem99");
+	s = make("ephemeral", "nodev", "hugetlbfs", "/run/x", (const char *[]){ "idontexist", NULL });
+	cr_assert_neq(add(&a, &s, 1), 0);
+	cr_assert_eq(outcome.rpc, RPC_INTERNAL);
+	cr_assert_eq(access("/run/x", F_OK), -1);
+	cr_assert_eq(add(&a, NULL, 0), 0, "nothing is fine");
+}
+
+/* Both are asked for at once: the second waits for the first one's mount and shares it. */
+Test(storage, operations_take_turns)
+{
+	static const char point[] = "/run/kata-containers/sandbox/ephemeral/v";
+	Grpc__Storage s = make("ephemeral", "v", "tmpfs", point, NULL), *list[] = { &s };
+	struct err err = { 0 };
+
+	outcomes = 0;
+	cr_assert_eq(storages_add(&agent, &refs, &a, SCHEMA_1X, list, 1, on_done, &refs, &err), 0);
+	cr_assert_eq(storages_add(&agent, &refs, &b, SCHEMA_1X, list, 1, on_done, &refs, &err), 0);
+	cr_assert_eq(storages_release(&agent, &refs, &a, on_done, &refs, &err), 0);
+	while (outcomes < 3)
+		cr_assert_eq(loop_run(agent.loop), 0);
+	cr_assert_eq(mounts_at(point), 1);
+	cr_assert_not(list_empty(&b.uses));
+}
+
+Test(storage, busy_mounts_are_detached)
+{
+	static const char point[] = "/run/kata-containers/sandbox/storage/busy";
+	Grpc__Storage s = make("mmioblk", "none", "tmpfs", point, NULL);
+	int fd;
+
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	fd = open(point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cr_assert_geq(fd, 0);
+	release(&a);
+	cr_assert_eq(outcome.code, 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(point), 0);
+	(void)close(fd);
+}
+
+Test(storage, names)
+{
+	size_t n = 0;
+
+	while (storage_driver_name(n))
+		n++;
+	cr_assert_eq(n, 10);
+}
+
+Test(confine, cleans)
+{
+	char rel[CONFINE_MAX];
+
+	cr_assert_eq(confine_clean("/run", "/run//a/./b/../c/", rel), 0);
+	cr_assert_str_eq(rel, "a/c");
+	cr_assert_eq(confine_clean("/run", "/var/run/a", rel), 0);
+	cr_assert_str_eq(rel, "a");
+	cr_assert_eq(confine_clean("/run", "/x/../../../run/a", rel), 0);
+	cr_assert_eq(confine_clean("/run", "/run/a/../..", rel), -EPERM);
+	cr_assert_eq(confine_clean("/run/b", "/run/bc/d", rel), -EPERM);
+	cr_assert_eq(confine_clean("/run", "", rel), -EPERM);
+	cr_assert(confine_is_below("a/b", "a"));
+	cr_assert_not(confine_is_below("ab", "a"));
+}
