@@ -18,7 +18,7 @@ struct bench {
 	struct ctl *c;
 	struct share_options share;
 	struct spec_options spec;
-	uint32_t count, containers, mb;
+	uint32_t count, containers, mb, chunk_kib;
 	json_object *out;
 	struct err *err;
 };
@@ -193,7 +193,7 @@ static int drain(struct bench *b, const char *exec_id, uint64_t *ret_bytes)
 	*ret_bytes = 0;
 	req.container_id = (char[]){ HOLDER };
 	req.exec_id = (char *)(uintptr_t)exec_id;
-	req.len = STREAM_CHUNK;
+	req.len = b->chunk_kib ? b->chunk_kib << 10 : STREAM_READ;
 	for (;;) {
 		r.done = false;
 		(void)rpc_start(b->c->rpc, "grpc.AgentService", "ReadStdout", &req.base,
@@ -237,7 +237,8 @@ static int bench_stdout(struct bench *b)
 
 static int write_all(struct bench *b, const char *exec_id, uint64_t total)
 {
-	AUTO_FREE uint8_t *buf = xcalloc(1, STREAM_CHUNK);
+	size_t chunk = b->chunk_kib ? (size_t)b->chunk_kib << 10 : STREAM_WRITE;
+	AUTO_FREE uint8_t *buf = xcalloc(1, chunk);
 	PB_LOCAL(Grpc__WriteStreamRequest, grpc__write_stream_request, req);
 
 	req.container_id = (char[]){ HOLDER };
@@ -247,7 +248,7 @@ static int write_all(struct bench *b, const char *exec_id, uint64_t total)
 		AUTO_MSG ProtobufCMessage *res = NULL;
 		uint32_t n;
 
-		req.data.len = total < STREAM_CHUNK ? (size_t)total : STREAM_CHUNK;
+		req.data.len = total < chunk ? (size_t)total : chunk;
 		if (ctl_call(b->c, "WriteStdin", &req.base, &res, b->err) < 0)
 			return -b->err->code;
 		n = ((Grpc__WriteStreamResponse *)res)->len;
@@ -340,13 +341,17 @@ static void print_table(json_object *out)
 
 int bench_main(struct ctl *c, const struct command *self, int argc, char **argv)
 {
-	struct bench b = { .c = c, .count = 20, .containers = 10, .mb = 32 };
+	struct bench b = {
+		.c = c, .count = 20, .containers = 10, .mb = 32, .chunk_kib = STREAM_CHUNK >> 10
+	};
 	bool as_json = false;
 	const struct opt opts[] = {
 		{ 'j', "json", OPT_FLAG, &as_json, NULL, "print JSON instead of a table" },
 		{ 0, "execs", OPT_UINT, &b.count, "N", "how many execs the median is of (20)" },
 		{ 0, "containers", OPT_UINT, &b.containers, "N", "how many containers (10)" },
 		{ 0, "mb", OPT_UINT, &b.mb, "MIB", "how much goes through each stream (32)" },
+		{ 0, "chunk", OPT_UINT, &b.chunk_kib, "KIB",
+		  "size of each read and write (as run and exec use them: 256, 64)" },
 		SHARE_OPTIONS(&b.share),
 	};
 	struct err err;
@@ -354,6 +359,10 @@ int bench_main(struct ctl *c, const struct command *self, int argc, char **argv)
 
 	if (!ctl_options(c, self, opts, ARRAY_LEN(opts), -1, &argc, argv, 1, 1, &status))
 		return status;
+	if (b.chunk_kib > 4000) {
+		say("--chunk: at most 4000, a message holds 4 MiB");
+		return EXIT_OWN;
+	}
 	if (share_check(&b.share, &err) < 0)
 		return ctl_fail(&err);
 	b.spec.bundle = argv[0];

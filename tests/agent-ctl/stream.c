@@ -148,7 +148,7 @@ static void read_more(struct output *out)
 		return;
 	req.container_id = (char *)(uintptr_t)st->o->cid;
 	req.exec_id = (char *)(uintptr_t)st->o->eid;
-	req.len = STREAM_CHUNK;
+	req.len = STREAM_READ;
 	out->reading = true;
 	(void)rpc_start(st->c->rpc, "grpc.AgentService", out->method, &req.base, RPC_NO_TIMEOUT,
 			on_output, out);
@@ -267,7 +267,7 @@ static void on_input(struct io *io, short revents)
 	ssize_t n;
 
 	(void)revents;
-	n = read(io->fd, in->next + in->next_len, STREAM_CHUNK - in->next_len);
+	n = read(io->fd, in->next + in->next_len, STREAM_WRITE - in->next_len);
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (n <= 0) {
@@ -275,7 +275,7 @@ static void on_input(struct io *io, short revents)
 		io->events = 0;
 	} else {
 		in->next_len += (size_t)n;
-		if (in->next_len == STREAM_CHUNK)
+		if (in->next_len == STREAM_WRITE)
 			io->events = 0;
 	}
 	push_input(st);
@@ -285,8 +285,8 @@ static void open_input(struct stream *st)
 {
 	struct input *in = &st->in;
 
-	in->sent = xmalloc(STREAM_CHUNK);
-	in->next = xmalloc(STREAM_CHUNK);
+	in->sent = xmalloc(STREAM_WRITE);
+	in->next = xmalloc(STREAM_WRITE);
 	in->io = (struct io){ .fd = STDIN_FILENO, .events = POLLIN, .fn = on_input, .arg = st };
 	if (st->o->no_stdin) {
 		close_input(st);

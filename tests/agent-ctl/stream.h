@@ -4,7 +4,12 @@
 
 #include "ctl.h"
 
-#define STREAM_CHUNK (256u * 1024)
+/*
+ * What one call carries. A read takes what is there. A write beyond the 64 KiB that a pipe holds waits
+ * in the agent for the process to read: measured in a guest, larger ones are slower.
+ */
+#define STREAM_READ (256u * 1024)
+#define STREAM_WRITE (64u * 1024)
 
 struct stream_options {
 	const char *cid, *eid;
