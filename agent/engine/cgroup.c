@@ -37,7 +37,7 @@ void cgroup_free(struct cgroup *cg)
 	free(cg);
 }
 
-/* --- paths ------------------------------------------------------------------------------ */
+/* --- paths --------------------------------------------------------------------------- */
 
 /* "slice:prefix:name", as systemd's driver sends it: we are no systemd, so these become levels. */
 static bool is_systemd_form(const char *s)
@@ -91,14 +91,14 @@ static int choose_path(struct cgroup *cg, const char *wanted, const char *cid, s
 		size_t len = strlen(path);
 
 		if (strncmp(own, path, len) == 0 && (own[len] == '/' || own[len] == '\0'))
-			return err_set(err, EINVAL, "cgroup path '%s' is the agent's own or above it",
-				       wanted);
+			return err_set(err, EINVAL,
+				       "cgroup path '%s' is the agent's own or above it", wanted);
 	}
 	cg->path = TAKE_PTR(path);
 	return 0;
 }
 
-/* --- making and removing ---------------------------------------------------------------- */
+/* --- making and removing ------------------------------------------------------------- */
 
 static struct made_dir *find_made(struct cgroup_root *root, const char *path)
 {
@@ -287,7 +287,7 @@ int cgroup_create(struct cgroup_root *root, const char *cgroups_path, const char
 	return 0;
 }
 
-/* --- entering --------------------------------------------------------------------------- */
+/* --- entering ------------------------------------------------------------------------ */
 
 int cgroup_attach_fd(const struct cgroup *cg)
 {
@@ -337,7 +337,7 @@ int cgroup_attach(const struct cgroup *cg, pid_t pid, struct err *err)
 	return r;
 }
 
-/* --- freezing ----------------------------------------------------------------------------- */
+/* --- freezing ------------------------------------------------------------------------ */
 
 static int write_frozen(struct cgroup *cg, bool frozen, struct err *err)
 {
@@ -380,7 +380,7 @@ int cgroup_freeze_state(const struct cgroup *cg)
 	       str_eq(text, "FREEZING") ? CGROUP_FREEZING : CGROUP_THAWED;
 }
 
-/* --- processes ---------------------------------------------------------------------------- */
+/* --- processes ----------------------------------------------------------------------- */
 
 struct visitor {
 	int (*visit)(struct visitor *v, pid_t pid);	/* negative: stop */
@@ -532,7 +532,7 @@ int cgroup_kill(struct cgroup *cg, int signal)
 	return r < 0 ? r : (int)v.count;
 }
 
-/* --- for the container's own mount -------------------------------------------------------- */
+/* --- for the container's own mount --------------------------------------------------- */
 
 int cgroup_mount_row(const struct cgroup *cg, size_t i, struct cgroup_mount *ret)
 {

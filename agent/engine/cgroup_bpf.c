@@ -93,7 +93,7 @@ static int bpf(enum bpf_cmd cmd, union bpf_attr *attr)
 
 static int load(const struct program *p)
 {
-	static const char license[] = "Proprietary";	/* no helper is called, so none is asked for */
+	static const char license[] = "Proprietary";	/* no helper is called that minds */
 	union bpf_attr attr;
 	int fd;
 
@@ -124,7 +124,7 @@ int cgroup_bpf_attach(struct cgroup *cg, const struct device_rule *rules, size_t
 	emit_return(&p, 1);
 	fd = load(&p);
 	if (fd < 0)
-		return err_sys(err, -fd, "load the device program (kernel without CONFIG_CGROUP_BPF?)");
+		return err_sys(err, -fd, "load the device program (is CONFIG_CGROUP_BPF on?)");
 	(void)memset(&attr, 0, sizeof(attr));
 	attr.target_fd = (uint32_t)cg->dir_fd;
 	attr.attach_bpf_fd = (uint32_t)fd;

@@ -41,7 +41,7 @@ static const struct device_rule always[] = {
 	{ true, 'c', 10, 200, ALL },	/* net/tun */
 };
 
-/* --- the guest's own disks ------------------------------------------------------------------ */
+/* --- the guest's own disks ----------------------------------------------------------- */
 
 static void add_disk(struct cgroup_root *root, dev_t dev)
 {
@@ -125,16 +125,21 @@ static void add_disk_and_below(struct cgroup_root *root, dev_t dev, int depth)
 	add_children(root, disk >= 0 ? disk : fd, ".", true, depth);
 }
 
+void cgroup_add_disk(struct cgroup_root *root, dev_t dev)
+{
+	if (major(dev) != 0)	/* 0 is no device: an initramfs, an overlay */
+		add_disk_and_below(root, dev, 0);
+}
+
 void cgroup_find_root_disks(struct cgroup_root *root)
 {
 	struct stat st;
 
-	/* Major 0 is no device: an initramfs, an overlay. */
-	if (stat("/", &st) == 0 && major(st.st_dev) != 0)
-		add_disk_and_below(root, st.st_dev, 0);
+	if (stat("/", &st) == 0)
+		cgroup_add_disk(root, st.st_dev);
 }
 
-/* --- rules ------------------------------------------------------------------------------------ */
+/* --- rules --------------------------------------------------------------------------- */
 
 int cgroup_device_rule(const Grpc__LinuxDeviceCgroup *d, size_t number, struct device_rule *ret,
 		       struct err *err)
@@ -151,10 +156,11 @@ int cgroup_device_rule(const Grpc__LinuxDeviceCgroup *d, size_t number, struct d
 	}
 	if (!str_empty(d->type) && !str_eq(d->type, "a") && !str_eq(d->type, "b") &&
 	    !str_eq(d->type, "c"))
-		return err_set(err, EINVAL, "device type '%s' at %zu is not a, b or c", d->type, number);
+		return err_set(err, EINVAL, "device type '%s' at %zu is not a, b or c", d->type,
+			       number);
 	if (d->major < -1 || d->major > UINT32_MAX || d->minor < -1 || d->minor > UINT32_MAX)
-		return err_set(err, EINVAL, "device number %" PRId64 ":%" PRId64 " at %zu is invalid",
-			       d->major, d->minor, number);
+		return err_set(err, EINVAL, "device number %" PRId64 ":%" PRId64
+			       " at %zu is invalid", d->major, d->minor, number);
 	if (str_empty(d->type) || *d->type == 'a') {
 		/* As v1 in the kernel has it: everything, whatever else the rule says. */
 		rule.access = ALL;

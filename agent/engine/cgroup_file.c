@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -188,4 +189,22 @@ bool cgroup_is_page_size(const char *s)
 
 	return digits > 0 && digits < 6 &&
 	       (str_eq(s + digits, "KB") || str_eq(s + digits, "MB") || str_eq(s + digits, "GB"));
+}
+
+int cgroup_write_hugepages(struct cgroup *cg, const Grpc__LinuxResources *res, const char *suffix,
+			   struct err *err)
+{
+	for (size_t i = 0; i < res->n_hugepagelimits; i++) {
+		const Grpc__LinuxHugepageLimit *l = res->hugepagelimits[i];
+		char file[64];
+		int r;
+
+		if (!cgroup_is_page_size(l->pagesize))
+			return err_set(err, EINVAL, "invalid huge page size '%s'", l->pagesize);
+		(void)snprintf(file, sizeof(file), "hugetlb.%s.%s", l->pagesize, suffix);
+		r = cgroup_write(cg, CTL_HUGETLB, file, err, "%" PRIu64, l->limit);
+		if (r < 0 && r != -ENOENT)	/* nobody can use a size that the guest lacks */
+			return r;
+	}
+	return 0;
 }

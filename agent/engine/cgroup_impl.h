@@ -91,7 +91,8 @@ int cgroup_path(const struct cgroup *cg, const struct hierarchy *h, const char *
 bool cgroup_has(const struct cgroup *cg, enum ctl ctl);
 int cgroup_open(const struct cgroup *cg, enum ctl ctl, const char *file, int flags);
 /* As fdio_read_file: the length or -errno. */
-ssize_t cgroup_read(const struct cgroup *cg, enum ctl ctl, const char *file, char *buf, size_t size);
+ssize_t cgroup_read(const struct cgroup *cg, enum ctl ctl, const char *file, char *buf,
+		    size_t size);
 /* A number; "max" is UINT64_MAX. */
 int cgroup_read_u64(const struct cgroup *cg, enum ctl ctl, const char *file, uint64_t *ret);
 /* The number behind "key " at the start of a line. */
@@ -108,6 +109,9 @@ int cgroup_online_cpus(char *buf, size_t size, struct err *err);
 int cgroup_clamp_cpus(const char *wanted, char *buf, size_t size, const char **ret,
 		      struct err *err);
 bool cgroup_is_page_size(const char *s);
+/* Writes the huge page limits to "hugetlb.<size>.<suffix>". */
+int cgroup_write_hugepages(struct cgroup *cg, const Grpc__LinuxResources *res, const char *suffix,
+			   struct err *err);
 
 /* cgroup_v1.c, cgroup_v2.c */
 int cgroup_v1_prepare(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err);
@@ -127,6 +131,8 @@ struct device_rule {
 };
 int cgroup_device_rule(const Grpc__LinuxDeviceCgroup *d, size_t number, struct device_rule *ret,
 		       struct err *err);
+/* A block device and all that is another way to its blocks, for the list that none may open. */
+void cgroup_add_disk(struct cgroup_root *root, dev_t dev);
 void cgroup_find_root_disks(struct cgroup_root *root);
 int cgroup_bpf_attach(struct cgroup *cg, const struct device_rule *rules, size_t count,
 		      struct err *err);

@@ -68,7 +68,7 @@ static void get_keys(struct ctx *x, enum ctl ctl, const char *file, const struct
 	}
 }
 
-/* --- cpu ------------------------------------------------------------------------------------ */
+/* --- cpu ----------------------------------------------------------------------------- */
 
 static int percpu(struct ctx *x, Grpc__CpuUsage *u)
 {
@@ -128,7 +128,7 @@ static int cpu_stats(struct ctx *x, Grpc__CgroupStats *ret)
 	}
 }
 
-/* --- memory --------------------------------------------------------------------------------- */
+/* --- memory -------------------------------------------------------------------------- */
 
 /* Every line of memory.stat as a map entry. */
 static int memory_map(struct ctx *x, Grpc__MemoryStats *m)
@@ -244,7 +244,7 @@ static int memory_stats(struct ctx *x, Grpc__CgroupStats *ret)
 	return 0;
 }
 
-/* --- pids ----------------------------------------------------------------------------------- */
+/* --- pids ---------------------------------------------------------------------------- */
 
 static int pids_stats(struct ctx *x, Grpc__CgroupStats *ret)
 {
@@ -260,7 +260,7 @@ static int pids_stats(struct ctx *x, Grpc__CgroupStats *ret)
 	return 0;
 }
 
-/* --- block devices -------------------------------------------------------------------------- */
+/* --- block devices ------------------------------------------------------------------- */
 
 struct io_list {
 	Grpc__BlkioStatsEntry **entry;
@@ -274,7 +274,7 @@ static int io_add(struct ctx *x, struct io_list *l, uint64_t major, uint64_t min
 
 	if (l->count == l->room) {
 		size_t room = l->room ? l->room * 2 : 16;
-		Grpc__BlkioStatsEntry **more = arena_alloc(x->mem, room * sizeof(Grpc__BlkioStatsEntry *));
+		Grpc__BlkioStatsEntry **more = arena_alloc(x->mem, room * sizeof(e));
 
 		if (!more)
 			return -ENOMEM;
@@ -298,7 +298,8 @@ static bool parse_device(char *text, uint64_t *major, uint64_t *minor)
 	char *rest = text;
 
 	(void)strsep(&rest, ":");
-	return rest && str_u64(text, UINT32_MAX, major) == 0 && str_u64(rest, UINT32_MAX, minor) == 0;
+	return rest && str_u64(text, UINT32_MAX, major) == 0 &&
+	       str_u64(rest, UINT32_MAX, minor) == 0;
 }
 
 /* Lines "major:minor Op value" or "major:minor value"; a "Total value" has no device. */
@@ -412,17 +413,20 @@ static int blkio_stats(struct ctx *x, Grpc__CgroupStats *ret)
 	return r;
 }
 
-/* --- huge pages ----------------------------------------------------------------------------- */
+/* --- huge pages ---------------------------------------------------------------------- */
 
 static int hugetlb_add(struct ctx *x, Grpc__CgroupStats *ret, size_t room, const char *size)
 {
-	Grpc__CgroupStats__HugetlbStatsEntry *e =
-		NEW(x, Grpc__CgroupStats__HugetlbStatsEntry, grpc__cgroup_stats__hugetlb_stats_entry__init);
+	Grpc__CgroupStats__HugetlbStatsEntry *e = arena_alloc(x->mem, sizeof(*e));
 	Grpc__HugetlbStats *h = NEW(x, Grpc__HugetlbStats, grpc__hugetlb_stats__init);
 	const struct key_row failures[] = { { "max", h ? &h->failcnt : NULL, 1 } };
 	char file[64];
 
-	if (!e || !h || !(e->key = arena_strdup(x->mem, size)))
+	if (!e || !h)
+		return -ENOMEM;
+	grpc__cgroup_stats__hugetlb_stats_entry__init(e);
+	e->key = arena_strdup(x->mem, size);
+	if (!e->key)
 		return -ENOMEM;
 	if (ret->n_hugetlb_stats == room)
 		return 0;
@@ -463,14 +467,14 @@ static int hugetlb_stats(struct ctx *x, Grpc__CgroupStats *ret)
 		(void)close(fd);
 		return -ENOMEM;
 	}
-	ret->hugetlb_stats = arena_alloc(x->mem, SIZES * sizeof(Grpc__CgroupStats__HugetlbStatsEntry *));
+	ret->hugetlb_stats = arena_alloc(x->mem, SIZES * sizeof(*ret->hugetlb_stats));
 	if (!ret->hugetlb_stats)
 		return -ENOMEM;
 	while (r == 0 && (e = readdir(d))) {
 		char *rest = e->d_name, *size;
 
-		if (!str_eq(strsep(&rest, "."), "hugetlb") || !(size = strsep(&rest, ".")) || !rest ||
-		    !str_eq(rest, last) || !cgroup_is_page_size(size))
+		if (!str_eq(strsep(&rest, "."), "hugetlb") || !(size = strsep(&rest, ".")) ||
+		    !rest || !str_eq(rest, last) || !cgroup_is_page_size(size))
 			continue;
 		r = hugetlb_add(x, ret, SIZES, size);
 	}

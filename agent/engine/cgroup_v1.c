@@ -16,7 +16,7 @@
 #define SHARES_MIN 2u		/* the kernel's; it clamps silently */
 #define SHARES_MAX 262144u
 
-/* --- cpuset ------------------------------------------------------------------------------- */
+/* --- cpuset -------------------------------------------------------------------------- */
 
 static int read_at(int dirfd, const char *dir, const char *file, char *buf, size_t size)
 {
@@ -164,7 +164,7 @@ static int set_cpus(struct cgroup *cg, const char *wanted, struct err *err)
 	return cgroup_write(cg, CTL_CPUSET, "cpuset.cpus", err, "%s", cpus);
 }
 
-/* --- the others ----------------------------------------------------------------------------- */
+/* --- the others ---------------------------------------------------------------------- */
 
 /*
  * Two values of which the kernel demands an order (memory below memory+swap, quota within what
@@ -185,13 +185,14 @@ static int write_pair(struct cgroup *cg, enum ctl ctl, const char *file1, const 
 
 static int memory_limits(struct cgroup *cg, int64_t limit, int64_t swap, struct err *err)
 {
-	static const char file[] = "memory.limit_in_bytes", sw_file[] = "memory.memsw.limit_in_bytes";
+	static const char file[] = "memory.limit_in_bytes";
+	static const char sw_file[] = "memory.memsw.limit_in_bytes";
 	char text[24], sw_text[24];
 	uint64_t usage;
 	int r = 0;
 
 	if (limit == -1 && swap == 0)
-		swap = -1;		/* no limit, but one on the sum of both: nobody means that */
+		swap = -1;	/* no limit, but one on the sum of both: nobody means that */
 	if (swap && cgroup_read_u64(cg, CTL_MEMORY, sw_file, &usage) == -ENOENT)
 		swap = 0;		/* swap isn't counted, or there is none */
 	(void)snprintf(text, sizeof(text), "%" PRId64, limit);
@@ -252,7 +253,8 @@ static int set_period(struct cgroup *cg, const char *period_file, uint64_t perio
 	(void)snprintf(period_text, sizeof(period_text), "%" PRIu64, period);
 	(void)snprintf(quota_text, sizeof(quota_text), "%" PRId64, quota);
 	if (period && quota)
-		return write_pair(cg, CTL_CPU, period_file, period_text, quota_file, quota_text, err);
+		return write_pair(cg, CTL_CPU, period_file, period_text, quota_file, quota_text,
+				  err);
 	if (period)
 		return cgroup_write(cg, CTL_CPU, period_file, err, "%s", period_text);
 	if (quota)
@@ -274,7 +276,8 @@ static int set_cpu(struct cgroup *cg, const Grpc__LinuxCPU *c, struct err *err)
 		r = set_period(cg, "cpu.rt_period_us", c->realtimeperiod, "cpu.rt_runtime_us",
 			       c->realtimeruntime, err);
 	if (r == 0)
-		r = set_period(cg, "cpu.cfs_period_us", c->period, "cpu.cfs_quota_us", c->quota, err);
+		r = set_period(cg, "cpu.cfs_period_us", c->period, "cpu.cfs_quota_us", c->quota,
+			       err);
 	if (r == 0 && !str_empty(c->cpus))
 		r = set_cpus(cg, c->cpus, err);
 	if (r == 0 && !str_empty(c->mems))
@@ -347,23 +350,6 @@ static int set_throttles(struct cgroup *cg, const Grpc__LinuxBlockIO *b, struct 
 	return r;
 }
 
-static int set_hugepages(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err)
-{
-	for (size_t i = 0; i < res->n_hugepagelimits; i++) {
-		const Grpc__LinuxHugepageLimit *l = res->hugepagelimits[i];
-		char file[64];
-		int r;
-
-		if (!cgroup_is_page_size(l->pagesize))
-			return err_set(err, EINVAL, "invalid huge page size '%s'", l->pagesize);
-		(void)snprintf(file, sizeof(file), "hugetlb.%s.limit_in_bytes", l->pagesize);
-		r = cgroup_write(cg, CTL_HUGETLB, file, err, "%" PRIu64, l->limit);
-		if (r < 0 && r != -ENOENT)	/* nobody can use a size that the guest hasn't got */
-			return r;
-	}
-	return 0;
-}
-
 static int set_network(struct cgroup *cg, const Grpc__LinuxNetwork *n, struct err *err)
 {
 	int r = 0;
@@ -394,7 +380,7 @@ int cgroup_v1_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool up
 	if (r == 0 && res->blockio && !update)
 		r = set_throttles(cg, res->blockio, err);
 	if (r == 0)
-		r = set_hugepages(cg, res, err);
+		r = cgroup_write_hugepages(cg, res, "limit_in_bytes", err);
 	if (r == 0 && res->network && !update)
 		r = set_network(cg, res->network, err);
 	return r;

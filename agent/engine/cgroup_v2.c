@@ -16,7 +16,7 @@
 #define SHARES_MIN 2u
 #define SHARES_MAX 262144u
 
-/* --- controllers ---------------------------------------------------------------------------- */
+/* --- controllers --------------------------------------------------------------------- */
 
 static int enable_at(const struct cgroup_root *root, const char *dir)
 {
@@ -29,7 +29,7 @@ static int enable_at(const struct cgroup_root *root, const char *dir)
 	r = fdio_write_file(root->h[0].fd, path, root->enable);
 	if (r == 0 || r == -ENOENT)
 		return r;
-	/* One that can't be enabled fails all: one at a time then, and whoever needs it will tell. */
+	/* One that can't be enabled fails all: so each alone, and whoever needs it will tell. */
 	(void)memcpy(words, root->enable, sizeof(words));
 	while ((word = strsep(&rest, " ")))
 		(void)fdio_write_file(root->h[0].fd, path, word);
@@ -84,7 +84,7 @@ int cgroup_v2_enable(struct cgroup *cg, struct err *err)
 	return r < 0 ? err_sys(err, -r, "enable controllers above cgroup '%s'", cg->path) : 0;
 }
 
-/* --- cpu -------------------------------------------------------------------------------------- */
+/* --- cpu ----------------------------------------------------------------------------- */
 
 /* "quota period"; what isn't given stays as it is. */
 static int set_cpu_max(struct cgroup *cg, int64_t quota, uint64_t period, struct err *err)
@@ -138,7 +138,7 @@ static int set_cpu(struct cgroup *cg, const Grpc__LinuxCPU *c, struct err *err)
 	return r;
 }
 
-/* --- memory ------------------------------------------------------------------------------------ */
+/* --- memory -------------------------------------------------------------------------- */
 
 static int write_limit(struct cgroup *cg, const char *file, int64_t limit, struct err *err)
 {
@@ -193,7 +193,7 @@ static int set_memory(struct cgroup *cg, const Grpc__LinuxMemory *m, bool update
 	return r;	/* kernel memory, swappiness and the OOM switch have no counterpart */
 }
 
-/* --- io ----------------------------------------------------------------------------------------- */
+/* --- io ------------------------------------------------------------------------------ */
 
 static uint64_t io_weight(uint32_t weight)	/* 10..1000 onto 1..10000 */
 {
@@ -260,23 +260,6 @@ static int set_io(struct cgroup *cg, const Grpc__LinuxBlockIO *b, bool update, s
 	return r == 0 ? set_throttles(cg, b, err) : r;
 }
 
-static int set_hugepages(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err)
-{
-	for (size_t i = 0; i < res->n_hugepagelimits; i++) {
-		const Grpc__LinuxHugepageLimit *l = res->hugepagelimits[i];
-		char file[64];
-		int r;
-
-		if (!cgroup_is_page_size(l->pagesize))
-			return err_set(err, EINVAL, "invalid huge page size '%s'", l->pagesize);
-		(void)snprintf(file, sizeof(file), "hugetlb.%s.max", l->pagesize);
-		r = cgroup_write(cg, CTL_HUGETLB, file, err, "%" PRIu64, l->limit);
-		if (r < 0 && r != -ENOENT)	/* nobody can use a size that the guest hasn't got */
-			return r;
-	}
-	return 0;
-}
-
 int cgroup_v2_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
 		     struct err *err)
 {
@@ -293,8 +276,9 @@ int cgroup_v2_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool up
 	if (r == 0 && res->blockio)
 		r = set_io(cg, res->blockio, update, err);
 	if (r == 0)
-		r = set_hugepages(cg, res, err);
-	if (r == 0 && !update && res->network && (res->network->classid || res->network->n_priorities))
+		r = cgroup_write_hugepages(cg, res, "max", err);
+	if (r == 0 && !update && res->network &&
+	    (res->network->classid || res->network->n_priorities))
 		r = err_set(err, EOPNOTSUPP, "cgroup v2 has no network classes and priorities");
 	return r;
 }

@@ -14,7 +14,7 @@ struct cpuset {
 	uint64_t bits[CPUSET_MAX / 64];
 };
 
-/* 0, or -EINVAL for anything but numbers and rising ranges separated by commas; "" is the empty set. */
+/* Numbers and rising ranges separated by commas, "" for the empty set; else -EINVAL. */
 int cpuset_parse(const char *list, struct cpuset *ret);
 bool cpuset_contains(const struct cpuset *set, const struct cpuset *subset);
 /*

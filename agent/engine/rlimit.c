@@ -45,8 +45,8 @@ int rlimit_parse(Grpc__POSIXRlimit *const *limits, size_t count, struct rlimit_s
 			continue;
 		if (l->soft > l->hard)
 			return err_set(err, EINVAL,
-				       "rlimit %s: soft limit %" PRIu64 " is above hard limit %" PRIu64,
-				       l->type, l->soft, l->hard);
+				       "rlimit %s: soft limit %" PRIu64 " is above hard limit %"
+				       PRIu64, l->type, l->soft, l->hard);
 		set.given |= 1u << n;
 		set.value[n] = (struct rlimit){ .rlim_cur = l->soft, .rlim_max = l->hard };
 	}
@@ -60,8 +60,8 @@ int rlimit_apply(const struct rlimit_set *set, struct err *err)
 		if (!(set->given >> n & 1))
 			continue;
 		if (setrlimit((__rlimit_resource_t)n, &set->value[n]) < 0)
-			return err_sys(err, errno, "set rlimit %s to %" PRIu64 ":%" PRIu64, names[n],
-				       (uint64_t)set->value[n].rlim_cur,
+			return err_sys(err, errno, "set rlimit %s to %" PRIu64 ":%" PRIu64,
+				       names[n], (uint64_t)set->value[n].rlim_cur,
 				       (uint64_t)set->value[n].rlim_max);
 	}
 	return 0;

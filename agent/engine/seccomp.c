@@ -125,7 +125,7 @@ static int parse_action(const char *name, uint32_t number, uint32_t *ret, struct
 		return r;
 	if (action == SCMP_ACT_NOTIFY)
 		return err_set(err, EOPNOTSUPP,
-			       "seccomp action SCMP_ACT_NOTIFY needs a listener, which a guest has not");
+			       "seccomp action SCMP_ACT_NOTIFY: a guest has no listener for it");
 	if (action == SCMP_ACT_ERRNO(0) || action == SCMP_ACT_TRACE(0)) {
 		if (number > 0xffff)
 			return err_set(err, EINVAL, "seccomp errnoRet %u is above 65535", number);
@@ -143,7 +143,8 @@ static int parse_arg(const Grpc__LinuxSeccompArg *a, struct scmp_arg_cmp *ret, s
 	if (r < 0)
 		return r;
 	if (a->index >= ARGS_MAX)
-		return err_set(err, EINVAL, "seccomp argument index %" PRIu64 " is above 5", a->index);
+		return err_set(err, EINVAL, "seccomp argument index %" PRIu64 " is above 5",
+			       a->index);
 	*ret = (struct scmp_arg_cmp){ .arg = (unsigned int)a->index, .op = (enum scmp_compare)op,
 				      .datum_a = a->value, .datum_b = a->valuetwo };
 	return 0;
@@ -184,7 +185,8 @@ static int compile_rule(struct compiler *c, const struct rule *rule, struct err 
 	unsigned int seen = 0;
 	bool alternatives = false;
 	uint32_t action = 0;
-	int r = parse_action(rule->action, rule->has_errno ? rule->errno_value : EPERM, &action, err);
+	int r = parse_action(rule->action, rule->has_errno ? rule->errno_value : EPERM, &action,
+			     err);
 
 	if (r < 0 || action == c->default_action)
 		return r;
@@ -300,7 +302,8 @@ int seccomp_compile(const Grpc__LinuxSeccomp *s, bool schema_3x, struct seccomp_
 		return r;
 	c.ctx = ctx = seccomp_init(c.default_action);
 	if (!ctx)
-		return err_set(err, EINVAL, "seccomp: the kernel lacks action %s", s->defaultaction);
+		return err_set(err, EINVAL, "seccomp: the kernel lacks action %s",
+			       s->defaultaction);
 	r = add_architectures(&c, s, err);
 	if (r == 0)
 		r = compile_rules(&c, s, schema_3x, err);

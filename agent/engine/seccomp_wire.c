@@ -107,18 +107,28 @@ static void renumber(struct span seccomp)
 	}
 }
 
+/* Calls fn for the content of each field of that number: decoders merge repeated ones. */
+static void each(struct span message, uint64_t number, void (*fn)(struct span content))
+{
+	struct field f;
+
+	while (next_field(&message, &f)) {
+		if (f.number == number)
+			fn(f.content);
+	}
+}
+
+static void in_linux(struct span content)
+{
+	each(content, LINUX_SECCOMP, renumber);
+}
+
+static void in_spec(struct span content)
+{
+	each(content, SPEC_LINUX, in_linux);
+}
+
 void seccomp_adopt_3x(uint8_t *request, size_t len)
 {
-	struct span top = { request, request + len };
-	struct field in_request, in_spec, in_linux;
-
-	/* A field may come more than once; decoders merge, so each is looked at. */
-	while (next_field(&top, &in_request)) {
-		while (in_request.number == REQUEST_OCI && next_field(&in_request.content, &in_spec)) {
-			while (in_spec.number == SPEC_LINUX && next_field(&in_spec.content, &in_linux)) {
-				if (in_linux.number == LINUX_SECCOMP)
-					renumber(in_linux.content);
-			}
-		}
-	}
+	each((struct span){ request, request + len }, REQUEST_OCI, in_spec);
 }

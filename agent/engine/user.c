@@ -123,7 +123,8 @@ static int find_user(int root, struct lookup *l, struct user *u, struct err *err
 	}
 	if (!l->user_is_number)
 		return err_set(err, ENOENT,
-			       "unable to find user %s: no matching entries in passwd file", l->user);
+			       "unable to find user %s: no matching entries in passwd file",
+			       l->user);
 	u->uid = (uid_t)l->uid;
 	u->home = strdup("/");
 	return u->home ? 0 : err_set(err, ENOMEM, "no memory for user %s", l->user);
@@ -183,7 +184,8 @@ static int find_groups(int root, const struct lookup *l, struct user *u, struct 
 	}
 	if (l->group)
 		return err_set(err, ENOENT,
-			       "unable to find group %s: no matching entries in group file", l->group);
+			       "unable to find group %s: no matching entries in group file",
+			       l->group);
 	return 0;
 }
 
@@ -207,14 +209,16 @@ static int parse_spec(char *spec, const Grpc__User *u, struct lookup *l, struct 
 		l->gid = u->gid;
 		l->user_is_number = l->group_is_number = true;
 		if (l->uid > ID_MAX || l->gid > ID_MAX)
-			return err_set(err, ERANGE, "user or group id %u is out of range", UINT32_MAX);
+			return err_set(err, ERANGE, "user or group id %u is out of range",
+				       UINT32_MAX);
 		l->user = l->group = spec;
 		return 0;
 	}
 	l->group = spec;
 	l->user = strsep(&l->group, ":");
 	if (l->group && strchr(l->group, ':'))
-		return err_set(err, EINVAL, "user \"%s:%s\" has more than one colon", l->user, l->group);
+		return err_set(err, EINVAL, "user \"%s:%s\" has more than one colon", l->user,
+			       l->group);
 	if (!*l->user)
 		l->user_is_number = true;	/* ":group" is root with that group */
 	else if ((r = parse_id(l->user, &l->uid, &l->user_is_number, err)) < 0)

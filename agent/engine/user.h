@@ -29,7 +29,7 @@ struct user {
 int user_resolve(int root, const Grpc__User *u, struct user *ret, struct err *err);
 void user_free(struct user *user);
 
-/* Makes standard input, output and error the user's where possible, then changes all ids for good. */
+/* Makes the three standard streams the user's where possible, then changes all ids for good. */
 int user_apply(const struct user *user, struct err *err);
 
 #endif
