@@ -341,9 +341,7 @@ static void print_table(json_object *out)
 
 int bench_main(struct ctl *c, const struct command *self, int argc, char **argv)
 {
-	struct bench b = {
-		.c = c, .count = 20, .containers = 10, .mb = 32, .chunk_kib = STREAM_CHUNK >> 10
-	};
+	struct bench b = { .c = c, .count = 20, .containers = 10, .mb = 32 };
 	bool as_json = false;
 	const struct opt opts[] = {
 		{ 'j', "json", OPT_FLAG, &as_json, NULL, "print JSON instead of a table" },

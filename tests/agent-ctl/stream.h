@@ -5,8 +5,8 @@
 #include "ctl.h"
 
 /*
- * What one call carries. A read takes what is there. A write beyond the 64 KiB that a pipe holds waits
- * in the agent for the process to read: measured in a guest, larger ones are slower.
+ * What one call carries. A read takes what is there. A write beyond the 64 KiB that a pipe holds
+ * waits in the agent for the process to read: measured in a guest, larger ones are slower.
  */
 #define STREAM_READ (256u * 1024)
 #define STREAM_WRITE (64u * 1024)
