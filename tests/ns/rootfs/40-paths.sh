@@ -126,31 +126,50 @@ done
 umount c
 
 # --- cgroups ---
+SYS='mount /sys|sysfs|sysfs|nosuid,noexec,nodev,ro'
+LOOK='mkdir /sys/fs/cgroup/x 2>/dev/null || echo ro; cat /proc/self/cgroup | tail -n 1; ls /sys/fs/cgroup/inner/cgroup.procs'
 fresh
-spec "$PROC" "$DEV" "$SYS" "mount /sys/fs/cgroup|cgroup|cgroup|nosuid,noexec,nodev,relatime,ro"
-if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
-	gives "cgroup v2: our own cgroup is the top, read-only" \
-		'test -e /sys/fs/cgroup/cgroup.procs && ! mkdir /sys/fs/cgroup/x 2>/dev/null && echo ro' ro
-elif [ -d /sys/fs/cgroup/memory ]; then
+if (mkdir -p v2 && mount -t cgroup2 none v2) 2>/dev/null; then
+	# Version 2, over whatever the guest has: we are in a namespace of our own.
+	mount --move v2 /sys/fs/cgroup
+	cg=/sys/fs/cgroup/rootfs-test
+	mkdir -p $cg/inner
+	for ns in '' cgroupns; do
+		spec "$PROC" "$DEV" "$SYS" "mount /sys/fs/cgroup|cgroup|cgroup|nosuid,noexec,nodev,relatime,ro" $ns
+		out=$(sh -c "echo \$\$ >$cg/cgroup.procs && exec $driver run c.spec /bin/sh -c '$LOOK'" 2>&1) || true
+		want=0::/rootfs-test
+		[ -z "$ns" ] || want=0::/
+		ok "$([ "$out" = "ro
+$want
+/sys/fs/cgroup/inner/cgroup.procs" ] && echo 0 || echo 1)" "cgroup v2${ns:+ with a namespace}: our own cgroup is the top, read-only" "$out"
+	done
+	spec "$PROC" "$DEV" "$SYS" "mount /sys/fs/cgroup|cgroup|cgroup|nosuid"
+	gives "cgroup v2, in the root cgroup, writable" 'mkdir /sys/fs/cgroup/rootfs-test/x && rmdir /sys/fs/cgroup/rootfs-test/x && echo rw' rw
+	rmdir $cg/inner $cg
+	umount /sys/fs/cgroup
+else
+	ok 0 "cgroup v2 # SKIP can't be mounted"
+fi
+if [ -d /sys/fs/cgroup/memory ]; then
 	cg=/sys/fs/cgroup/memory/rootfs-test
 	mkdir -p $cg
 	echo 123000000 2>/dev/null >$cg/memory.limit_in_bytes || true
 	limit=$(cat $cg/memory.limit_in_bytes)
-	status=0
 	for ns in '' cgroupns; do
 		spec "$PROC" "$DEV" "$SYS" "mount /sys/fs/cgroup|cgroup|cgroup|nosuid,noexec,nodev,relatime,ro" $ns
 		out=$(sh -c "echo \$\$ >$cg/cgroup.procs && exec $driver run c.spec /bin/sh -c \
-			'cat /sys/fs/cgroup/memory/memory.limit_in_bytes; mkdir /sys/fs/cgroup/memory/x 2>/dev/null || echo ro; touch /sys/fs/cgroup/x 2>/dev/null || echo ro; ls /sys/fs/cgroup'" 2>&1) || status=$?
+			'cat /sys/fs/cgroup/memory/memory.limit_in_bytes; mkdir /sys/fs/cgroup/memory/x 2>/dev/null || echo ro; touch /sys/fs/cgroup/x 2>/dev/null || echo ro; ls /sys/fs/cgroup'" 2>&1) || true
 		names=$(tail -n +4 <<<"$out" | sort)
 		want=$(cut -d: -f2 /proc/self/cgroup | sed 's/^name=//' | tr , '\n' | sort -u | while read -r n; do
 			if [ -n "$n" ] && [ -d "/sys/fs/cgroup/$n" ]; then echo "$n"; fi; done)
 		ok "$([ "$(head -n 3 <<<"$out")" = "$limit"$'\nro\nro' ] && [ "$names" = "$want" ] && echo 0 || echo 1)" \
-			"cgroup v1${ns:+ with a namespace}: one directory per hierarchy, each our own, read-only" "$out ($status)"
+			"cgroup v1${ns:+ with a namespace}: one directory per hierarchy, each our own, read-only" "$out"
 	done
+	own=/sys/fs/cgroup/pids$(sed -n 's/^[0-9]*:pids://p' /proc/self/cgroup)
 	spec "$PROC" "$DEV" "$SYS" "mount /sys/fs/cgroup|cgroup|cgroup|nosuid"
 	gives "cgroup v1, writable" 'touch /sys/fs/cgroup/x && mkdir /sys/fs/cgroup/pids/rootfs-x && echo rw' rw
-	rmdir "/sys/fs/cgroup/pids$(sed -n 's/^[0-9]*:pids://p' /proc/self/cgroup)/rootfs-x" 2>/dev/null || true
+	rmdir "$own/rootfs-x" 2>/dev/null || true
 	rmdir $cg
 else
-	ok 0 "cgroups # SKIP none mounted"
+	ok 0 "cgroup v1 # SKIP not mounted"
 fi
