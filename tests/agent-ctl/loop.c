@@ -13,7 +13,7 @@ void loop_add(struct loop *l, struct io *io)
 			return;
 		}
 	}
-	assert(!"more descriptors than agent-ctl ever opens");
+	assert(false); /* more descriptors than agent-ctl ever opens */
 }
 
 void loop_del(struct loop *l, struct io *io)
@@ -97,7 +97,7 @@ void loop_turn(struct loop *l)
 	}
 	r = poll(fds, n, next_timeout(l));
 	if (r < 0 && errno != EINTR)
-		assert(!"poll with our own descriptors fails");
+		abort(); /* poll with descriptors of our own does not fail */
 	for (nfds_t k = 0; r > 0 && k < n; k++) {
 		if (fds[k].revents && l->ios[slot[k]] == who[k])
 			who[k]->fn(who[k], fds[k].revents);

@@ -4,6 +4,7 @@
  */
 #include "spec.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -141,6 +142,7 @@ int spec_from_json(json_object *json, const char *name, bool quiet,
 
 	if (pb_from_json(json, desc, &rules, &spec, err) < 0)
 		return err_wrap(err, "%s", name);
+	assert(spec);
 	r = check_spec(spec, name, err);
 	if (r == 0)
 		*ret = TAKE_PTR(spec);
