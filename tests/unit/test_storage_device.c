@@ -1,0 +1,224 @@
+// objs: agent/svc/device.o agent/sys/uevent.o agent/sys/devfind.o agent/sys/pci.o agent/sys/hotplug.o agent/rpc/call.o agent/rpc/dispatch.o agent/rpc/status.o agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o agent/lib/arena.o agent/lib/buf.o agent/lib/fdio.o agent/lib/err.o agent/lib/str.o agent/lib/log.o gen/agent.pb-c.o gen/oci.pb-c.o gen/types.pb-c.o gen/google/protobuf/empty.pb-c.o
+// libs: -lprotobuf-c
+/*
+ * Devices of a CreateContainer (T19, T20): what is refused, and which numbers of the spec change.
+ * Works with nodes in a directory of its own; skipped where mknod is refused.
+ */
+#include "svc/device.h"
+
+#include <stdlib.h>
+#include <sys/sysmacros.h>
+
+#include "lib/limits.h"
+#include "test_guest_harness.h"
+
+static char dir[] = "/tmp/test_device.XXXXXX";
+static struct arena mem;
+static struct err outcome;
+static int outcomes;
+
+static Grpc__LinuxDevice devs[3];
+static Grpc__LinuxDevice *dev_list[3] = { &devs[0], &devs[1], &devs[2] };
+static Grpc__LinuxDeviceCgroup rules[4];
+static Grpc__LinuxDeviceCgroup *rule_list[4] = { &rules[0], &rules[1], &rules[2], &rules[3] };
+static Grpc__LinuxResources resources;
+static Grpc__Linux lx;
+static Grpc__Spec spec;
+
+static void set_device(size_t i, const char *path, const char *type, int64_t maj, int64_t min)
+{
+	grpc__linux_device__init(&devs[i]);
+	devs[i].path = (char *)(uintptr_t)path;
+	devs[i].type = (char *)(uintptr_t)type;
+	devs[i].major = maj;
+	devs[i].minor = min;
+}
+
+static void set_rule(size_t i, const char *type, int64_t maj, int64_t min)
+{
+	grpc__linux_device_cgroup__init(&rules[i]);
+	rules[i].allow = true;
+	rules[i].type = (char *)(uintptr_t)type;
+	rules[i].access = (char *)(uintptr_t)"rwm";
+	rules[i].major = maj;
+	rules[i].minor = min;
+}
+
+static void setup(void)
+{
+	harness_start();
+	arena_init(&mem, LIMIT_ARENA);
+	cr_assert_not_null(mkdtemp(dir));
+	grpc__spec__init(&spec);
+	grpc__linux__init(&lx);
+	grpc__linux_resources__init(&resources);
+	spec.linux = &lx;
+	lx.resources = &resources;
+	lx.devices = dev_list;
+	resources.devices = rule_list;
+}
+
+static void teardown(void)
+{
+	arena_free(&mem);
+	(void)fdio_remove_tree(AT_FDCWD, dir);
+	harness_stop();
+}
+
+TestSuite(device, .init = setup, .fini = teardown, .timeout = 20);
+
+static const char *node(const char *name, mode_t type, unsigned int maj, unsigned int min)
+{
+	static char path[4][128];
+	static int turn;
+	char *p = path[turn++ % 4];
+
+	(void)snprintf(p, 128, "%s/%s", dir, name);
+	if (mknod(p, type | 0600, makedev(maj, min)) < 0)
+		cr_skip_test("needs mknod");
+	return p;
+}
+
+static Grpc__Device device(const char *type, const char *id, const char *vm_path, const char *container_path)
+{
+	Grpc__Device d = GRPC__DEVICE__INIT;
+
+	d.type = (char *)(uintptr_t)type;
+	d.id = (char *)(uintptr_t)id;
+	d.vm_path = (char *)(uintptr_t)vm_path;
+	d.container_path = (char *)(uintptr_t)container_path;
+	return d;
+}
+
+static void on_done(void *arg, const struct err *err)
+{
+	cr_assert_eq(arg, &spec);
+	outcome = *err;
+	outcomes++;
+	loop_stop(agent.loop);
+}
+
+static int add(enum schema schema, Grpc__Spec *to, Grpc__Device *list, size_t n)
+{
+	Grpc__Device *pointers[4] = { NULL };
+
+	for (size_t i = 0; i < n; i++)
+		pointers[i] = &list[i];
+	outcomes = 0;
+	outcome = (struct err){ 0 };
+	if (devices_add(&agent, schema, pointers, n, to, &mem, on_done, &spec, &outcome) < 0)
+		return outcome.rpc ? outcome.rpc : RPC_UNKNOWN;
+	cr_assert_eq(outcomes, 0);
+	cr_assert_eq(loop_run(agent.loop), 0);
+	cr_assert_eq(outcomes, 1);
+	return outcome.code ? rpc_status(&outcome) : RPC_OK;
+}
+
+Test(device, refuses)
+{
+	Grpc__Device d = device("", "id", "/x", "/c");
+
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_INVALID_ARGUMENT);
+	d = device("blk", "", "", "/c");
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_INVALID_ARGUMENT);
+	d = device("blk", "02", "", "");
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_INVALID_ARGUMENT);
+	d = device("floppy", "02", "", "/c");
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_INVALID_ARGUMENT);
+	cr_assert_str_eq(outcome.msg, "Unknown device type \"floppy\"");
+	d = device("nvdimm", "", "/dev/null", "/c");
+	cr_assert_eq(add(SCHEMA_1X, NULL, &d, 1), RPC_INVALID_ARGUMENT);
+	d = device("mmioblk", "x", "", "/c");
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_UNKNOWN);
+	d = device("scsi", "1-2", "", "/c");
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_INTERNAL);
+	d = device("blk-ccw", "0.5.0000", "", "/c");
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_UNKNOWN);
+	cr_assert_eq(add(SCHEMA_1X, NULL, NULL, 0), RPC_OK);
+}
+
+Test(device, needs_a_match)
+{
+	Grpc__Device d = device("nvdimm", "", "/dev/null", "/dev/c");
+
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_INTERNAL);
+	cr_assert_str_eq(outcome.msg, "No devices found from the spec, cannot update");
+	set_device(0, "/dev/other", "c", 1, 3);
+	lx.n_devices = 1;
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_INTERNAL);
+	cr_assert_str_eq(outcome.msg, "Should have found a matching device /dev/c in the spec");
+	d.vm_path = (char *)(uintptr_t)"/nosuch";
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_UNKNOWN);
+	d.vm_path = (char *)(uintptr_t)"/etc";
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_UNKNOWN);
+	spec.linux = NULL;
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_INTERNAL, "no Linux message at all");
+}
+
+Test(device, swapped_numbers)
+{
+	Grpc__Device d[2] = {
+		device("mmioblk", "", node("a", S_IFBLK, 240, 20), "/dev/c1"),
+		device("blk", "", node("b", S_IFBLK, 240, 10), "/dev/c2"),
+	};
+
+	set_device(0, "/dev/c1", "b", 240, 10);	/* the host's numbers, crossed */
+	set_device(1, "/dev/c2", "b", 240, 20);
+	set_device(2, "/dev/c3", "c", 240, 10);
+	lx.n_devices = 3;
+	set_rule(0, "b", 240, 10);
+	set_rule(1, "b", 240, 20);
+	set_rule(2, "c", 240, 10);	/* a character device of the same numbers */
+	set_rule(3, "b", 240, -1);
+	resources.n_devices = 4;
+	cr_assert_eq(add(SCHEMA_1X, &spec, d, 2), RPC_OK, "%s", outcome.msg);
+	cr_assert_eq(devs[0].minor, 20);
+	cr_assert_eq(devs[1].minor, 10);
+	cr_assert_eq(devs[2].minor, 10);
+	cr_assert_eq(rules[0].minor, 20);
+	cr_assert_eq(rules[1].minor, 10);
+	cr_assert_eq(rules[2].minor, 10);
+	cr_assert_eq(rules[3].minor, -1);
+	cr_assert_eq(resources.n_devices, 4);
+}
+
+Test(device, without_resources_or_with_3x_rule)
+{
+	Grpc__Device d = device("nvdimm", "", node("p", S_IFBLK, 241, 7), "/dev/c1");
+
+	set_device(0, "/dev/c1", "b", 8, 0);
+	lx.n_devices = 1;
+	lx.resources = NULL;
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_OK, "%s", outcome.msg);
+	cr_assert_eq(devs[0].major, 241);
+	cr_assert_null(lx.resources);
+	cr_assert_eq(add(SCHEMA_3X, &spec, &d, 1), RPC_OK, "%s", outcome.msg);
+	cr_assert_not_null(lx.resources);
+	cr_assert_eq(lx.resources->n_devices, 1);
+	cr_assert_eq(lx.resources->devices[0]->minor, 7);
+	cr_assert_str_eq(lx.resources->devices[0]->access, "rwm");
+	cr_assert(lx.resources->devices[0]->allow);
+}
+
+/* CVE-2020-2023, CVE-2026-24834 */
+Test(device, the_root_disk_is_not_to_be_had)
+{
+	struct stat st;
+	Grpc__Device d;
+
+	cr_assert_eq(stat("/", &st), 0);
+	d = device("nvdimm", "", node("root", S_IFBLK, major(st.st_dev), minor(st.st_dev)), "/dev/c1");
+	set_device(0, "/dev/c1", "b", 8, 0);
+	lx.n_devices = 1;
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_PERMISSION_DENIED);
+	cr_assert_eq(devs[0].major, 8);
+}
+
+Test(device, times_out)
+{
+	Grpc__Device d = device("blk", "1e.5", "", "/dev/c1");
+
+	if (access("/sys/bus/pci/rescan", W_OK) < 0)
+		cr_skip_test("no PCI here");
+	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_DEADLINE_EXCEEDED, "%s", outcome.msg);
+}
