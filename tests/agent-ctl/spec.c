@@ -251,8 +251,10 @@ int spec_load(const struct spec_options *opt, const ProtobufCMessageDescriptor *
 		override_process(opt, json);
 		r = spec_from_json(json, file, opt->quiet, desc, &spec, err);
 	}
-	if (r == 0)
-		r = resolve_root(opt, spec, file, err);
+	if (r < 0)
+		return r;
+	assert(spec);
+	r = resolve_root(opt, spec, file, err);
 	if (r == 0)
 		*ret = TAKE_PTR(spec);
 	return r;
