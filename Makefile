@@ -224,6 +224,13 @@ test-all: all $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(K
 unit: $(UNIT)
 	@tests/run.py --jobs 2 tests/check.sh $(UNIT)
 
+.PHONY: bench
+bench: deps-test
+	@$(MAKE) --no-print-directory bench-all
+.PHONY: bench-all
+bench-all: all $(VM_TOOLS) $(KERNEL) $(INITRD)
+	@python3 tests/bench.py
+
 ## make clean               remove build/ but for the kernel, which takes long
 .PHONY: clean
 clean:

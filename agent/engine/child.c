@@ -376,7 +376,7 @@ static int drop_power(struct child *c, struct err *err)
 	if (rules->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(err, errno, "no_new_privs");
 	/* Without no_new_privs the filter needs a right that is about to go. */
-	if (!rules->no_new_privs && (r = seccomp_load(&rules->seccomp, err)) < 0)
+	if (!rules->no_new_privs && (r = seccomp_prog_load(&rules->seccomp, err)) < 0)
 		return r;
 	r = caps_apply_bounding(&rules->caps, err);
 	if (r == 0)
@@ -426,7 +426,7 @@ static int exec_process(struct child *c, struct err *err)
 	if (c->plan->spec)
 		await(c);
 	if (c->plan->rules->no_new_privs)
-		r = seccomp_load(&c->plan->rules->seccomp, err);
+		r = seccomp_prog_load(&c->plan->rules->seccomp, err);
 	if (r < 0)
 		return r;
 	(void)execve(c->exe, argv, c->envp);

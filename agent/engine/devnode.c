@@ -233,6 +233,8 @@ static int make_devices(int root, const Grpc__Linux *linux, bool userns, struct 
 		dev_t number = makedev((unsigned int)dev->major, (unsigned int)dev->minor);
 		int r;
 
+		if (str_eq(dev->path, "/dev/ptmx"))
+			continue;	/* a privileged container lists it; ours is a link */
 		if (str_eq(dev->type, "b")) {
 			if (!looked)
 				find_guest_disk(&disk);

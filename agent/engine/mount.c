@@ -201,13 +201,24 @@ static void done(const struct job *j, int fd, struct mount_done *ret)
 static int clone_source(const struct job *j, struct err *err)
 {
 	bool recursive = j->opt.flags & MS_REC;
-	char path[ROOTPATH_MAX];
+	char path[2 * ROOTPATH_MAX], clean[ROOTPATH_MAX];
+	const char *source = j->m->source;
+	AUTO_CLOSE int fd = FD_NONE;
 
-	if (j->m->source[0] == '/')
-		return tree_clone(j->m->source, recursive, err);
-	if (snprintf(path, sizeof(path), "%s/%s", j->env->bundle, j->m->source) >= (int)sizeof(path))
-		return err_set(err, ENAMETOOLONG, "source too long");
-	return tree_clone(path, recursive, err);
+	if (source[0] != '/') {	/* it starts beside the root: at the bundle */
+		(void)snprintf(path, sizeof(path), "%.*s%s",
+			       (int)(strrchr(j->env->path, '/') + 1 - j->env->path), j->env->path,
+			       source);
+		source = path;
+	}
+	if (rootpath_has_dotdot(source) || rootpath_clean(source, clean) < 0 ||
+	    !rootpath_is_below(clean, j->env->path))
+		return tree_clone(source, recursive, err);
+	/* Inside the image: its links must not lead out. */
+	fd = fdio_open_in(j->env->root, clean + strlen(j->env->path), O_PATH, 0);
+	if (fd < 0)
+		return err_sys(err, -fd, "bind from '%s'", source);
+	return tree_clone_fd(fd, recursive, err);
 }
 
 static int bind_attr(const struct job *j, int tree, struct err *err)

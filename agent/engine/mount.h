@@ -16,7 +16,7 @@ struct err;
 struct mount_env {
 	int root;		/* O_PATH fd of the container's root, the top of a mount */
 	int proc;		/* fd of a procfs that we trust */
-	const char *bundle;	/* directory that relative bind sources start at */
+	const char *path;	/* of the root, as the guest sees it: clean and absolute */
 	const char *label;	/* SELinux context for new file systems, or "" */
 	bool userns;		/* in a user namespace of its own */
 	bool cgroupns;		/* in a cgroup namespace of its own */

@@ -46,7 +46,7 @@ struct rootfs {
 	struct mask mask;
 	struct kept *kept;
 	size_t n_kept;
-	char bundle[ROOTPATH_MAX];
+	char path[ROOTPATH_MAX];	/* of the root in the guest, cleaned */
 };
 
 void rootfs_free(struct rootfs *rf)
@@ -197,6 +197,7 @@ static int open_proc(struct rootfs *rf, struct err *err)
 static int unshare_parent(int dir, unsigned long flags, struct err *err)
 {
 	AUTO_CLOSE int at = FD_NONE;
+	struct fd_path path;
 	struct statx stx;
 
 	at = fcntl(dir, F_DUPFD_CLOEXEC, 0);
@@ -206,11 +207,15 @@ static int unshare_parent(int dir, unsigned long flags, struct err *err)
 		if (at < 0 || statx(at, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) < 0)
 			return err_sys(err, errno, "find the mount of the rootfs");
 		if (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT)
-			return tree_propagation(at, flags, err);
+			break;
 		up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		auto_closep(&at);
 		at = up;
 	}
+	/* mount(2), since mount_setattr() of older kernels refuses the mount at the very root. */
+	if (mount(NULL, fdio_path(&path, at), NULL, flags, NULL) < 0)
+		return err_sys(err, errno, "set propagation of the mount of the rootfs");
+	return 0;
 }
 
 /*
@@ -249,16 +254,13 @@ static int open_root(struct rootfs *rf, struct err *err)
 {
 	const Grpc__Spec *spec = rf->opts.spec;
 	AUTO_CLOSE int dir = FD_NONE;
-	char path[ROOTPATH_MAX];
 	int r;
 
-	if (!spec->root || rootpath_clean(spec->root->path, path) < 0)
+	if (!spec->root || rootpath_clean(spec->root->path, rf->path) < 0)
 		return err_set(err, EINVAL, "Root must be specified");
-	dir = rootpath_open_real(path);
+	dir = rootpath_open_real(rf->path);
 	if (dir < 0)
-		return err_sys(err, -dir, "rootfs (%s)", path);
-	memcpy(rf->bundle, path, strlen(path) + 1);
-	*strrchr(rf->bundle, '/') = '\0';
+		return err_sys(err, -dir, "rootfs (%s)", rf->path);
 	if (!rf->opts.new_mntns) {
 		rf->root = TAKE_FD(dir);
 		return 0;
@@ -275,14 +277,25 @@ static bool is_needed_later(const struct rootfs *rf, const struct mount_done *d)
 	return d->seal || (overruled && d->n_propagation > 0);
 }
 
+/* The label for new file systems: none where the kernel doesn't enforce any. */
+static const char *label_of(const struct rootfs *rf)
+{
+	struct statfs fs;
+
+	if (str_empty(rf->opts.mount_label) || statfs("/sys/fs/selinux", &fs) < 0 ||
+	    fs.f_type != SELINUX_MAGIC)
+		return "";
+	return rf->opts.mount_label;
+}
+
 static int make_mounts(struct rootfs *rf, struct err *err)
 {
 	const Grpc__Spec *spec = rf->opts.spec;
 	const struct mount_env env = {
 		.root = rf->root,
 		.proc = rf->proc,
-		.bundle = rf->bundle,
-		.label = rf->opts.mount_label ? rf->opts.mount_label : "",
+		.path = rf->path,
+		.label = label_of(rf),
 		.userns = rf->opts.userns,
 		.cgroupns = rf->opts.cgroupns || has_namespace(spec->linux, "cgroup"),
 	};

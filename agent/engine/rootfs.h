@@ -21,7 +21,7 @@ struct rootfs_opts {
 	bool userns;			/* in a new user namespace: devices are bound, not made */
 	bool cgroupns;			/* in a new cgroup namespace, listed in the spec or not */
 	bool terminal;
-	const char *mount_label;	/* SELinux context for new file systems; NULL or "": none */
+	const char *mount_label;	/* SELinux context for new file systems, if enabled */
 };
 
 /*

@@ -44,7 +44,7 @@ int ctr_rules_build(const Grpc__Spec *spec, int schema_3x, struct ctr_rules *ret
 
 void ctr_rules_release(struct ctr_rules *r)
 {
-	seccomp_release(&r->seccomp);
+	seccomp_prog_release(&r->seccomp);
 	free(r->exec_label);
 	free(r->apparmor);
 	*r = (struct ctr_rules){ 0 };
@@ -195,16 +195,16 @@ static int map_ids(const struct spawn_plan *plan, struct spawn *s, pid_t pid, st
 
 static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
 {
+	int cgroup_fd = plan->cgroup ? cgroup_attach_fd(plan->cgroup) : FD_NONE;
 	struct clone_args args = {
 		.flags = CLONE_PIDFD | (plan->spec ? plan->ns->new_flags : 0),
 		.pidfd = (uint64_t)(uintptr_t)pidfd,
 		.exit_signal = SIGCHLD,
 	};
-	int cgroup_fd = plan->cgroup ? cgroup_attach_fd(plan->cgroup) : FD_NONE;
 
 	if (cgroup_fd >= 0) {
-		args.flags = args.flags | CLONE_INTO_CGROUP;
-		args.cgroup = (uint64_t)cgroup_fd;
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (unsigned int)cgroup_fd;
 	}
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }

@@ -41,7 +41,7 @@ static void free_in_arena(void *arena, void *p)
 	(void)p;
 }
 
-void rpc_call_run(struct call *c, const uint8_t *body, size_t len)
+void rpc_call_run(struct call *c, uint8_t *body, size_t len)
 {
 	ProtobufCAllocator in_arena = { alloc_in_arena, free_in_arena, &c->mem };
 	struct err err = { 0 };
@@ -51,6 +51,8 @@ void rpc_call_run(struct call *c, const uint8_t *body, size_t len)
 	log_debug("call", "%s: %zu bytes", c->method->name, len);
 	if (c->server->gate)
 		r = c->server->gate(c, &err);
+	if (r == 0 && c->schema == SCHEMA_3X && c->method->adopt_3x)
+		c->method->adopt_3x(body, len);
 	if (r == 0) {
 		req = protobuf_c_message_unpack(c->method->request, &in_arena, len, body);
 		if (!req)

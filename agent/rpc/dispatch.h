@@ -24,6 +24,8 @@ struct rpc_method {
 	const ProtobufCMessageDescriptor *request;
 	rpc_handler *fn;
 	unsigned int flags;
+	/* Makes 3.x's bytes fit the 1.x message, in place; NULL: they do. Malformed bytes stay so. */
+	void (*adopt_3x)(uint8_t *body, size_t len);
 };
 
 struct rpc_server {
@@ -44,11 +46,11 @@ const struct rpc_method *rpc_find(const struct rpc_server *s, const char *servic
 
 /*
  * Starts a call and runs its handler. The answer comes through road, maybe before this returns.
- * body is read only during the call. timeout_ms < 0: no deadline. The new call goes to *ret before
+ * body is used, and may be changed, only during the call. timeout_ms < 0: no deadline. The new call goes to *ret before
  * the handler runs, so that the road can find its stream; without memory NULL and nothing happens.
  */
 struct call *rpc_call_new(struct rpc_server *s, const struct call_road *road, void *stream,
 			  const struct rpc_method *method, enum schema schema, int64_t timeout_ms);
-void rpc_call_run(struct call *c, const uint8_t *body, size_t len);
+void rpc_call_run(struct call *c, uint8_t *body, size_t len);
 
 #endif

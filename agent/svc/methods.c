@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "agent.pb-c.h"
+#include "engine/seccomp.h"
 #include "health.pb-c.h"
 #include "lib/auto.h"
 #include "rpc/status.h"
@@ -18,8 +19,8 @@
 #include "svc/process.h"
 #include "svc/sandbox.h"
 
-#define AGENT(name, fn, type, flags) { "grpc.AgentService", name, &grpc__##type##__descriptor, fn, flags }
-#define HEALTH(name, fn) { "grpc.Health", name, &grpc__check_request__descriptor, fn, 0 }
+#define AGENT(name, fn, type, flags) { "grpc.AgentService", name, &grpc__##type##__descriptor, fn, flags, NULL }
+#define HEALTH(name, fn) { "grpc.Health", name, &grpc__check_request__descriptor, fn, 0, NULL }
 
 const struct rpc_method svc_methods[] = {
 	HEALTH("Check", svc_check),
@@ -32,7 +33,8 @@ const struct rpc_method svc_methods[] = {
 	AGENT("ExecProcess", svc_exec_process, exec_process_request, M_SANDBOX | M_LIFE),
 	AGENT("SignalProcess", svc_signal_process, signal_process_request, M_SANDBOX),
 	AGENT("WaitProcess", svc_wait_process, wait_process_request, M_SANDBOX),
-	AGENT("CreateContainer", svc_create_container, create_container_request, M_SANDBOX | M_LIFE),
+	{ "grpc.AgentService", "CreateContainer", &grpc__create_container_request__descriptor,
+	  svc_create_container, M_SANDBOX | M_LIFE, seccomp_adopt_3x },
 	AGENT("StartContainer", svc_start_container, start_container_request, M_SANDBOX | M_LIFE),
 	AGENT("RemoveContainer", svc_remove_container, remove_container_request, M_LIFE),
 	AGENT("ListProcesses", svc_list_processes, list_processes_request, 0),

@@ -44,6 +44,7 @@ struct session {
 	uint8_t header[HEADER];
 	size_t header_len;
 	uint32_t body_left, body_id;	/* of the data frame that is coming in */
+	uint32_t last_id;		/* the newest stream's: a client counts upwards */
 };
 
 struct stream {
@@ -63,6 +64,7 @@ struct stream {
 };
 
 static void on_flush(struct job *j);
+static void drop_streams(struct session *s);
 
 /* --- output -------------------------------------------------------------------------------- */
 
@@ -379,8 +381,15 @@ static int stream_frame(struct session *s, enum type type, unsigned int flags, u
 	if (id == 0)
 		return protocol_error(s, "a stream's frame without its id");
 	if (flags & FLAG_SYN) {
-		if (st)
-			return protocol_error(s, "a stream was opened twice");
+		if (id <= s->last_id) {
+			/* Nobody counts backwards: the host side left, and another came, before we looked. */
+			log_info("yamux", "%s: another peer has taken over", s->conn->peer);
+			drop_streams(s);
+			buf_free(&s->backlog);
+			s->blocked = false;
+			pause_if_full(s);
+		}
+		s->last_id = id;
 		r = open_stream(s, id);
 		st = find(s, id);
 	}
@@ -482,14 +491,19 @@ static int yamux_writable(struct conn *c)
 	return advance(s);
 }
 
-static void yamux_closed(struct conn *c)
+static void drop_streams(struct session *s)
 {
-	struct session *s = c->upper;
-
 	for (size_t i = 0; i < BUCKETS; i++) {
 		while (!list_empty(&s->buckets[i]))
 			stream_free(list_first(&s->buckets[i], struct stream, link));
 	}
+}
+
+static void yamux_closed(struct conn *c)
+{
+	struct session *s = c->upper;
+
+	drop_streams(s);
 	job_cancel(&s->flush);
 	buf_free(&s->backlog);
 	free(s);

@@ -299,8 +299,10 @@ def many_waiters(road):
 def processes_and_stats(road):
     with road.kept('sleep 1000 & sleep 1000 & wait') as c:
         if road.protocol == 'grpc':
-            pids = json.loads(road.ctl('ps', c.id, '--format', 'json', check=0).stdout)
-            expect(len(pids) >= 3, True, 'pids %r' % (pids,))
+            def three():
+                pids = json.loads(road.ctl('ps', c.id, '--format', 'json', check=0).stdout)
+                expect(len(pids) >= 3, True, 'pids %r' % (pids,))
+            retry(three)
         stats = json.loads(road.ctl('stats', c.id, check=0).stdout)
         expect(int(stats['cgroup_stats']['memory_stats']['usage']['usage']) > 0, True)
         road.ctl('update', c.id, '{"memory": {"limit": 67108864}}', check=0)

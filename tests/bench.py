@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+"""make bench: boots guests, measures, prints a table and writes build/bench.json.
+
+Sizes are bytes, memory kB, times ms. Guests run under TCG unless ACCEL says otherwise, so that the
+figures of two machines compare only as ratios. Each line has our aim, and what the Go agent 1.13
+measured under the same QEMU settings, where there is such a figure.
+"""
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, 'e2e'))
+import cases  # noqa: E402
+from vmlib import BUILD, Guest  # noqa: E402
+
+# name, unit, aim ("<" or ">", number), the Go agent's figure
+ROWS = [
+    ('agent_bytes', 'bytes', ('<', 3000000), 14989144),
+    ('initrd_bytes', 'bytes', ('<', 2500000), 6679300),
+    ('kernel_bytes', 'bytes', ('<', 5 << 20), None),
+    ('agent_rss_kb', 'kB', ('<', 1600), 11696),
+    ('agent_anon_kb', 'kB', ('<', 200), 1352),
+    ('agent_threads', '', ('<', 2), 9),
+    ('rss_per_container_kb', 'kB', ('<', 20), 185),
+    ('init_to_ready_ms', 'ms', ('<', 30), None),
+    ('boot_to_ready_ms', 'ms', None, None),
+    ('check_ms', 'ms', None, 2.2),
+    ('create_start_ms', 'ms', ('<', 60), 742),
+    ('exec_ms', 'ms', ('<', 30), 684),
+    ('cycle_ms', 'ms', None, None),
+    ('stdout_mb_s', 'MiB/s', ('>', 15), 0.3),
+    ('stdin_mb_s', 'MiB/s', ('>', 15), 0.29),
+    ('serial_check_ms', 'ms', None, 2.2),
+    ('serial_exec_ms', 'ms', None, 684),
+    ('serial_stdout_mb_s', 'MiB/s', None, 0.3),
+    ('serial_stdin_mb_s', 'MiB/s', None, 0.29),
+    ('ttrpc_exec_ms', 'ms', None, None),
+    ('ttrpc_stdout_mb_s', 'MiB/s', None, None),
+    ('ttrpc_stdin_mb_s', 'MiB/s', None, None),
+    ('host_cycle_ms', 'ms', ('<', 2), None),
+    ('host_crun_ms', 'ms', None, None),
+    ('host_runc_ms', 'ms', None, None),
+]
+
+
+def memory(road, container):
+    """The agent's own figures, read by a container that stands in the agent's pid namespace."""
+    text = container.exec('cat', '/guestproc/1/status', check=0).stdout.decode()
+    get = lambda k: int(re.search(r'^%s:\s+(\d+)' % k, text, re.M).group(1))
+    return {'rss': get('VmRSS'), 'anon': get('RssAnon'), 'threads': get('Threads')}
+
+
+def see_guest_proc(config):
+    config['mounts'].append({'destination': '/guestproc', 'type': 'bind', 'source': '/proc', 'options': ['rbind', 'ro']})
+
+
+def measure_streams(figures, road, prefix):
+    bundle = road.bundle('exec sleep 1000')
+    r = road.ctl('bench', '--json', *road.where, bundle, check=0, timeout=300)
+    got = json.loads(r.stdout)
+    for name, value in got.items():
+        figures[prefix + name] = value
+
+
+def measure_guest(figures, transport, protocols, first):
+    share = tempfile.mkdtemp(prefix='share-', dir='/tmp')
+    try:
+        with Guest(transport=transport, share=share) as guest:
+            guest.wait_agent()
+            if first:
+                m = re.search(r'ready init_us=(\d+) boot_us=(\d+)', guest.console())
+                figures['init_to_ready_ms'] = int(m.group(1)) / 1000
+                figures['boot_to_ready_ms'] = int(m.group(2)) / 1000
+            for protocol in protocols:
+                road = cases.Road(guest.address, protocol, share)
+                if first and protocol == 'grpc':
+                    measure_memory(figures, road)
+                measure_streams(figures, road, {'vsock': '', 'serial': 'serial_'}[transport]
+                                if protocol == 'grpc' else 'ttrpc_')
+    finally:
+        shutil.rmtree(share, ignore_errors=True)
+
+
+def measure_memory(figures, road):
+    with road.kept(edit=see_guest_proc) as c:
+        one = memory(road, c)
+        ids = []
+        bundle = road.bundle('exec sleep 1000')
+        for i in range(10):
+            request = {'id': 'more%d' % i}
+            make_more(road, bundle, request['id'])
+            ids.append(request['id'])
+        many = memory(road, c)
+        for i in ids:
+            road.ctl('signal', i, 'KILL')
+            road.ctl('remove', i, check=0)
+    figures['agent_rss_kb'], figures['agent_anon_kb'] = one['rss'], one['anon']
+    figures['agent_threads'] = one['threads']
+    figures['rss_per_container_kb'] = (many['rss'] - one['rss']) / 10
+
+
+def make_more(road, bundle, cid):
+    road.ctl('create-container', *road.where, cid, bundle, check=0)
+    road.ctl('start', cid, check=0)
+
+
+def measure_host(figures):
+    """Whole cycles of /bin/true: our engine over its socket, crun run, runc run, same bundle, same run."""
+    def timed(argv, n=20):
+        times = []
+        for _ in range(n):
+            began = time.monotonic()
+            subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            times.append((time.monotonic() - began) * 1000)
+        return statistics.median(times)
+
+    work = tempfile.mkdtemp(prefix='bench-', dir='/tmp')
+    sock = os.path.join(work, 'agent.sock')
+    agent = subprocess.Popen([os.path.join(BUILD, 'kata-agent'), '--server-addr', 'unix://' + sock],
+                             stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    try:
+        cases.retry(lambda: os.stat(sock))
+        road = cases.Road('unix://' + sock)
+
+        def edit(c):
+            c['process']['args'] = ['/bin/true']
+            c['root']['path'] = road.rootfs
+        bundle = road.bundle(None, edit)
+        r = road.ctl('bench', '--json', '--no-share', '--cycles', '50', bundle)
+        if r.returncode == 0:
+            got = json.loads(r.stdout)
+            for name in ('cycle_ms', 'create_ms', 'start_ms', 'wait_ms', 'remove_ms', 'exec_ms', 'stdout_mb_s', 'stdin_mb_s'):
+                if name in got:
+                    figures['host_' + name] = got[name]
+        for runtime in ('crun', 'runc'):
+            if shutil.which(runtime):
+                try:
+                    figures['host_%s_ms' % runtime] = timed(
+                        [runtime, '--root', os.path.join(work, runtime), 'run', '--bundle', bundle, 'bench'])
+                except subprocess.CalledProcessError as e:
+                    print('# %s: %s' % (runtime, e))
+        road.close()
+    finally:
+        agent.terminate()
+        agent.wait()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def measure_images(figures):
+    def timed(name, argv, env=None):
+        began = time.monotonic()
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
+        figures[name] = time.monotonic() - began
+
+    work = tempfile.mkdtemp(prefix='bench-', dir='/tmp')
+    top = os.path.dirname(HERE)
+    env = dict(os.environ, AGENT_INIT='yes', AGENT_SOURCE_BIN=os.path.join(BUILD, 'kata-agent'))
+    try:
+        timed('rootfs_s', [os.path.join(top, 'rootfs-builder/rootfs.sh'), '-r', work + '/rootfs', 'busybox'], env)
+        timed('initrd_s', [os.path.join(top, 'initrd/initrd_builder.sh'), '-o', work + '/initrd', work + '/rootfs'])
+        builder = os.path.join(top, 'image-builder/image_builder.sh')
+        if os.path.exists(builder):
+            timed('image_s', [builder, '-o', work + '/image', work + '/rootfs'])
+            figures['image_bytes'] = os.path.getsize(work + '/image')
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def main():
+    figures = {
+        'agent_bytes': os.path.getsize(os.path.join(BUILD, 'kata-agent')),
+        'kernel_bytes': os.path.getsize(os.path.join(BUILD, 'kata-vmlinuz')),
+        'initrd_bytes': os.path.getsize(os.path.join(BUILD, 'kata-containers-initrd.img')),
+    }
+    measure_guest(figures, 'vsock', ('grpc', 'ttrpc'), True)
+    measure_guest(figures, 'serial', ('grpc',), False)
+    measure_host(figures)
+    measure_images(figures)
+    with open(os.path.join(BUILD, 'bench.json'), 'w') as f:
+        json.dump(figures, f, indent=1, sort_keys=True)
+        f.write('\n')
+    missed = 0
+    print('%-24s %14s %-6s %14s %10s' % ('figure', 'value', '', 'aim', 'Go agent'))
+    known = [r[0] for r in ROWS]
+    for name, unit, aim, go in ROWS + [(n, '', None, None) for n in sorted(figures) if n not in known]:
+        if name not in figures:
+            continue
+        v = figures[name]
+        met = not aim or (v < aim[1] if aim[0] == '<' else v > aim[1])
+        missed += not met
+        print('%-24s %14s %-6s %14s %10s%s' % (
+            name, '%.2f' % v if isinstance(v, float) else v, unit, '%s %s' % aim if aim else '',
+            go if go is not None else '', '' if met else '   MISSED'))
+    print('%d aims missed; all figures: %s' % (missed, os.path.join(BUILD, 'bench.json')))
+
+
+if __name__ == '__main__':
+    main()
