@@ -202,7 +202,7 @@ static int clone_source(const struct job *j, struct err *err)
 {
 	bool recursive = j->opt.flags & MS_REC;
 	char path[2 * ROOTPATH_MAX], clean[ROOTPATH_MAX];
-	const char *source = j->m->source;
+	const char *source = j->m->source, *inside;
 	AUTO_CLOSE int fd = FD_NONE;
 
 	if (source[0] != '/') {	/* it starts beside the root: at the bundle */
@@ -211,11 +211,11 @@ static int clone_source(const struct job *j, struct err *err)
 			       source);
 		source = path;
 	}
-	if (rootpath_has_dotdot(source) || rootpath_clean(source, clean) < 0 ||
-	    !rootpath_is_below(clean, j->env->path))
+	if (rootpath_clean(source, clean) < 0 || !rootpath_is_below(clean, j->env->path))
 		return tree_clone(source, recursive, err);
 	/* Inside the image: its links must not lead out. */
-	fd = fdio_open_in(j->env->root, clean + strlen(j->env->path), O_PATH, 0);
+	inside = clean + strlen(j->env->path);
+	fd = fdio_open_in(j->env->root, *inside ? inside : "/", O_PATH, 0);
 	if (fd < 0)
 		return err_sys(err, -fd, "bind from '%s'", source);
 	return tree_clone_fd(fd, recursive, err);

@@ -9,7 +9,8 @@
  *
  * Lines of SPEC: root PATH | readonly | nopivot | nomnt | userns | netns | cgroupns | terminal |
  * prop WORD | mount DEST,TYPE,SOURCE,OPTIONS (separated by '|', options by ',') | mask PATH |
- * rdonly PATH | dev TYPE PATH MAJOR MINOR MODE UID GID | sysctl KEY VALUE | ns TYPE | hook COMMAND
+ * rdonly PATH | dev TYPE PATH MAJOR MINOR MODE UID GID | sysctl KEY VALUE | ns TYPE | hook COMMAND |
+ * label CONTEXT
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +43,7 @@ struct setup {
 	Grpc__LinuxNamespace *namespaces[MANY];
 	Grpc__Linux__SysctlEntry *sysctl[MANY];
 	char *masked[MANY], *rdonly[MANY];
-	const char *hook;
+	const char *hook, *label;
 	bool no_pivot, no_mntns, userns, netns, cgroupns, terminal;
 };
 
@@ -146,6 +147,8 @@ static void add_line(struct setup *s, char *line)
 		add_sysctl(s, rest);
 	else if (!strcmp(word, "ns"))
 		add_namespace(s, rest);
+	else if (!strcmp(word, "label"))
+		s->label = must(strdup(rest));
 	else if (!strcmp(word, "hook"))
 		s->hook = must(strdup(rest));
 	else if (*word)
@@ -243,6 +246,7 @@ static int enter(const struct setup *s, double *us)
 		.userns = s->userns,
 		.cgroupns = s->cgroupns,
 		.terminal = s->terminal,
+		.mount_label = s->label,
 	};
 	struct err err = { 0 };
 	struct rootfs *rf;

@@ -35,6 +35,8 @@ spec "$PROC" "$DEV" "dev c /dev/null 1 3 600 1 1"
 gives "a default device listed again stays as it is" 'stat -c "%a %u" /dev/null' '666 0'
 spec "$PROC" "$DEV" "dev c /dev/null 1 5 666 0 0"
 refused "another device under a default's name" 71 "'/dev/null' of the image is not the device"
+spec "$PROC" "$DEV" "$PTS" "dev c /dev/ptmx 5 2 666 0 0"
+gives "a listed /dev/ptmx is the link all the same" 'readlink /dev/ptmx' pts/ptmx
 disk=$(stat -c %d /)
 if [ "$((disk >> 8 & 0xfff))" -gt 0 ]; then
 	major=$((disk >> 8 & 0xfff)) minor=$((disk & 0xff | disk >> 12 & 0xfff00))

@@ -94,6 +94,18 @@ for i in $(seq 50); do ln -s "l$((i + 1))" "c/rootfs/l$i"; done
 spec "mount /l1/x|tmpfs|tmpfs|"
 refused "a chain of 50 links" 71 "Too many levels"
 
+# --- a source inside the image ---
+fresh
+rm -rf c/rootfs/vol
+ln -s "$work/canary" c/rootfs/vol
+mkdir -p "c/rootfs$work/canary"
+echo inside >"c/rootfs$work/canary/file"
+spec "mount /data|bind|$work/c/rootfs/vol|bind" "mount /var|bind|rootfs/vol|bind"
+gives "a bind source inside the image: its links stay inside" 'cat /data/file /var/file' $'inside\ninside'
+
+spec "mount /data|bind|$work/c/rootfs|bind"
+gives "the image bound into itself" 'test -d /data/bin && echo yes' yes
+
 # --- into the procfs that was just mounted ---
 while read -r link dest; do
 	fresh
