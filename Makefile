@@ -98,8 +98,15 @@ $(AGENT): $(AGENT_OBJ)
 
 # --- host tools -------------------------------------------------------------------------------
 CTL_SRC := $(sort $(wildcard tests/agent-ctl/*.c))
-CTL_OBJ := $(CTL_SRC:%.c=$(BUILD)/obj-host/%.o) $(GEN:$(BUILD)/%.c=$(BUILD)/obj-host/%.o)
+CTL_GEN := $(GEN) $(BUILD)/gen/agent3.pb-c.c
+CTL_OBJ := $(CTL_SRC:%.c=$(BUILD)/obj-host/%.o) $(CTL_GEN:$(BUILD)/%.c=$(BUILD)/obj-host/%.o)
 HOST_CFLAGS := -O2 -g $(HARDEN)
+
+$(BUILD)/gen/agent3.pb-c.c: tests/agent-ctl/agent3.proto
+	@mkdir -p $(@D)
+	$(Q)protoc-c --proto_path=tests/agent-ctl --c_out=$(BUILD)/gen $<
+$(BUILD)/obj-host/tests/agent-ctl/schema.o $(BUILD)/obj-san/tests/agent-ctl/schema.o: | $(BUILD)/gen/agent3.pb-c.c
+.SECONDARY: $(CTL_GEN)
 
 $(BUILD)/obj-host/%.o: %.c | $(GEN)
 	$(call say,CC,$<)
@@ -189,7 +196,8 @@ $(SAN_OBJ)/gen/%.o: $(BUILD)/gen/%.c | $(GEN)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) $(INC) $(SAN_CFLAGS) -w -c -o $@ $<
 SAN_AGENT_OBJ := $(patsubst %.c,$(SAN_OBJ)/%.o,$(filter-out agent/main.c,$(AGENT_SRC))) $(SAN_GEN)
-SAN_CTL_OBJ := $(patsubst %.c,$(SAN_OBJ)/%.o,$(filter-out %/main.c,$(CTL_SRC))) $(SAN_GEN)
+SAN_CTL_OBJ := $(patsubst %.c,$(SAN_OBJ)/%.o,$(filter-out %/main.c,$(CTL_SRC))) \
+	$(CTL_GEN:$(BUILD)/%.c=$(SAN_OBJ)/%.o)
 $(BUILD)/san/libagent.a: $(SAN_AGENT_OBJ)
 $(BUILD)/san/libctl.a: $(SAN_CTL_OBJ)
 $(BUILD)/san/%.a:
