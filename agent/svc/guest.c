@@ -258,13 +258,25 @@ static bool has_seccomp(void)
 
 #define HANDLERS_MAX 32
 
-/* Names from a table into an array of texts that are only read. */
-static size_t names(const char *(*name_of)(size_t i), char *list[HANDLERS_MAX])
+/* The tables' names, as an array of texts that are only read. */
+static size_t device_names(char *list[HANDLERS_MAX])
 {
 	size_t n = 0;
 
-	for (const char *s; n < HANDLERS_MAX && (s = name_of(n)); n++)
+	for (const char *s; n < HANDLERS_MAX && (s = device_driver_name(n)); n++)
 		list[n] = (char *)(uintptr_t)s;
+	return n;
+}
+
+static size_t storage_names(enum schema schema, char *list[HANDLERS_MAX])
+{
+	size_t n = 0;
+	const char *s;
+
+	for (size_t i = 0; n < HANDLERS_MAX && (s = storage_driver_name(i)); i++) {
+		if (schema == SCHEMA_3X || !storage_driver_is_3x(i))
+			list[n++] = (char *)(uintptr_t)s;
+	}
 	return n;
 }
 
@@ -274,6 +286,7 @@ int svc_get_guest_details(struct call *c, const void *request, struct err *err)
 	Grpc__GuestDetailsResponse res = GRPC__GUEST_DETAILS_RESPONSE__INIT;
 	Grpc__AgentDetails details;
 	char *devices[HANDLERS_MAX], *storages[HANDLERS_MAX];
+	char *features[] = { (char *)(uintptr_t)"seccomp" };
 	struct agent *a = call_agent(c);
 	int sys = sys_fd(a, err);
 
@@ -288,10 +301,14 @@ int svc_get_guest_details(struct call *c, const void *request, struct err *err)
 	details.init_daemon = a->is_init;
 	details.device_handlers = devices;
 	if (c->schema == SCHEMA_1X)
-		details.n_device_handlers = names(device_driver_name, devices);
+		details.n_device_handlers = device_names(devices);
 	details.storage_handlers = storages;
-	details.n_storage_handlers = names(storage_driver_name, storages);
+	details.n_storage_handlers = storage_names(c->schema, storages);
 	details.supports_seccomp = has_seccomp();
+	if (c->schema == SCHEMA_3X && details.supports_seccomp) {
+		details.extra_features = features;
+		details.n_extra_features = ARRAY_LEN(features);
+	}
 	res.agent_details = &details;
 	return call_reply(c, &res.base);
 }

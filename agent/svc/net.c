@@ -280,8 +280,12 @@ static int read_route(enum schema schema, const Types__Route *want, const struct
 	    same_family(&r.from, "source", &r, want->dest, err) < 0 ||
 	    same_family(&r.gateway, "gateway", &r, want->dest, err) < 0)
 		return -err->code;
-	if (!r.family)
-		r.family = AF_INET;	/* "default dev eth0", as ipvlan has it */
+	if (!r.family)	/* "default dev eth0", as ipvlan has it; only 3.x says of which family */
+		r.family = want->family == TYPES__IPFAMILY__v6 ? AF_INET6 : AF_INET;
+	if (schema == SCHEMA_3X) {
+		r.flags = want->flags & (RTNH_F_ONLINK | RTNH_F_PERVASIVE);	/* the others only tell */
+		r.mtu = want->mtu;
+	}
 	*ret = r;
 	return 0;
 }
@@ -382,7 +386,7 @@ static int update_routes(enum schema schema, const Grpc__Routes *want, struct er
 }
 
 /* The main table as the client wants to see it, in the call's arena. */
-static int list_routes(struct arena *mem, Grpc__Routes *ret, struct err *err)
+static int list_routes(enum schema schema, struct arena *mem, Grpc__Routes *ret, struct err *err)
 {
 	AUTO(nl_close) struct nl nl = { .fd = FD_NONE };
 	AUTO_FREE struct link *links = NULL;
@@ -410,6 +414,11 @@ static int list_routes(struct arena *mem, Grpc__Routes *ret, struct err *err)
 		route->source = arena_strdup(mem, ip_text(&have[i].source, text));
 		route->device = arena_strdup(mem, link ? link->name : "");
 		route->scope = have[i].scope;
+		if (schema == SCHEMA_3X) {
+			route->family = have[i].family == AF_INET6 ? TYPES__IPFAMILY__v6 : TYPES__IPFAMILY__v4;
+			route->flags = have[i].flags;
+			route->mtu = have[i].mtu;
+		}
 		if (!route->dest || !route->gateway || !route->source || !route->device)
 			return err_sys(err, ENOMEM, "list of routes");
 		ret->routes[ret->n_routes++] = route;
@@ -428,7 +437,7 @@ int svc_update_routes(struct call *c, const void *req, struct err *err)
 		return -err->code;
 	if (c->schema == SCHEMA_1X)
 		return call_reply(c, &want->base);
-	return list_routes(&c->mem, &now, err) < 0 ? -err->code : call_reply(c, &now.base);
+	return list_routes(c->schema, &c->mem, &now, err) < 0 ? -err->code : call_reply(c, &now.base);
 }
 
 int svc_list_routes(struct call *c, const void *req, struct err *err)
@@ -436,7 +445,7 @@ int svc_list_routes(struct call *c, const void *req, struct err *err)
 	Grpc__Routes now = GRPC__ROUTES__INIT;
 
 	(void)req;
-	return list_routes(&c->mem, &now, err) < 0 ? -err->code : call_reply(c, &now.base);
+	return list_routes(c->schema, &c->mem, &now, err) < 0 ? -err->code : call_reply(c, &now.base);
 }
 
 /* ---- interfaces ---- */

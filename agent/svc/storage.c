@@ -30,6 +30,7 @@
 
 #define MOUNT_TIMEOUT_MS 50000		/* within the minute that the runtime gives CreateContainer */
 #define UNMOUNT_TIMEOUT_MS 30000
+#define FSGID "fsgid="
 
 enum source_kind { SOURCE_ASIS, SOURCE_BLK, SOURCE_CCW, SOURCE_SCSI, SOURCE_PMEM };
 
@@ -39,23 +40,30 @@ struct driver {
 	bool kept;		/* the sandbox is a user, too */
 	bool directory;		/* never mounted */
 	bool bind;
+	bool only_3x;
 };
 
 static const struct driver drivers[] = {
-	{ "9p", SOURCE_ASIS, false, false, false },
-	{ "virtio-fs", SOURCE_ASIS, false, false, false },
-	{ "blk", SOURCE_BLK, false, false, false },
-	{ "blk-ccw", SOURCE_CCW, false, false, false },
-	{ "mmioblk", SOURCE_ASIS, false, false, false },
-	{ "scsi", SOURCE_SCSI, false, false, false },
-	{ "ephemeral", SOURCE_ASIS, true, false, false },
-	{ "local", SOURCE_ASIS, true, true, false },
-	{ "nvdimm", SOURCE_PMEM, false, false, false },
-	{ "bind", SOURCE_ASIS, false, false, true },
+	{ "9p", SOURCE_ASIS, false, false, false, false },
+	{ "virtio-fs", SOURCE_ASIS, false, false, false, false },
+	{ "blk", SOURCE_BLK, false, false, false, false },
+	{ "blk-ccw", SOURCE_CCW, false, false, false, false },
+	{ "mmioblk", SOURCE_ASIS, false, false, false, false },
+	{ "scsi", SOURCE_SCSI, false, false, false, false },
+	{ "ephemeral", SOURCE_ASIS, true, false, false, false },
+	{ "local", SOURCE_ASIS, true, true, false, false },
+	{ "nvdimm", SOURCE_PMEM, false, false, false, false },
+	{ "bind", SOURCE_ASIS, false, false, true, false },
+	{ "overlayfs", SOURCE_ASIS, false, false, false, true },
+	/*
+	 * The reference copies small trees every two seconds so that inotify sees changes. A bind
+	 * shows changes at once, to those who look.
+	 */
+	{ "watchable-bind", SOURCE_ASIS, false, false, true, true },
 };
 
 /* File systems whose source is a name; all others have a path there. */
-static const char *const by_name[] = { "9p", "virtiofs", "tmpfs", "hugetlbfs" };
+static const char *const by_name[] = { "9p", "virtiofs", "tmpfs", "hugetlbfs", "overlay" };
 
 /* Below /run, but the agent's own. */
 static const char *const own_dirs[] = { "sandbox-ns", "libcontainer", "kata-agent" };
@@ -74,6 +82,7 @@ struct storage_use {
 
 struct item {
 	const struct driver *driver;
+	bool shared;			/* 3.x: stays when its last container leaves */
 	const char *address;		/* of the device to find; NULL: none */
 	struct mount_plan plan;
 	struct storage_entry *entry;	/* made for it, or the one it shares; NULL: not claimed */
@@ -117,6 +126,11 @@ void storage_set_init(struct storage_set *set)
 const char *storage_driver_name(size_t i)
 {
 	return i < ARRAY_LEN(drivers) ? drivers[i].name : NULL;
+}
+
+bool storage_driver_is_3x(size_t i)
+{
+	return drivers[i].only_3x;
 }
 
 static void op_free(struct storage_op *op)
@@ -232,8 +246,54 @@ static int reserve(struct item *it, struct err *err)
 	e->rel = memcpy(e + 1, p->rel, rel);
 	e->source = memcpy(e->rel + rel, p->source, source);
 	e->fstype = memcpy(e->source + source, p->fstype, fstype);
-	e->kept = it->driver->kept;
+	e->kept = it->driver->kept || it->shared;
 	e->directory = it->driver->directory;
+	return 0;
+}
+
+/* The option words, but fsgid= of 3.x, which is not for the kernel. */
+static int read_options(struct storage_op *op, struct mount_plan *p, enum schema schema,
+			const Grpc__Storage *s, struct err *err)
+{
+	char **options = arena_zalloc(&op->mem, (s->n_options + 1) * sizeof(*options));
+	size_t n = 0;
+
+	for (size_t i = 0; options && i < s->n_options; i++) {
+		if (schema == SCHEMA_3X && str_starts(s->options[i], FSGID))
+			continue;
+		/* The parser leaves pointers into the words: those must stay. */
+		options[n] = arena_strdup(&op->mem, s->options[i]);
+		if (!options[n++])
+			return err_sys(err, ENOMEM, "storage options");
+	}
+	if (!options)
+		return err_sys(err, ENOMEM, "storage options");
+	if (mountopt_parse(options, n, &p->opt, &op->mem, err) < 0)
+		return err_wrap(err, "storage '%s'", s->mount_point);
+	return 0;
+}
+
+/* 3.x: whose the content shall be. */
+static int read_group(struct item *it, const Grpc__Storage *s, struct err *err)
+{
+	struct mount_plan *p = &it->plan;
+	uint64_t gid;
+
+	if (s->fs_group) {
+		p->group = s->fs_group->group_id;
+		p->group_tree = true;
+		p->group_on_mismatch = s->fs_group->group_change_policy ==
+				       TYPES__FSGROUP_CHANGE_POLICY__OnRootMismatch;
+		return 0;
+	}
+	for (size_t i = 0; it->driver->kept && i < s->n_options; i++) {
+		if (!str_starts(s->options[i], FSGID))
+			continue;
+		if (str_u64(s->options[i] + strlen(FSGID), UINT32_MAX - 1, &gid) < 0)
+			return err_set(err, EINVAL, "invalid option '%s' of storage '%s'", s->options[i],
+				       s->mount_point);
+		p->group = (int64_t)gid;
+	}
 	return 0;
 }
 
@@ -241,10 +301,9 @@ static int read_storage(struct storage_op *op, struct item *it, enum schema sche
 			struct err *err)
 {
 	struct mount_plan *p = &it->plan;
-	char **options;
 
 	it->driver = find_driver(s->driver);
-	if (!it->driver)
+	if (!it->driver || (it->driver->only_3x && schema != SCHEMA_3X))
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "Unknown storage driver \"%s\"", s->driver);
 	if (read_mount_point(op, s->mount_point, &p->rel, err) < 0)
 		return -err->code;
@@ -252,6 +311,10 @@ static int read_storage(struct storage_op *op, struct item *it, enum schema sche
 	p->fstype = arena_strdup(&op->mem, s->fstype);
 	if (!p->source || !p->fstype)
 		return err_sys(err, ENOMEM, "storage");
+	p->group = -1;
+	it->shared = schema == SCHEMA_3X && s->shared;
+	if (schema == SCHEMA_3X && read_group(it, s, err) < 0)
+		return -err->code;
 	if (it->driver->directory) {
 		p->kind = MOUNT_NONE;
 		return read_mode(s, &p->mode, err) < 0 ? -err->code : reserve(it, err);
@@ -263,14 +326,8 @@ static int read_storage(struct storage_op *op, struct item *it, enum schema sche
 	p->kind = is_by_name(s->fstype) ? MOUNT_TAG : MOUNT_PATH;
 	p->mode = it->driver->kept ? 0777 : 0755;
 	p->keep_mounted = schema == SCHEMA_3X && str_eq(s->source, "kataShared");
-	/* The parser leaves pointers into the words: those must stay. */
-	options = arena_zalloc(&op->mem, (s->n_options + 1) * sizeof(*options));
-	for (size_t i = 0; options && i < s->n_options; i++)
-		options[i] = arena_strdup(&op->mem, s->options[i]);
-	if (!options || (s->n_options && !options[s->n_options - 1]))
-		return err_sys(err, ENOMEM, "storage options");
-	if (mountopt_parse(options, s->n_options, &p->opt, &op->mem, err) < 0)
-		return err_wrap(err, "storage '%s'", s->mount_point);
+	if (read_options(op, p, schema, s, err) < 0)
+		return -err->code;
 	if (it->driver->bind || str_eq(s->fstype, "bind"))
 		p->opt.flags |= MS_BIND;
 	return read_source(op, it, p->source, err) < 0 ? -err->code : reserve(it, err);

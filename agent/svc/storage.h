@@ -16,6 +16,7 @@
 #ifndef SVC_STORAGE_H
 #define SVC_STORAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "agent.pb-c.h"
@@ -69,5 +70,7 @@ int storages_release_all(struct agent *a, struct storage_refs *refs, storages_do
 
 /* Names of the drivers, for GetGuestDetails: NULL after the last. */
 const char *storage_driver_name(size_t i);
+/* Is the i-th known to 3.x clients only? */
+bool storage_driver_is_3x(size_t i);
 
 #endif

@@ -17,6 +17,7 @@
 #include "lib/fdio.h"
 #include "lib/str.h"
 #include "rpc/status.h"
+#include "svc/fsgroup.h"
 #include "sys/confine.h"
 
 #define HUGEPAGES "/sys/kernel/mm/hugepages"
@@ -139,6 +140,23 @@ static int adjust(int root, const struct mount_plan *p, struct err *err)
 	return 0;
 }
 
+/* Gives what is at the mount point now to its group. */
+static int set_group(int root, const struct mount_plan *p, struct err *err)
+{
+	AUTO_CLOSE int fd = FD_NONE;
+	int r;
+
+	if (p->group < 0)
+		return 0;
+	fd = confine_any(root, p->rel);
+	r = fd < 0 ? fd : p->group_tree ? fsgroup_set_tree(fd, (gid_t)p->group, p->opt.flags & MS_RDONLY,
+							   p->group_on_mismatch) :
+					  fsgroup_set_top(fd, (gid_t)p->group);
+	if (r < 0)
+		return err_sys(err, -r, "give " STORAGE_ROOT "/%s to group %lld", p->rel, (long long)p->group);
+	return 0;
+}
+
 static int make_directory(int root, const struct mount_plan *p, bool *made, struct err *err)
 {
 	AUTO_CLOSE int fd = open_target(root, p, false, made, err);
@@ -202,6 +220,8 @@ int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct 
 		} else {
 			r = mount_one(root, &plans[i], &rec, err);
 		}
+		if (r == 0)
+			r = set_group(root, &plans[i], err);
 		(void)fdio_write_all(out, &rec, sizeof(rec));
 	}
 	return r;

@@ -1,4 +1,4 @@
-// objs: agent/svc/storage.o agent/svc/storage_mount.o agent/engine/mountopt.o agent/sys/confine.o agent/sys/uevent.o agent/sys/devfind.o agent/sys/pci.o agent/sys/hotplug.o agent/rpc/call.o agent/rpc/dispatch.o agent/rpc/status.o agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o agent/lib/arena.o agent/lib/buf.o agent/lib/fdio.o agent/lib/err.o agent/lib/str.o agent/lib/log.o gen/agent.pb-c.o gen/oci.pb-c.o gen/types.pb-c.o gen/google/protobuf/empty.pb-c.o
+// objs: agent/svc/storage.o agent/svc/storage_mount.o agent/svc/fsgroup.o agent/engine/mountopt.o agent/sys/confine.o agent/sys/uevent.o agent/sys/devfind.o agent/sys/pci.o agent/sys/hotplug.o agent/rpc/call.o agent/rpc/dispatch.o agent/rpc/status.o agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o agent/lib/arena.o agent/lib/buf.o agent/lib/fdio.o agent/lib/err.o agent/lib/str.o agent/lib/log.o gen/agent.pb-c.o gen/oci.pb-c.o gen/types.pb-c.o gen/google/protobuf/empty.pb-c.o
 // libs: -lprotobuf-c
 /*
  * Storages: drivers, counting, roll back, and that no mount point leaves /run (T16 to T18, T26,
@@ -90,8 +90,7 @@ static Grpc__Storage make(const char *driver, const char *source, const char *fs
 	return s;
 }
 
-/* Adds; 0 or the errno. */
-static int add(struct storage_set *set, Grpc__Storage *list, size_t n)
+static int add_as(enum schema schema, struct storage_set *set, Grpc__Storage *list, size_t n)
 {
 	Grpc__Storage *pointers[8] = { NULL };
 	struct err err = { 0 };
@@ -99,7 +98,7 @@ static int add(struct storage_set *set, Grpc__Storage *list, size_t n)
 	for (size_t i = 0; i < n; i++)
 		pointers[i] = &list[i];
 	outcomes = 0;
-	if (storages_add(&agent, &refs, set, SCHEMA_1X, pointers, n, on_done, &refs, &err) < 0) {
+	if (storages_add(&agent, &refs, set, schema, pointers, n, on_done, &refs, &err) < 0) {
 		cr_assert_neq(err.code, 0);
 		outcome = err;
 		return err.code;
@@ -108,6 +107,12 @@ static int add(struct storage_set *set, Grpc__Storage *list, size_t n)
 		(void)memset(list, 0x5a, n * sizeof(*list));	/* all that is kept was copied */
 	wait_outcome();
 	return outcome.code;
+}
+
+/* Adds; 0 or the errno. */
+static int add(struct storage_set *set, Grpc__Storage *list, size_t n)
+{
+	return add_as(SCHEMA_1X, set, list, n);
 }
 
 static bool is_fs(const char *path, unsigned int magic)
@@ -360,13 +365,85 @@ Test(storage, busy_mounts_are_detached)
 	(void)close(fd);
 }
 
+Test(storage, fs_group_of_3x)
+{
+	static const char point[] = "/run/kata-containers/sandbox/storage/g";
+	const char *fsgid[] = { "fsgid=4321", "size=65536", NULL }, *bind[] = { "bind", NULL };
+	Grpc__FSGroup group = GRPC__FSGROUP__INIT;
+	Grpc__Storage s;
+	struct stat st;
+	int fd;
+
+	cr_assert_eq(fdio_mkdirs("/run/src/sub", 0700), 0);
+	fd = open("/run/src/sub/file", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	(void)close(fd);
+	cr_assert_eq(symlink("/etc", "/run/src/link"), 0);
+	group.group_id = 1234;
+	s = make("bind", "/run/src", "bind", point, bind);
+	s.fs_group = &group;
+	cr_assert_eq(add_as(SCHEMA_1X, &a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(stat("/run/src/sub/file", &st), 0);
+	cr_assert_neq(st.st_gid, 1234, "1.x has no such thing");
+	release(&a);
+	s = make("bind", "/run/src", "bind", point, bind);
+	s.fs_group = &group;
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(stat("/run/src/sub/file", &st), 0);
+	cr_assert_eq(st.st_gid, 1234);
+	cr_assert_eq(st.st_mode & 07777, 0660);
+	cr_assert_eq(stat("/run/src/sub", &st), 0);
+	cr_assert_eq(st.st_mode & 07777, 02770);
+	cr_assert_eq(stat("/run/src", &st), 0);
+	cr_assert_eq(st.st_gid, 1234);
+	cr_assert_eq(stat("/etc", &st), 0);
+	cr_assert_neq(st.st_gid, 1234, "links are not followed");
+	release(&a);
+
+	/* The top is as wanted: nothing below is looked at. */
+	group.group_change_policy = TYPES__FSGROUP_CHANGE_POLICY__OnRootMismatch;
+	cr_assert_eq(chmod("/run/src/sub/file", 0600), 0);
+	s = make("bind", "/run/src", "bind", point, bind);
+	s.fs_group = &group;
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(stat("/run/src/sub/file", &st), 0);
+	cr_assert_eq(st.st_mode & 07777, 0600);
+	release(&a);
+
+	s = make("ephemeral", "x", "tmpfs", point, fsgid);
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(stat(point, &st), 0);
+	cr_assert_eq(st.st_gid, 4321);
+	cr_assert(st.st_mode & S_ISGID);
+}
+
+Test(storage, shared_and_drivers_of_3x)
+{
+	static const char point[] = "/run/kata-containers/sandbox/storage/s";
+	Grpc__Storage s = make("mmioblk", "x", "tmpfs", point, NULL);
+
+	s.shared = true;
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", outcome.msg);
+	release(&a);
+	cr_assert_eq(mounts_at(point), 1, "stays when its last container leaves");
+	cr_assert_eq(fdio_mkdirs("/run/src/sub", 0700), 0);
+	s = make("watchable-bind", "/run/src", "bind", SHARE "/watchable/w", NULL);
+	cr_assert_eq(add_as(SCHEMA_1X, &a, &s, 1), EINVAL, "1.x has no such driver");
+	s = make("watchable-bind", "/run/src", "bind", SHARE "/watchable/w", NULL);
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(access(SHARE "/watchable/w/sub", F_OK), 0);
+	s = make("virtio-fs", "kataShared", "tmpfs", "/run/src", NULL);
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", outcome.msg);
+	release(&a);
+	cr_assert_eq(mounts_at("/run/src"), 0);
+}
+
 Test(storage, names)
 {
 	size_t n = 0;
 
 	while (storage_driver_name(n))
 		n++;
-	cr_assert_eq(n, 10);
+	cr_assert_eq(n, 12);
 }
 
 Test(confine, cleans)
