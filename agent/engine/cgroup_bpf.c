@@ -20,8 +20,10 @@
 
 #include "lib/auto.h"
 
-#define INSNS_PER_RULE 8
-#define INSNS_AROUND 7
+#define INSNS_PER_RULE 12
+#define INSNS_AROUND 4
+
+#define ALL_ACCESS ((unsigned int)(BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE))
 
 struct program {
 	struct bpf_insn *insn;
@@ -46,42 +48,57 @@ static void emit_return(struct program *p, int32_t value)
 	emit(p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 }
 
-/* r2: undecided access, r3: type, r4: major, r5: minor */
-static void emit_head(struct program *p)
+static void emit_load(struct program *p, unsigned int reg, size_t field)
 {
-	emit(p, BPF_LDX | BPF_MEM | BPF_W, BPF_REG_2, BPF_REG_1,
-	     offsetof(struct bpf_cgroup_dev_ctx, access_type), 0);
-	emit(p, BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_3, BPF_REG_2, 0, 0);
-	emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_3, 0, 0, 0xffff);
-	emit(p, BPF_ALU64 | BPF_RSH | BPF_K, BPF_REG_2, 0, 0, 16);
-	emit(p, BPF_LDX | BPF_MEM | BPF_W, BPF_REG_4, BPF_REG_1,
-	     offsetof(struct bpf_cgroup_dev_ctx, major), 0);
-	emit(p, BPF_LDX | BPF_MEM | BPF_W, BPF_REG_5, BPF_REG_1,
-	     offsetof(struct bpf_cgroup_dev_ctx, minor), 0);
+	emit(p, BPF_LDX | BPF_MEM | BPF_W, reg, BPF_REG_1, (int)field, 0);
 }
 
-static void emit_rule(struct program *p, const struct device_rule *r)
+/* r2: the accesses asked for, which are the upper half of access_type */
+static void emit_head(struct program *p)
+{
+	emit_load(p, BPF_REG_2, offsetof(struct bpf_cgroup_dev_ctx, access_type));
+	emit(p, BPF_ALU64 | BPF_RSH | BPF_K, BPF_REG_2, 0, 0, 16);
+}
+
+/*
+ * The fields are loaded anew for each rule: the kernel's verifier then sees that nothing learnt in
+ * one rule matters in the next, and its time grows with the number of rules, not with the square.
+ */
+static void emit_rule(struct program *p, const struct device_rule *r)	/* 'a': always whole */
 {
 	const unsigned int differs = BPF_JMP32 | BPF_JNE | BPF_K;
-	int checks = (r->type != 'a') + (r->major >= 0) + (r->minor >= 0);
-	int body = 4 + !r->allow;	/* jumps go behind the rule's last instruction */
+	bool whole = r->access == ALL_ACCESS;	/* decides whatever is undecided */
+	size_t jumps[3], n = 0;
 
-	if (r->type != 'a')
-		emit(p, differs, BPF_REG_3, 0, --checks + body,
+	if (r->type != 'a') {
+		emit_load(p, BPF_REG_3, offsetof(struct bpf_cgroup_dev_ctx, access_type));
+		emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_3, 0, 0, 0xffff);
+		jumps[n++] = p->count;
+		emit(p, differs, BPF_REG_3, 0, 0,
 		     r->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
-	if (r->major >= 0)
-		emit(p, differs, BPF_REG_4, 0, --checks + body, (int32_t)(uint32_t)r->major);
-	if (r->minor >= 0)
-		emit(p, differs, BPF_REG_5, 0, --checks + body, (int32_t)(uint32_t)r->minor);
-	if (r->allow) {
-		emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_2, 0, 0, ~(int32_t)r->access & 7);
+	}
+	if (r->major >= 0) {
+		emit_load(p, BPF_REG_3, offsetof(struct bpf_cgroup_dev_ctx, major));
+		jumps[n++] = p->count;
+		emit(p, differs, BPF_REG_3, 0, 0, (int32_t)(uint32_t)r->major);
+	}
+	if (r->minor >= 0) {
+		emit_load(p, BPF_REG_3, offsetof(struct bpf_cgroup_dev_ctx, minor));
+		jumps[n++] = p->count;
+		emit(p, differs, BPF_REG_3, 0, 0, (int32_t)(uint32_t)r->minor);
+	}
+	if (!whole && r->allow) {
+		emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_2, 0, 0,
+		     (int32_t)(ALL_ACCESS & ~r->access));
 		emit(p, BPF_JMP | BPF_JNE | BPF_K, BPF_REG_2, 0, 2, 0);
-	} else {
-		emit(p, BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_0, BPF_REG_2, 0, 0);
-		emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_0, 0, 0, (int32_t)r->access);
-		emit(p, BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_0, 0, 2, 0);
+	} else if (!whole) {
+		emit(p, BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_3, BPF_REG_2, 0, 0);
+		emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_3, 0, 0, (int32_t)r->access);
+		emit(p, BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_3, 0, 2, 0);
 	}
 	emit_return(p, r->allow);
+	while (n-- > 0)		/* what doesn't match goes on behind the rule */
+		p->insn[jumps[n]].off = (int16_t)(p->count - jumps[n] - 1);
 }
 
 static int bpf(enum bpf_cmd cmd, union bpf_attr *attr)
@@ -109,19 +126,24 @@ static int load(const struct program *p)
 int cgroup_bpf_attach(struct cgroup *cg, const struct device_rule *rules, size_t count,
 		      struct err *err)
 {
-	AUTO_FREE struct bpf_insn *insn = calloc(count * INSNS_PER_RULE + INSNS_AROUND + 1,
+	AUTO_FREE struct bpf_insn *insn = calloc(count * INSNS_PER_RULE + INSNS_AROUND,
 						 sizeof(*insn));
 	struct program p = { .insn = insn };
 	AUTO_CLOSE int fd = FD_NONE;
 	union bpf_attr attr;
+	bool final = false;
 	int r;
 
 	if (!insn)
 		return err_set(err, ENOMEM, "no memory for the device program");
 	emit_head(&p);
-	for (size_t i = count; i > 0; i--)
-		emit_rule(&p, &rules[i - 1]);
-	emit_return(&p, 1);
+	/* Nothing that comes before a rule for everything counts, and dead code is refused. */
+	for (; count > 0 && !final; count--) {
+		emit_rule(&p, &rules[count - 1]);
+		final = rules[count - 1].type == 'a';
+	}
+	if (!final)
+		emit_return(&p, 1);
 	fd = load(&p);
 	if (fd < 0)
 		return err_sys(err, -fd, "load the device program (is CONFIG_CGROUP_BPF on?)");

@@ -314,6 +314,9 @@ Test(cgroup_v2, many_rules)
 	cr_expect_eq(cgroup_set_devices(cg, &res, &err), 0, "%s", err.msg);
 	cr_expect_eq(probe(S_IFCHR, 4000, 77, -1), 0, "the fixed list allows every mknod");
 	cr_expect_eq(probe(S_IFCHR, 1, 3, O_RDWR), 0);
+	all[0] = all[1] = 'r';
+	all[2] = '\0';
+	cr_expect_eq(cgroup_set_devices(cg, &res, &err), 0, "%s", err.msg);
 	res.n_devices = 513;
 	cr_expect_eq(cgroup_set_devices(cg, &res, &err), -E2BIG);
 	remove_it();
