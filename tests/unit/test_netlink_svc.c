@@ -440,6 +440,15 @@ Test(net, routes_3x_keep_and_list)
 	grpc__routes__free_unpacked(now, NULL);
 	cr_assert_eq(count("10.7.0.0/16", "", "192.168.0.2", 253), 1);
 	cr_assert_eq(count("10.8.0.0/16", "", "", 253), 1);
+	b.mtu = 1300;
+	b.flags = RTNH_F_LINKDOWN;	/* what the host saw is no wish */
+	cr_assert_eq(set_routes(SCHEMA_3X, two, 1), RPC_OK, "%s", message);
+	now = answer_as(&grpc__routes__descriptor);
+	for (size_t i = 0; i < now->n_routes; i++) {
+		if (strcmp(now->routes[i]->dest, "10.8.0.0/16") == 0)
+			cr_assert_eq(now->routes[i]->mtu, 1300);
+	}
+	grpc__routes__free_unpacked(now, NULL);
 }
 
 /* ---- the rest ---- */
@@ -515,3 +524,41 @@ Test(net, neighbors)
 	cr_assert_eq(add_neighbor(SCHEMA_1X, "dum0", "192.168.0.8", "6a:92", 128), RPC_INTERNAL);
 }
 
+
+static char told[DEV_NAME_MAX];
+
+static void tell(struct uevent_wait *w, const char *name)
+{
+	(void)w;
+	(void)snprintf(told, sizeof(told), "%s", name ? name : "");
+	loop_stop(agent.loop);
+}
+
+static void plug(struct timer *t)
+{
+	(void)t;
+	add_cable("dum7", "dum8");
+}
+
+/* A link that appears is an event of the kernel's in this very namespace. */
+Test(net, events_come_from_the_kernel)
+{
+	struct dev_match m = { .subsystem = "net", .name = "dum7" };
+	struct uevent_wait w = { .u = NULL };
+	struct timer t = { .loop = NULL };
+	struct uevents *u;
+	int64_t start;
+
+	harness_own_run();
+	cr_assert_eq(mkdir("/run/sys", 0700), 0);
+	if (mount("sysfs", "/run/sys", "sysfs", 0, NULL) < 0)
+		cr_skip_test("needs a sysfs of its own");
+	cr_assert_eq(uevents_new_at(agent.loop, agent.reaper, "/run/sys", "/dev", &u), 0);
+	uevent_wait(u, &w, &m, 5000, tell);
+	timer_set(agent.loop, &t, 20, plug);
+	start = loop_now_ms();
+	cr_assert_eq(loop_run(agent.loop), 0);
+	cr_assert_str_eq(told, "dum7");
+	cr_assert_lt(loop_now_ms() - start, 1000, "told by the event, not by the last look");
+	uevents_free(u);
+}
