@@ -41,6 +41,7 @@ enum seen {
 struct session {
 	struct conn *conn;
 	nghttp2_session *ng;
+	int32_t last_id;	/* the newest stream's */
 	struct list streams;
 	struct list ready;	/* streams with a whole request, until nghttp2 has returned */
 	struct job flush;
@@ -60,6 +61,7 @@ struct stream {
 	struct call *call;	/* NULL before it starts and after its answer */
 	int64_t timeout_ms;
 	uint64_t content_length, received;
+	size_t header_bytes;
 	struct grpc_reader in;
 	struct buf out;		/* the framed answer, consumed as it is sent */
 	struct err *early;	/* what is wrong with the request, told when its headers are complete */
@@ -221,6 +223,36 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
 	return 0;
 }
 
+/* nghttp2 ignores a stream below the newest that never was; by RFC 9113, 5.1.1 that is an error. */
+static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
+{
+	struct session *s = user;
+
+	if (hd->type != NGHTTP2_HEADERS)
+		return 0;
+	if (hd->stream_id > s->last_id)
+		s->last_id = hd->stream_id;
+	else if (!nghttp2_session_find_stream(ng, hd->stream_id))
+		(void)nghttp2_session_terminate_session(ng, NGHTTP2_PROTOCOL_ERROR);
+	return 0;
+}
+
+/* Counts as SETTINGS_MAX_HEADER_LIST_SIZE does. False: nobody looks at this header any more. */
+static bool within_limit(struct stream *st, size_t name, size_t value)
+{
+	st->header_bytes += name + value + 32;
+	if (st->header_bytes <= LIMIT_HEADERS)
+		return true;
+	if (!st->early)
+		st->early = calloc(1, sizeof(*st->early));
+	if (st->early)
+		(void)err_rpc(st->early, RPC_RESOURCE_EXHAUSTED, "header list larger than %u bytes", LIMIT_HEADERS);
+	st->method = NULL;
+	if (st->header_bytes > 16 * LIMIT_HEADERS)
+		(void)nghttp2_session_terminate_session(st->session->ng, NGHTTP2_ENHANCE_YOUR_CALM);
+	return false;
+}
+
 static int malformed(nghttp2_session *ng, int32_t id)
 {
 	(void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_PROTOCOL_ERROR);
@@ -332,7 +364,7 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rc
 	bool pseudo = n.len > 0 && n.base[0] == ':', ok;
 
 	(void)flags;
-	if (!st)
+	if (!st || !within_limit(st, n.len, value.len))
 		return 0;
 	/* Names are lower-case tokens; nghttp2's check knows the alphabet but takes a pseudo name, too. */
 	if (n.len == 0 || !nghttp2_check_header_name(n.base, n.len) ||
@@ -673,6 +705,9 @@ static int make_session(struct session *s)
 	if (r == 0) {
 		nghttp2_option_set_no_http_messaging(opt, 1);
 		nghttp2_option_set_max_send_header_block_length(opt, 4096);
+		/* The host may drop as many reads at once as it likes: dropping them is cheap here. */
+		nghttp2_option_set_stream_reset_rate_limit(opt, 100000, 10000);
+		nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
 		nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
 		nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);
 		nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);

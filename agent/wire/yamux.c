@@ -44,7 +44,8 @@ struct session {
 	uint8_t header[HEADER];
 	size_t header_len;
 	uint32_t body_left, body_id;	/* of the data frame that is coming in */
-	uint32_t last_id;		/* the newest stream's: a client counts upwards */
+	uint64_t opened;		/* bit n: stream number newest - n has been */
+	int64_t newest;			/* id / 2 of the newest stream; -1: none has been */
 };
 
 struct stream {
@@ -373,6 +374,25 @@ static void window_came(struct stream *st, uint32_t delta)
 	}
 }
 
+/*
+ * Notes that a stream is opened: false if it has been before. A client counts upwards, but two that it
+ * opens at once may come in either order.
+ */
+static bool is_new(struct session *s, uint32_t id)
+{
+	int64_t n = id / 2, back = s->newest - n;
+
+	if (back < 0) {
+		s->opened = s->newest < 0 || -back > 63 ? 0 : s->opened << -back;
+		s->newest = n;
+		back = 0;
+	}
+	if (back > 63 || s->opened >> back & 1)
+		return false;
+	s->opened |= (uint64_t)1 << back;
+	return true;
+}
+
 static int stream_frame(struct session *s, enum type type, unsigned int flags, uint32_t id, uint32_t len)
 {
 	struct stream *st = find(s, id);
@@ -381,15 +401,17 @@ static int stream_frame(struct session *s, enum type type, unsigned int flags, u
 	if (id == 0)
 		return protocol_error(s, "a stream's frame without its id");
 	if (flags & FLAG_SYN) {
-		if (id <= s->last_id) {
-			/* Nobody counts backwards: the host side left, and another came, before we looked. */
+		if (!is_new(s, id)) {
+			/* Nobody opens a stream twice: the host side left, and another came, before we looked. */
 			log_info("yamux", "%s: another peer has taken over", s->conn->peer);
 			drop_streams(s);
 			buf_free(&s->backlog);
 			s->blocked = false;
+			s->newest = -1;
+			s->opened = 0;
 			pause_if_full(s);
+			(void)is_new(s, id);
 		}
-		s->last_id = id;
 		r = open_stream(s, id);
 		st = find(s, id);
 	}
@@ -533,6 +555,7 @@ int yamux_start(struct conn *c)
 	if (!s)
 		return -ENOMEM;
 	s->conn = c;
+	s->newest = -1;
 	list_init(&s->waiting);
 	for (size_t i = 0; i < BUCKETS; i++)
 		list_init(&s->buckets[i]);

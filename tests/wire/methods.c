@@ -126,11 +126,14 @@ static int destroy(struct call *c, const void *r, struct err *err)
 	return call_reply_empty(c);
 }
 
-#define AGENT(name, desc, fn) { "grpc.AgentService", name, &grpc__##desc##__descriptor, fn, 0 }
+#define HEALTH(method, handler)                                                                     \
+	{ .service = "grpc.Health", .name = method, .request = &grpc__check_request__descriptor, .fn = handler }
+#define AGENT(method, desc, handler)                                                                \
+	{ .service = "grpc.AgentService", .name = method, .request = &grpc__##desc##__descriptor, .fn = handler }
 
 static const struct rpc_method methods[] = {
-	{ "grpc.Health", "Check", &grpc__check_request__descriptor, check, 0 },
-	{ "grpc.Health", "Version", &grpc__check_request__descriptor, version, 0 },
+	HEALTH("Check", check),
+	HEALTH("Version", version),
 	AGENT("WriteStdin", write_stream_request, write_stdin),
 	AGENT("ReadStdout", read_stream_request, read_stdout),
 	AGENT("WaitProcess", wait_process_request, wait_process),

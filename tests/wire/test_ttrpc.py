@@ -75,7 +75,7 @@ def main():
     def bad_payload():
         s = srv.connect()
         s.sendall(ttrpc_request(1, "WriteStdin", b"\x0a\x7fshort"))
-        eq(ttrpc_answer(s)[:2], (1, 2))
+        eq(ttrpc_answer(s)[1] in (2, 13), True)
 
     def unknown():
         s = srv.connect()

@@ -196,8 +196,22 @@ def main():
     def bad_type():
         ends(yamux_frame(9, 0, 1, 0), None)
 
-    def twice():
-        ends(yamux_frame(WINDOW, SYN, 1, 0) * 2, 1)
+    def another_peer():
+        """A stream opened twice: somebody new is at the other end. Streams out of order are not that."""
+        y = session()
+        for i in (5, 1, 3):
+            y.data[i], y.flags[i], y.window[i] = b"", 0, 256 << 10
+            y.s.sendall(yamux_frame(WINDOW, SYN, i, 0))
+            y.send(i, ttrpc_request(1, "WaitProcess") + check(3))
+        for i in (1, 3, 5):
+            eq(y.ttrpc(i)[:2], (3, 0))
+        y.s.sendall(yamux_frame(WINDOW, SYN, 1, 0) + yamux_frame(DATA, 0, 5, len(check()), check()))
+        y.send(1, check(7))
+        eq(y.ttrpc(1)[:2], (7, 0))
+        eq(y.data[5], b"")
+        y.s.sendall(yamux_frame(WINDOW, SYN, 1001, 0) + yamux_frame(WINDOW, SYN, 3, 0))
+        y.send(3, check(9))
+        eq(y.ttrpc(3)[:2], (9, 0))
 
     def stream_zero():
         ends(yamux_frame(DATA, 0, 0, 0), 1)
@@ -316,7 +330,7 @@ def main():
 
     tests = [simple, syn_on_data, even_ids_and_extra_window, byte_by_byte, answers_fit_windows, bytes_are_right,
              big_request, slow_reader, nobody_reads, ping, fin, fin_with_data, rst, protocol_end, go_away, bad_version,
-             bad_type, twice, stream_zero, over_the_window, garbage, unknown_streams, window_overflow,
+             bad_type, another_peer, stream_zero, over_the_window, garbage, unknown_streams, window_overflow,
              too_many_streams, concurrent_streams, ten_thousand_streams, lost_session, no_fin_back, serial_port, bye]
     for t in tests:
         tap.run("yamux: " + t.__name__, t)
