@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# cgroup v1 and v2 in a guest with our kernel: mounted by init/cgroups.c, then the unit tests that
+# need real hierarchies. TAP; needs QEMU and a built kernel and unit tests, else it is skipped.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+BUILD=${BUILD:-build}
+KERNEL=${KERNEL:-$BUILD/kata-vmlinuz}
+skip() {
+	echo "1..0 # SKIP $*"
+	exit 77
+}
+[[ $(uname -m) == x86_64 ]] || skip "the guest is x86_64"
+command -v qemu-system-x86_64 >/dev/null || skip "no qemu-system-x86_64 (apt-get install qemu-system-x86)"
+command -v cpio >/dev/null || skip "no cpio (apt-get install cpio)"
+[[ -e $KERNEL ]] || skip "no kernel at $KERNEL (make kernel)"
+for t in test_cgroup_v1 test_cgroup_v2; do
+	[[ -x $BUILD/unit/$t ]] || skip "no $BUILD/unit/$t (make unit)"
+done
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+mkdir -p "$root"
+"${CC:-cc}" -std=gnu11 -D_GNU_SOURCE -O1 -static -Iagent -Iinit -o "$root/init" tests/ns/cgroup_guest_init.c \
+	init/cgroups.c agent/lib/err.c agent/lib/fdio.c agent/lib/str.c
+cp "$BUILD/unit/test_cgroup_v1" "$BUILD/unit/test_cgroup_v2" "$root/"
+# The libraries that the tests are linked with, and the loader, at the same paths.
+while read -r lib; do
+	install -D "$(readlink -f "$lib")" "$root$lib"
+done < <(ldd "$root"/test_cgroup_* | grep -o '/[^ ]*\.so[^ ]*' | sort -u)
+(cd "$root" && find . | cpio --quiet -o -H newc) >"$work/initrd"
+
+echo "1..6"
+n=0
+for mode in v1 unified; do
+	timeout 240 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 1024 -smp 2 -nodefaults -no-reboot \
+		-display none -serial stdio -kernel "$KERNEL" -initrd "$work/initrd" \
+		-append "console=ttyS0 quiet panic=1 $mode" </dev/null >"$work/$mode" 2>&1 || true
+	for what in mounting "mounted again" tests; do
+		n=$((n + 1))
+		if grep -aq "^RESULT 0 $what" "$work/$mode"; then
+			echo "ok $n - $mode: $what"
+		else
+			echo "not ok $n - $mode: $what"
+			tr -d '\r' <"$work/$mode" | tail -n 60 | sed 's/^/# /'
+		fi
+	done
+done
