@@ -20,18 +20,18 @@
 #include "svc/agent.h"
 #include "sys/confine.h"
 
-#define ROOT_1X "/run"
-#define ROOT_3X "/run/kata-containers/shared/containers"
-#define DIR_MODE 0750		/* where a request has none: what the runtime sends */
+#define ROOT_1X	   "/run"
+#define ROOT_3X	   "/run/kata-containers/shared/containers"
+#define DIR_MODE   0750 /* where a request has none: what the runtime sends */
 #define TIMEOUT_MS 50000
-#define SUFFIX ".tmp"
+#define SUFFIX	   ".tmp"
 
 struct copy {
 	struct call *call;
 	const Grpc__CopyFileRequest *req;
-	const char *root;	/* rel is below it */
+	const char *root; /* rel is below it */
 	char rel[CONFINE_MAX];
-	mode_t mode;		/* of the file */
+	mode_t mode; /* of the file */
 };
 
 static int fail(struct err *err, const struct copy *cp, const char *what)
@@ -41,7 +41,7 @@ static int fail(struct err *err, const struct copy *cp, const char *what)
 
 static uid_t owner(int32_t id)
 {
-	return (uid_t)id;	/* -1 keeps */
+	return (uid_t)id; /* -1 keeps */
 }
 
 /*
@@ -50,13 +50,15 @@ static uid_t owner(int32_t id)
  */
 static int open_tmp(int dir, const char *name, const struct copy *cp, struct err *err)
 {
-	AUTO_CLOSE int fd = openat(dir, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	AUTO_CLOSE int fd =
+		openat(dir, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fail(err, cp, "open temporary file of");
 	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
-		return err_set(err, EPERM, "temporary file of %s/%s is not a file of ours", cp->root, cp->rel);
+		return err_set(err, EPERM, "temporary file of %s/%s is not a file of ours",
+			       cp->root, cp->rel);
 	if (cp->req->offset == 0 || st.st_size > cp->req->file_size) {
 		if (ftruncate(fd, 0) < 0)
 			return fail(err, cp, "truncate temporary file of");
@@ -101,7 +103,7 @@ static int copy_chunk(int dir, const char *name, const struct copy *cp, struct e
 	if (fstat(fd, &st) < 0)
 		return fail(err, cp, "stat");
 	if (st.st_size != cp->req->file_size)
-		return 0;	/* more will come */
+		return 0; /* more will come */
 	/* The owner first: changing it takes setuid bits away. */
 	if (fchown(fd, owner(cp->req->uid), owner(cp->req->gid)) < 0 || fchmod(fd, cp->mode) < 0)
 		return fail(err, cp, "set owner and mode of");
@@ -117,7 +119,8 @@ static int copy_directory(int dir, const char *name, const struct copy *cp, stru
 	if (mkdirat(dir, name, cp->mode) < 0 && errno != EEXIST)
 		return fail(err, cp, "make directory");
 	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || fchown(fd, owner(cp->req->uid), owner(cp->req->gid)) < 0 || fchmod(fd, cp->mode) < 0)
+	if (fd < 0 || fchown(fd, owner(cp->req->uid), owner(cp->req->gid)) < 0 ||
+	    fchmod(fd, cp->mode) < 0)
 		return fail(err, cp, "set owner and mode of");
 	return 0;
 }
@@ -130,7 +133,8 @@ static int copy_link(int dir, const char *name, const struct copy *cp, struct er
 
 	if (len == 0 || len >= sizeof(target) || memchr(cp->req->data.data, '\0', len) ||
 	    strlen(name) + strlen(SUFFIX) >= sizeof(tmp))
-		return err_set(err, EINVAL, "bad target or name of symbolic link %s/%s", cp->root, cp->rel);
+		return err_set(err, EINVAL, "bad target or name of symbolic link %s/%s", cp->root,
+			       cp->rel);
 	(void)memcpy(target, cp->req->data.data, len);
 	target[len] = '\0';
 	(void)snprintf(tmp, sizeof(tmp), "%s" SUFFIX, name);
@@ -159,7 +163,8 @@ static int copy_in(int dir, const char *name, const struct copy *cp, struct err 
 	bool any_type = cp->call->schema == SCHEMA_3X;
 
 	/* 3.x: who gets the file gets its directory. */
-	if (any_type && fchownat(dir, "", owner(cp->req->uid), owner(cp->req->gid), AT_EMPTY_PATH) < 0)
+	if (any_type &&
+	    fchownat(dir, "", owner(cp->req->uid), owner(cp->req->gid), AT_EMPTY_PATH) < 0)
 		return fail(err, cp, "set owner of the parent of");
 	if (any_type && S_ISDIR(cp->req->file_mode))
 		return copy_directory(dir, name, cp, err);
@@ -205,11 +210,13 @@ static int read_request(struct copy *cp, struct err *err)
 
 	cp->root = old ? ROOT_1X : ROOT_3X;
 	if (confine_clean(cp->root, req->path, cp->rel) < 0)
-		return err_set(err, EPERM, "Only is possible to copy files into the %s directory", cp->root);
+		return err_set(err, EPERM, "Only is possible to copy files into the %s directory",
+			       cp->root);
 	if (req->offset < 0 || req->file_size < 0 ||
 	    __builtin_add_overflow(req->offset, (int64_t)req->data.len, &end) ||
 	    (end > req->file_size && (old || !S_ISLNK(req->file_mode))))
-		return err_set(err, EINVAL, "chunk of %zu bytes at %lld is outside a file of %lld bytes",
+		return err_set(err, EINVAL,
+			       "chunk of %zu bytes at %lld is outside a file of %lld bytes",
 			       req->data.len, (long long)req->offset, (long long)req->file_size);
 	cp->mode = req->file_mode & (old ? 0777 : 07777);
 	return 0;

@@ -23,15 +23,13 @@
 struct driver {
 	const char *name;
 	enum dev_bus bus;
-	bool by_path;		/* vm_path as it is, nothing to wait for */
-	bool path_without_id;	/* the same, when there is no id */
+	bool by_path;	      /* vm_path as it is, nothing to wait for */
+	bool path_without_id; /* the same, when there is no id */
 };
 
 static const struct driver drivers[] = {
-	{ "mmioblk", 0, true, false },
-	{ "blk", DEV_PCI_BLOCK, false, true },
-	{ "blk-ccw", DEV_CCW, false, false },
-	{ "scsi", DEV_SCSI, false, false },
+	{ "mmioblk", 0, true, false },	      { "blk", DEV_PCI_BLOCK, false, true },
+	{ "blk-ccw", DEV_CCW, false, false }, { "scsi", DEV_SCSI, false, false },
 	{ "nvdimm", 0, true, false },
 };
 
@@ -46,8 +44,8 @@ struct devices_op {
 	size_t n, at;
 	Grpc__Spec *spec;
 	struct arena *mem;
-	struct numbers *device_was, *rule_was;	/* of the spec, before */
-	size_t n_rules;				/* when we began */
+	struct numbers *device_was, *rule_was; /* of the spec, before */
+	size_t n_rules;			       /* when we began */
 	struct dev_find find;
 	struct job job;
 	devices_done *done;
@@ -74,12 +72,14 @@ static int check(const Grpc__Device *d, const Grpc__Spec *spec, struct err *err)
 	if (!spec)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid OCI spec: none is given");
 	if (str_empty(d->type))
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid type for device '%s'", d->container_path);
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid type for device '%s'",
+			       d->container_path);
 	if (str_empty(d->id) && str_empty(d->vm_path))
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid ID and VM path for device '%s'",
 			       d->container_path);
 	if (str_empty(d->container_path))
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid container path for device '%s'", d->id);
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid container path for device '%s'",
+			       d->id);
 	if (!find_driver(d->type))
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "Unknown device type \"%s\"", d->type);
 	return 0;
@@ -166,8 +166,8 @@ static int update_rules(struct devices_op *op, const Grpc__LinuxDevice *entry, s
 	for (size_t i = 0; i < op->n_rules; i++) {
 		Grpc__LinuxDeviceCgroup *rule = res->devices[i];
 
-		if (type_of(rule->type) == type_of(entry->type) && op->rule_was[i].major == was.major &&
-		    op->rule_was[i].minor == was.minor) {
+		if (type_of(rule->type) == type_of(entry->type) &&
+		    op->rule_was[i].major == was.major && op->rule_was[i].minor == was.minor) {
 			rule->major = now.major;
 			rule->minor = now.minor;
 		}
@@ -176,9 +176,10 @@ static int update_rules(struct devices_op *op, const Grpc__LinuxDevice *entry, s
 }
 
 /* The device is at vm_path: its numbers go into the spec. */
-static int update_spec(struct devices_op *op, const Grpc__Device *d, const char *vm_path, struct err *err)
+static int update_spec(struct devices_op *op, const Grpc__Device *d, const char *vm_path,
+		       struct err *err)
 {
-	Grpc__Linux *lx = op->spec->linux;
+	Grpc__Linux *lx = op->spec ? op->spec->linux : NULL;
 	struct numbers now;
 	struct stat st;
 
@@ -189,7 +190,8 @@ static int update_spec(struct devices_op *op, const Grpc__Device *d, const char 
 	if (!S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode))
 		return err_set(err, ENODEV, "'%s' is not a device", vm_path);
 	if (S_ISBLK(st.st_mode) && is_root_disk(st.st_rdev))
-		return err_rpc(err, RPC_PERMISSION_DENIED, "'%s' is the guest's root disk", vm_path);
+		return err_rpc(err, RPC_PERMISSION_DENIED, "'%s' is the guest's root disk",
+			       vm_path);
 	now = (struct numbers){ major(st.st_rdev), minor(st.st_rdev) };
 	for (size_t i = 0; i < lx->n_devices; i++) {
 		Grpc__LinuxDevice *entry = lx->devices[i];
@@ -239,8 +241,9 @@ static void next_device(struct devices_op *op)
 		const Grpc__Device *d = op->devices[op->at];
 		const struct driver *drv = find_driver(d->type);
 
-		if (drv->by_path && str_empty(d->vm_path)) {
-			err_set(&op->err, EINVAL, "Invalid path for %s device '%s'", drv->name, d->id);
+		if (!drv || (drv->by_path && str_empty(d->vm_path))) {
+			err_set(&op->err, EINVAL, "Invalid path for %s device '%s'", d->type,
+				d->id);
 			break;
 		}
 		if (drv->by_path || (drv->path_without_id && str_empty(d->id))) {
@@ -260,23 +263,31 @@ static void next_device(struct devices_op *op)
 static int snapshot(struct devices_op *op, struct err *err)
 {
 	const Grpc__Linux *lx = op->spec ? op->spec->linux : NULL;
-	size_t n_devices = lx ? lx->n_devices : 0;
+	const Grpc__LinuxResources *res = lx ? lx->resources : NULL;
 
-	op->n_rules = lx && lx->resources ? lx->resources->n_devices : 0;
-	op->device_was = arena_zalloc(op->mem, (n_devices + 1) * sizeof(*op->device_was));
-	op->rule_was = arena_zalloc(op->mem, (op->n_rules + 1) * sizeof(*op->rule_was));
-	if (!op->device_was || !op->rule_was)
-		return err_sys(err, ENOMEM, "devices");
-	for (size_t i = 0; i < n_devices; i++)
-		op->device_was[i] = (struct numbers){ lx->devices[i]->major, lx->devices[i]->minor };
-	for (size_t i = 0; i < op->n_rules; i++)
-		op->rule_was[i] = (struct numbers){ lx->resources->devices[i]->major,
-						    lx->resources->devices[i]->minor };
+	if (lx) {
+		op->device_was =
+			arena_zalloc(op->mem, (lx->n_devices + 1) * sizeof(*op->device_was));
+		if (!op->device_was)
+			return err_sys(err, ENOMEM, "devices");
+		for (size_t i = 0; i < lx->n_devices; i++)
+			op->device_was[i] =
+				(struct numbers){ lx->devices[i]->major, lx->devices[i]->minor };
+	}
+	if (res) {
+		op->rule_was = arena_zalloc(op->mem, (res->n_devices + 1) * sizeof(*op->rule_was));
+		if (!op->rule_was)
+			return err_sys(err, ENOMEM, "devices");
+		for (size_t i = 0; i < res->n_devices; i++)
+			op->rule_was[i] =
+				(struct numbers){ res->devices[i]->major, res->devices[i]->minor };
+		op->n_rules = res->n_devices;
+	}
 	return 0;
 }
 
-int devices_add(struct agent *a, enum schema schema, Grpc__Device *const *devices, size_t n, Grpc__Spec *spec,
-		struct arena *mem, devices_done *done, void *arg, struct err *err)
+int devices_add(struct agent *a, enum schema schema, Grpc__Device *const *devices, size_t n,
+		Grpc__Spec *spec, struct arena *mem, devices_done *done, void *arg, struct err *err)
 {
 	AUTO_FREE struct devices_op *op = calloc(1, sizeof(*op));
 
@@ -286,8 +297,14 @@ int devices_add(struct agent *a, enum schema schema, Grpc__Device *const *device
 		if (check(devices[i], spec, err) < 0)
 			return -err->code;
 	}
-	*op = (struct devices_op){ .agent = a, .schema = schema, .devices = devices, .n = n, .spec = spec,
-				   .mem = mem, .done = done, .arg = arg };
+	*op = (struct devices_op){ .agent = a,
+				   .schema = schema,
+				   .devices = devices,
+				   .n = n,
+				   .spec = spec,
+				   .mem = mem,
+				   .done = done,
+				   .arg = arg };
 	if (snapshot(op, err) < 0)
 		return -err->code;
 	next_device(op);

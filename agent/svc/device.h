@@ -23,8 +23,9 @@ typedef void devices_done(void *arg, const struct err *err);
  * call with call_go_on. SCHEMA_3X also appends an "allow rwm" rule for each device, from mem.
  * Negative errno with *err (bad request): nothing was started, done will not be called. n may be 0.
  */
-int devices_add(struct agent *a, enum schema schema, Grpc__Device *const *devices, size_t n, Grpc__Spec *spec,
-		struct arena *mem, devices_done *done, void *arg, struct err *err);
+int devices_add(struct agent *a, enum schema schema, Grpc__Device *const *devices, size_t n,
+		Grpc__Spec *spec, struct arena *mem, devices_done *done, void *arg,
+		struct err *err);
 
 /* Names of the drivers, for GetGuestDetails: NULL after the last. */
 const char *device_driver_name(size_t i);

@@ -15,7 +15,7 @@
 
 struct wish {
 	gid_t gid;
-	mode_t mode;		/* bits that files get; directories S_ISGID and x as well */
+	mode_t mode; /* bits that files get; directories S_ISGID and x as well */
 	dev_t dev;
 };
 
@@ -85,7 +85,7 @@ int fsgroup_set_tree(int fd, gid_t gid, bool read_only, bool on_mismatch)
 	/* The top last: an interrupted change shows as a mismatch. */
 	if (r == 0)
 		r = set_one(fd, &st, &w);
-	return r == -EROFS ? 0 : r;	/* a volume that nobody can change */
+	return r == -EROFS ? 0 : r; /* a volume that nobody can change */
 }
 
 int fsgroup_set_top(int fd, gid_t gid)

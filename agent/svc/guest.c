@@ -33,31 +33,32 @@
 #include "sys/hotplug.h"
 #include "sys/uevent.h"
 
-#define CPU_ROUNDS 100
-#define CPU_PAUSE_MS 100	/* 1.x: ten seconds in all */
-#define CPU_PAUSE_3X_MS 50
-#define ONLINE_TIMEOUT_MS 60000
-#define PROBE_TIMEOUT_MS 50000
-#define MODPROBE "/sbin/modprobe"
+#define CPU_ROUNDS	    100
+#define CPU_PAUSE_MS	    100 /* 1.x: ten seconds in all */
+#define CPU_PAUSE_3X_MS	    50
+#define ONLINE_TIMEOUT_MS   60000
+#define PROBE_TIMEOUT_MS    50000
+#define MODPROBE	    "/sbin/modprobe"
 #define MODPROBE_TIMEOUT_MS 50000
-#define RUN_DIR "/run"
-#define DNS_DIR "kata-containers/sandbox"	/* below RUN_DIR */
-#define DNS_FILE "resolv.conf"
-#define DNS_PATH RUN_DIR "/" DNS_DIR "/" DNS_FILE
-#define DNS_TARGET "/etc/resolv.conf"
-#define DNS_MAX (256u << 10)
+#define RUN_DIR		    "/run"
+#define DNS_DIR		    "kata-containers/sandbox" /* below RUN_DIR */
+#define DNS_FILE	    "resolv.conf"
+#define DNS_PATH	    RUN_DIR "/" DNS_DIR "/" DNS_FILE
+#define DNS_TARGET	    "/etc/resolv.conf"
+#define DNS_MAX		    (256u << 10)
 
 /* The fd of /sys, or -errno. */
 static int sys_fd(const struct agent *a, struct err *err)
 {
-	return a->uevents ? uevents_sys(a->uevents) : err_set(err, ENODEV, "/sys could not be opened");
+	return a->uevents ? uevents_sys(a->uevents)
+			  : err_set(err, ENODEV, "/sys could not be opened");
 }
 
 /* ---- CPUs and memory ---- */
 
 struct online {
 	struct agent *agent;
-	struct call *call;	/* NULL: nobody waits (any more) */
+	struct call *call; /* NULL: nobody waits (any more) */
 	int sys;
 	uint32_t cpus;
 	bool cpu_only;
@@ -91,8 +92,9 @@ static int online_job(void *arg, int out, struct err *err)
 	(void)out;
 	if (missing_cpus(o, &want, err) < 0)
 		return -err->code;
-	if (want > 0 && hotplug_cpus_online(o->sys, want, CPU_ROUNDS, o->schema == SCHEMA_1X ? CPU_PAUSE_MS :
-					    CPU_PAUSE_3X_MS, &came, err) < 0)
+	if (want > 0 && hotplug_cpus_online(o->sys, want, CPU_ROUNDS,
+					    o->schema == SCHEMA_1X ? CPU_PAUSE_MS : CPU_PAUSE_3X_MS,
+					    &came, err) < 0)
 		return -err->code;
 	if (o->cpu_only)
 		return 0;
@@ -128,7 +130,7 @@ static void online_cancelled(struct call *c)
 {
 	struct online *o = c->wait;
 
-	o->call = NULL;		/* the CPUs are wanted all the same */
+	o->call = NULL; /* the CPUs are wanted all the same */
 }
 
 int svc_online_cpu_mem(struct call *c, const void *request, struct err *err)
@@ -151,8 +153,12 @@ int svc_online_cpu_mem(struct call *c, const void *request, struct err *err)
 		log_warn("guest", "OnlineCPUMem: %s", err->msg);
 		return call_reply_empty(c);
 	}
-	*o = (struct online){ .agent = a, .call = wait ? c : NULL, .sys = sys, .cpus = req->nb_cpus,
-			      .cpu_only = req->cpu_only, .schema = c->schema };
+	*o = (struct online){ .agent = a,
+			      .call = wait ? c : NULL,
+			      .sys = sys,
+			      .cpus = req->nb_cpus,
+			      .cpu_only = req->cpu_only,
+			      .schema = c->schema };
 	r = worker_start(a->loop, a->reaper, &opts, online_job, online_done, o, NULL);
 	if (r < 0)
 		return err_sys(err, -r, "start setting CPUs and memory online");
@@ -286,7 +292,7 @@ int svc_get_guest_details(struct call *c, const void *request, struct err *err)
 	Grpc__GuestDetailsResponse res = GRPC__GUEST_DETAILS_RESPONSE__INIT;
 	Grpc__AgentDetails details;
 	char *devices[HANDLERS_MAX], *storages[HANDLERS_MAX];
-	char *features[] = { (char *)(uintptr_t)"seccomp" };
+	char *features[] = { (char *)(uintptr_t) "seccomp" };
 	struct agent *a = call_agent(c);
 	int sys = sys_fd(a, err);
 
@@ -337,7 +343,7 @@ static void read_output(int fd, char *buf, size_t size)
 static int modprobe(const Grpc__KernelModule *m, struct err *err)
 {
 	AUTO_FREE char **argv = calloc(m->n_parameters + 4, sizeof(*argv));
-	char *envp[] = { (char *)(uintptr_t)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+	char *envp[] = { (char *)(uintptr_t) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
 	char output[400];
 	posix_spawn_file_actions_t actions;
 	int fds[2], r, status = 0;
@@ -346,7 +352,7 @@ static int modprobe(const Grpc__KernelModule *m, struct err *err)
 	if (!argv || pipe2(fds, O_CLOEXEC) < 0)
 		return err_sys(err, errno, "could not load module '%s'", m->name);
 	argv[0] = (char *)(uintptr_t)MODPROBE;
-	argv[1] = (char *)(uintptr_t)"-v";
+	argv[1] = (char *)(uintptr_t) "-v";
 	argv[2] = m->name;
 	for (size_t i = 0; i < m->n_parameters; i++)
 		argv[3 + i] = m->parameters[i];
@@ -356,7 +362,8 @@ static int modprobe(const Grpc__KernelModule *m, struct err *err)
 	r = posix_spawn(&pid, MODPROBE, &actions, NULL, argv, envp);
 	(void)close(fds[1]);
 	if (r != 0)
-		return err_sys(err, r, "could not load module '%s': run " MODPROBE, m->name);	/* fds go with us */
+		return err_sys(err, r, "could not load module '%s': run " MODPROBE,
+			       m->name); /* fds go with us */
 	(void)posix_spawn_file_actions_destroy(&actions);
 	read_output(fds[0], output, sizeof(output));
 	(void)close(fds[0]);
@@ -390,8 +397,8 @@ static void modules_done(void *arg, const struct err *err, const struct buf *out
 	m.done(m.arg, err);
 }
 
-int guest_load_modules(struct agent *a, Grpc__KernelModule *const *modules, size_t n, guest_done *done,
-		       void *arg, struct err *err)
+int guest_load_modules(struct agent *a, Grpc__KernelModule *const *modules, size_t n,
+		       guest_done *done, void *arg, struct err *err)
 {
 	struct worker_opts opts = { .timeout_ms = MODPROBE_TIMEOUT_MS };
 	AUTO_FREE struct modules *m = malloc(sizeof(*m));
@@ -420,7 +427,8 @@ static bool same_file(const char *a, const char *b)
 {
 	struct stat sa, sb;
 
-	return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+	return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+	       sa.st_ino == sb.st_ino;
 }
 
 /* A line without the blanks around it. */
@@ -476,7 +484,8 @@ int guest_set_dns(char *const *lines, size_t n, struct err *err)
 	r = fd < 0 ? -errno : write_lines(fd, lines, n);
 	if (r < 0)
 		return err_sys(err, -r, "write " DNS_PATH);
-	if (!same_file(DNS_PATH, DNS_TARGET) && mount(DNS_PATH, DNS_TARGET, NULL, MS_BIND, NULL) < 0)
+	if (!same_file(DNS_PATH, DNS_TARGET) &&
+	    mount(DNS_PATH, DNS_TARGET, NULL, MS_BIND, NULL) < 0)
 		return err_sys(err, errno, "bind " DNS_PATH " to " DNS_TARGET);
 	return 0;
 }
@@ -502,7 +511,7 @@ static int hold(const struct shared_ns *ns, struct err *err)
 {
 	AUTO_CLOSE int fd = FD_NONE;
 
-	(void)umount2(ns->path, MNT_DETACH | UMOUNT_NOFOLLOW);	/* an earlier sandbox's */
+	(void)umount2(ns->path, MNT_DETACH | UMOUNT_NOFOLLOW); /* an earlier sandbox's */
 	fd = open(ns->path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return err_sys(err, errno, "create %s", ns->path);

@@ -32,15 +32,15 @@ typedef void guest_done(void *arg, const struct err *err);
  * Loads the modules in order with /sbin/modprobe, in a worker. What is needed of them is read by
  * the worker, which is forked at once: the request may go. Negative errno: done will not be called.
  */
-int guest_load_modules(struct agent *a, Grpc__KernelModule *const *modules, size_t n, guest_done *done,
-		       void *arg, struct err *err);
+int guest_load_modules(struct agent *a, Grpc__KernelModule *const *modules, size_t n,
+		       guest_done *done, void *arg, struct err *err);
 
 /* Lines of a resolv.conf, written below /run and bound over /etc/resolv.conf (6.6). n may be 0. Does not block. */
 int guest_set_dns(char *const *lines, size_t n, struct err *err);
 /* Takes the binding away again; harmless without one. */
 void guest_unset_dns(void);
 
-#define SANDBOX_NS_IPC "/run/sandbox-ns/ipc"	/* what containers join */
+#define SANDBOX_NS_IPC "/run/sandbox-ns/ipc" /* what containers join */
 #define SANDBOX_NS_UTS "/run/sandbox-ns/uts"
 
 /*
@@ -48,6 +48,6 @@ void guest_unset_dns(void);
  * as the guest's. The caller must be single-threaded; it comes back to its own namespaces.
  */
 int sandbox_ns_create(const char *hostname, struct err *err);
-void sandbox_ns_destroy(void);	/* detaches both; processes in them stay there */
+void sandbox_ns_destroy(void); /* detaches both; processes in them stay there */
 
 #endif

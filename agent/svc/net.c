@@ -69,7 +69,8 @@ static int set_addresses(struct nl *nl, enum schema schema, const struct link *l
 	if (schema == SCHEMA_1X) {
 		r = addrs_flush(nl, link->index);
 		if (r < 0)
-			return net_err(err, r, "Could not delete existing addresses of", link->name);
+			return net_err(err, r, "Could not delete existing addresses of",
+				       link->name);
 	}
 	for (size_t i = 0; i < want->n_ipaddresses; i++) {
 		const Types__IPAddress *ip = want->ipaddresses[i];
@@ -77,7 +78,8 @@ static int set_addresses(struct nl *nl, enum schema schema, const struct link *l
 		char text[IP_TEXT];
 
 		if (ip_parse_masked(ip->address, ip->mask, &a.ip) < 0)
-			return err_rpc(err, RPC_INTERNAL, "Could not parse \"%s/%s\"", ip->address, ip->mask);
+			return err_rpc(err, RPC_INTERNAL, "Could not parse \"%s/%s\"", ip->address,
+				       ip->mask);
 		if (schema == SCHEMA_3X && a.ip.family == AF_INET6 && !has_ipv6(link->name))
 			continue;
 		r = addr_add(nl, &a, schema == SCHEMA_3X);
@@ -104,10 +106,11 @@ static int configure(struct nl *nl, enum schema schema, const struct link *links
 	if (!str_eq(link->name, want->name))
 		r = link_take_name(nl, links, n, link, want->name);
 	if (r < 0)
-		return err_rpc(err, RPC_INTERNAL, "Could not set name %s for interface %s: %s", want->name,
-			       link->name, strerror(-r));
-	r = want->mtu == 0 || want->mtu > INT32_MAX ? -EINVAL :
-	    link->mtu == want->mtu ? 0 : link_set_mtu(nl, link->index, (uint32_t)want->mtu);
+		return err_rpc(err, RPC_INTERNAL, "Could not set name %s for interface %s: %s",
+			       want->name, link->name, strerror(-r));
+	r = want->mtu == 0 || want->mtu > INT32_MAX ? -EINVAL
+	    : link->mtu == want->mtu		    ? 0
+				     : link_set_mtu(nl, link->index, (uint32_t)want->mtu);
 	if (r < 0)
 		return err_rpc(err, RPC_INTERNAL, "Could not set MTU %llu for interface %s: %s",
 			       (unsigned long long)want->mtu, want->name, strerror(-r));
@@ -117,8 +120,8 @@ static int configure(struct nl *nl, enum schema schema, const struct link *links
 }
 
 /* By hardware address; a 3.x guest made from a template takes the named one and gives it the address. */
-static const struct link *find_link(struct nl *nl, enum schema schema, const struct link *links, size_t n,
-				    const Types__Interface *want, struct err *err)
+static const struct link *find_link(struct nl *nl, enum schema schema, const struct link *links,
+				    size_t n, const Types__Interface *want, struct err *err)
 {
 	const struct link *link = links_by_addr(links, n, want->hwaddr);
 	uint8_t addr[LINK_ADDR_MAX];
@@ -169,7 +172,7 @@ static int update_interface(enum schema schema, const Types__Interface *want, st
 	return up < 0 ? net_err(err, up, "Could not set up", want->name) : 0;
 }
 
-struct plug {			/* an UpdateInterface that waits for its device; in the call's arena */
+struct plug { /* an UpdateInterface that waits for its device; in the call's arena */
 	struct dev_find find;
 	struct call *call;
 	const Types__Interface *want;
@@ -218,21 +221,22 @@ int svc_update_interface(struct call *c, const void *req, struct err *err)
 		return err_sys(err, ENOMEM, "UpdateInterface");
 	p->call = c;
 	p->want = want;
-	if (dev_find(&p->find, a->uevents, DEV_PCI_NET, want->pcipath, a->config->hotplug_timeout_ms,
-		     on_plugged, err) < 0)
+	if (dev_find(&p->find, a->uevents, DEV_PCI_NET, want->pcipath,
+		     a->config->hotplug_timeout_ms, on_plugged, err) < 0)
 		return -err->code;
 	return call_park(c, NULL, cancel_plug, p);
 }
 
 /* ---- routes ---- */
 
-static int same_family(const struct ip *ip, const char *what, struct route *r, const char *route_text,
-		       struct err *err)
+static int same_family(const struct ip *ip, const char *what, struct route *r,
+		       const char *route_text, struct err *err)
 {
 	if (!ip->family)
 		return 0;
 	if (r->family && r->family != ip->family)
-		return err_rpc(err, RPC_INTERNAL, "%s of route %s: addresses are not the same IP family", what,
+		return err_rpc(err, RPC_INTERNAL,
+			       "%s of route %s: addresses are not the same IP family", what,
 			       route_text);
 	r->family = ip->family;
 	return 0;
@@ -254,23 +258,26 @@ static void read_source(enum schema schema, const char *text, struct route *r)
 		r->source = ip;
 		return;
 	}
-	(void)ip_parse(text, &r->source);	/* what is no address is left out, as the reference does */
+	(void)ip_parse(text,
+		       &r->source); /* what is no address is left out, as the reference does */
 }
 
-static int read_route(enum schema schema, const Types__Route *want, const struct link *links, size_t n,
-		      struct route *ret, struct err *err)
+static int read_route(enum schema schema, const Types__Route *want, const struct link *links,
+		      size_t n, struct route *ret, struct err *err)
 {
 	const struct link *link = links_by_name(links, n, want->device);
 	struct route r = { .scope = (uint8_t)want->scope };
 
 	if (!link)
-		return err_rpc(err, RPC_INTERNAL, "Could not find link from device \"%s\"", want->device);
+		return err_rpc(err, RPC_INTERNAL, "Could not find link from device \"%s\"",
+			       want->device);
 	if (want->scope > UINT8_MAX)
 		return err_rpc(err, RPC_INTERNAL, "Route scope %u is out of range", want->scope);
 	r.index = link->index;
 	if (!str_empty(want->dest) && !str_eq(want->dest, "default")) {
 		if (ip_parse_cidr(want->dest, &r.dst) < 0)
-			return err_rpc(err, RPC_INTERNAL, "Could not parse route destination %s", want->dest);
+			return err_rpc(err, RPC_INTERNAL, "Could not parse route destination %s",
+				       want->dest);
 		ip_mask(&r.dst);
 	}
 	read_source(schema, want->source, &r);
@@ -280,10 +287,11 @@ static int read_route(enum schema schema, const Types__Route *want, const struct
 	    same_family(&r.from, "source", &r, want->dest, err) < 0 ||
 	    same_family(&r.gateway, "gateway", &r, want->dest, err) < 0)
 		return -err->code;
-	if (!r.family)	/* "default dev eth0", as ipvlan has it; only 3.x says of which family */
+	if (!r.family) /* "default dev eth0", as ipvlan has it; only 3.x says of which family */
 		r.family = want->family == TYPES__IPFAMILY__v6 ? AF_INET6 : AF_INET;
 	if (schema == SCHEMA_3X) {
-		r.flags = want->flags & (RTNH_F_ONLINK | RTNH_F_PERVASIVE);	/* the others only tell */
+		r.flags =
+			want->flags & (RTNH_F_ONLINK | RTNH_F_PERVASIVE); /* the others only tell */
 		r.mtu = want->mtu;
 	}
 	*ret = r;
@@ -291,13 +299,16 @@ static int read_route(enum schema schema, const Types__Route *want, const struct
 }
 
 /* The route that keeps us from adding want; NULL: none that we would take for the same. */
-static const struct route *find_duplicate(const struct route *have, size_t n, const struct route *want)
+static const struct route *find_duplicate(const struct route *have, size_t n,
+					  const struct route *want)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (have[i].family != want->family)
 			continue;
-		if (!want->dst.family ? !have[i].dst.family && ip_equal(&have[i].gateway, &want->gateway) :
-		    ip_equal(&have[i].dst, &want->dst) && ip_equal(&have[i].source, &want->source))
+		if (!want->dst.family
+			    ? !have[i].dst.family && ip_equal(&have[i].gateway, &want->gateway)
+			    : ip_equal(&have[i].dst, &want->dst) &&
+				      ip_equal(&have[i].source, &want->source))
 			return &have[i];
 	}
 	return NULL;
@@ -320,8 +331,8 @@ static int replace_duplicate(struct nl *nl, const struct route *want)
 	return r < 0 ? r : route_add(nl, want, false);
 }
 
-static int add_route(struct nl *nl, enum schema schema, const Types__Route *want, const struct link *links,
-		     size_t n, struct err *err)
+static int add_route(struct nl *nl, enum schema schema, const Types__Route *want,
+		     const struct link *links, size_t n, struct err *err)
 {
 	struct route route;
 	int r;
@@ -334,7 +345,8 @@ static int add_route(struct nl *nl, enum schema schema, const Types__Route *want
 	else if (r == -EEXIST)
 		r = replace_duplicate(nl, &route);
 	if (r < 0)
-		return err_rpc(err, RPC_INTERNAL, "Could not add/replace route dest(%s)/gw(%s)/dev(%s): %s",
+		return err_rpc(err, RPC_INTERNAL,
+			       "Could not add/replace route dest(%s)/gw(%s)/dev(%s): %s",
 			       want->dest, want->gateway, want->device, strerror(-r));
 	return 0;
 }
@@ -358,7 +370,8 @@ static int flush_routes(struct nl *nl, const struct link *links, size_t n, struc
 		r = route_del(nl, &have[i]);
 		/* ESRCH: it went with another one. */
 		if (r < 0 && r != -ESRCH)
-			return err_sys(err, -r, "delete route to '%s'", ip_cidr(&have[i].dst, text));
+			return err_sys(err, -r, "delete route to '%s'",
+				       ip_cidr(&have[i].dst, text));
 	}
 	return 0;
 }
@@ -415,7 +428,8 @@ static int list_routes(enum schema schema, struct arena *mem, Grpc__Routes *ret,
 		route->device = arena_strdup(mem, link ? link->name : "");
 		route->scope = have[i].scope;
 		if (schema == SCHEMA_3X) {
-			route->family = have[i].family == AF_INET6 ? TYPES__IPFAMILY__v6 : TYPES__IPFAMILY__v4;
+			route->family = have[i].family == AF_INET6 ? TYPES__IPFAMILY__v6
+								   : TYPES__IPFAMILY__v4;
 			route->flags = have[i].flags;
 			route->mtu = have[i].mtu;
 		}
@@ -437,7 +451,8 @@ int svc_update_routes(struct call *c, const void *req, struct err *err)
 		return -err->code;
 	if (c->schema == SCHEMA_1X)
 		return call_reply(c, &want->base);
-	return list_routes(c->schema, &c->mem, &now, err) < 0 ? -err->code : call_reply(c, &now.base);
+	return list_routes(c->schema, &c->mem, &now, err) < 0 ? -err->code
+							      : call_reply(c, &now.base);
 }
 
 int svc_list_routes(struct call *c, const void *req, struct err *err)
@@ -445,7 +460,8 @@ int svc_list_routes(struct call *c, const void *req, struct err *err)
 	Grpc__Routes now = GRPC__ROUTES__INIT;
 
 	(void)req;
-	return list_routes(c->schema, &c->mem, &now, err) < 0 ? -err->code : call_reply(c, &now.base);
+	return list_routes(c->schema, &c->mem, &now, err) < 0 ? -err->code
+							      : call_reply(c, &now.base);
 }
 
 /* ---- interfaces ---- */
@@ -464,8 +480,8 @@ static Types__IPAddress *make_address(struct arena *mem, const struct ip *ip)
 	return a->address && a->mask ? a : NULL;
 }
 
-static Types__Interface *make_interface(struct arena *mem, const struct link *link, const struct addr *addrs,
-					size_t n_addrs)
+static Types__Interface *make_interface(struct arena *mem, const struct link *link,
+					const struct addr *addrs, size_t n_addrs)
 {
 	Types__Interface *i = arena_alloc(mem, sizeof(*i));
 	char text[LINK_ADDR_TEXT];
@@ -530,19 +546,23 @@ static int add_neighbor(struct nl *nl, enum schema schema, const Types__ARPNeigh
 	int r;
 
 	if (!link)
-		return err_rpc(err, RPC_INTERNAL, "Could not find link from device \"%s\"", want->device);
+		return err_rpc(err, RPC_INTERNAL, "Could not find link from device \"%s\"",
+			       want->device);
 	if (!want->toipaddress)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "ARP neighbor without address");
 	if (ip_parse(want->toipaddress->address, &neigh.ip) < 0)
-		return err_rpc(err, RPC_INTERNAL, "Invalid To IP address \"%s\"", want->toipaddress->address);
+		return err_rpc(err, RPC_INTERNAL, "Invalid To IP address \"%s\"",
+			       want->toipaddress->address);
 	if (!str_empty(want->lladdr)) {
 		if (link_addr_parse(want->lladdr, lladdr, &neigh.lladdr_len) < 0)
-			return err_rpc(err, RPC_INTERNAL, "Invalid hardware address \"%s\"", want->lladdr);
+			return err_rpc(err, RPC_INTERNAL, "Invalid hardware address \"%s\"",
+				       want->lladdr);
 		neigh.lladdr = lladdr;
 	}
-	if (want->state < 0 || want->state > UINT16_MAX || want->flags < 0 || want->flags > UINT8_MAX)
-		return err_rpc(err, RPC_INTERNAL, "ARP neighbor state %d, flags %d out of range", want->state,
-			       want->flags);
+	if (want->state < 0 || want->state > UINT16_MAX || want->flags < 0 ||
+	    want->flags > UINT8_MAX)
+		return err_rpc(err, RPC_INTERNAL, "ARP neighbor state %d, flags %d out of range",
+			       want->state, want->flags);
 	if (schema == SCHEMA_3X && neigh.state == 0)
 		neigh.state = NUD_PERMANENT;
 	neigh.index = link->index;

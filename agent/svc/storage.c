@@ -28,17 +28,17 @@
 #include "sys/confine.h"
 #include "sys/devfind.h"
 
-#define MOUNT_TIMEOUT_MS 50000		/* within the minute that the runtime gives CreateContainer */
+#define MOUNT_TIMEOUT_MS   50000 /* within the minute that the runtime gives CreateContainer */
 #define UNMOUNT_TIMEOUT_MS 30000
-#define FSGID "fsgid="
+#define FSGID		   "fsgid="
 
 enum source_kind { SOURCE_ASIS, SOURCE_BLK, SOURCE_CCW, SOURCE_SCSI, SOURCE_PMEM };
 
 struct driver {
 	const char *name;
 	enum source_kind source;
-	bool kept;		/* the sandbox is a user, too */
-	bool directory;		/* never mounted */
+	bool kept;	/* the sandbox is a user, too */
+	bool directory; /* never mounted */
 	bool bind;
 	bool only_3x;
 };
@@ -69,42 +69,42 @@ static const char *const by_name[] = { "9p", "virtiofs", "tmpfs", "hugetlbfs", "
 static const char *const own_dirs[] = { "sandbox-ns", "libcontainer", "kata-agent" };
 
 struct storage_entry {
-	struct list link;	/* in refs->entries, oldest first */
+	struct list link; /* in refs->entries, oldest first */
 	unsigned int users;
 	bool kept, directory, made, mounted;
-	char *rel, *source, *fstype;	/* behind the struct, in its memory */
+	char *rel, *source, *fstype; /* behind the struct, in its memory */
 };
 
 struct storage_use {
-	struct list link;	/* in set->uses, newest first */
+	struct list link; /* in set->uses, newest first */
 	struct storage_entry *entry;
 };
 
 struct item {
 	const struct driver *driver;
-	bool shared;			/* 3.x: stays when its last container leaves */
-	const char *address;		/* of the device to find; NULL: none */
+	bool shared;	     /* 3.x: stays when its last container leaves */
+	const char *address; /* of the device to find; NULL: none */
 	struct mount_plan plan;
-	struct storage_entry *entry;	/* made for it, or the one it shares; NULL: not claimed */
+	struct storage_entry *entry; /* made for it, or the one it shares; NULL: not claimed */
 	struct storage_entry *spare;
 	struct storage_use *use;
-	bool fresh;			/* this operation makes the entry */
+	bool fresh; /* this operation makes the entry */
 };
 
 struct storage_op {
-	struct list queue;		/* in refs->queue */
+	struct list queue; /* in refs->queue */
 	struct agent *agent;
 	struct storage_refs *refs;
 	struct storage_set *set;
 	struct arena mem;
 	struct item *items;
-	size_t n, at;			/* at: whose device is being found */
-	struct mount_plan *plans;	/* of the fresh items, for the worker, with their numbers: */
+	size_t n, at;		  /* at: whose device is being found */
+	struct mount_plan *plans; /* of the fresh items, for the worker, with their numbers: */
 	size_t *plan_items, n_plans;
 	struct unmount_plan *unmounts;
-	struct storage_entry **doomed;	/* the entries of unmounts */
+	struct storage_entry **doomed; /* the entries of unmounts */
 	size_t n_doomed;
-	bool sweep, all;		/* release; release_all */
+	bool sweep, all; /* release; release_all */
 	struct dev_find find;
 	struct job job;
 	storages_done *done;
@@ -163,7 +163,8 @@ static bool is_by_name(const char *fstype)
 	return false;
 }
 
-static int read_mount_point(struct storage_op *op, const char *text, const char **ret, struct err *err)
+static int read_mount_point(struct storage_op *op, const char *text, const char **ret,
+			    struct err *err)
 {
 	char rel[CONFINE_MAX];
 
@@ -191,8 +192,8 @@ static int read_mode(const Grpc__Storage *s, mode_t *ret, struct err *err)
 			continue;
 		digits = s->options[i] + strlen("mode=");
 		if (!*digits || strlen(digits) > 5 || strspn(digits, "01234567") != strlen(digits))
-			return err_set(err, EINVAL, "invalid mode '%s' of local storage '%s'", digits,
-				       s->mount_point);
+			return err_set(err, EINVAL, "invalid mode '%s' of local storage '%s'",
+				       digits, s->mount_point);
 		for (; *digits; digits++)
 			mode = mode * 8 + (mode_t)(*digits - '0');
 		*ret = mode & 07777;
@@ -234,20 +235,22 @@ static int read_source(struct storage_op *op, struct item *it, const char *sourc
 static int reserve(struct item *it, struct err *err)
 {
 	const struct mount_plan *p = &it->plan;
-	size_t rel = strlen(p->rel) + 1, source = strlen(p->source) + 1, fstype = strlen(p->fstype) + 1;
-	struct storage_entry *e = calloc(1, sizeof(*e) + rel + source + fstype);
+	size_t rel = strlen(p->rel) + 1, source = strlen(p->source) + 1,
+	       fstype = strlen(p->fstype) + 1;
+	AUTO_FREE struct storage_entry *e = calloc(1, sizeof(*e) + rel + source + fstype);
+	AUTO_FREE struct storage_use *use = calloc(1, sizeof(*use));
 
-	it->spare = e;
-	it->use = calloc(1, sizeof(*it->use));
-	if (!e || !it->use)
+	if (!e || !use)
 		return err_sys(err, ENOMEM, "storage");
 	list_init(&e->link);
-	list_init(&it->use->link);
+	list_init(&use->link);
 	e->rel = memcpy(e + 1, p->rel, rel);
 	e->source = memcpy(e->rel + rel, p->source, source);
 	e->fstype = memcpy(e->source + source, p->fstype, fstype);
 	e->kept = it->driver->kept || it->shared;
 	e->directory = it->driver->directory;
+	it->spare = TAKE_PTR(e);
+	it->use = TAKE_PTR(use);
 	return 0;
 }
 
@@ -290,21 +293,22 @@ static int read_group(struct item *it, const Grpc__Storage *s, struct err *err)
 		if (!str_starts(s->options[i], FSGID))
 			continue;
 		if (str_u64(s->options[i] + strlen(FSGID), UINT32_MAX - 1, &gid) < 0)
-			return err_set(err, EINVAL, "invalid option '%s' of storage '%s'", s->options[i],
-				       s->mount_point);
+			return err_set(err, EINVAL, "invalid option '%s' of storage '%s'",
+				       s->options[i], s->mount_point);
 		p->group = (int64_t)gid;
 	}
 	return 0;
 }
 
-static int read_storage(struct storage_op *op, struct item *it, enum schema schema, const Grpc__Storage *s,
-			struct err *err)
+static int read_storage(struct storage_op *op, struct item *it, enum schema schema,
+			const Grpc__Storage *s, struct err *err)
 {
 	struct mount_plan *p = &it->plan;
 
 	it->driver = find_driver(s->driver);
 	if (!it->driver || (it->driver->only_3x && schema != SCHEMA_3X))
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "Unknown storage driver \"%s\"", s->driver);
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "Unknown storage driver \"%s\"",
+			       s->driver);
 	if (read_mount_point(op, s->mount_point, &p->rel, err) < 0)
 		return -err->code;
 	p->source = arena_strdup(&op->mem, s->source);
@@ -420,14 +424,17 @@ static void sweep(struct storage_op *op)
 			if (e->users)
 				continue;
 			op->doomed[i] = e;
-			op->unmounts[n - ++i] = (struct unmount_plan){
-				.rel = e->rel, .mounted = e->mounted, .made = e->made,
-				.tree = e->directory && e->made };
+			op->unmounts[n - ++i] =
+				(struct unmount_plan){ .rel = e->rel,
+						       .mounted = e->mounted,
+						       .made = e->made,
+						       .tree = e->directory && e->made };
 		}
 		op->n_doomed = n;
 	}
-	r = op->n_doomed ? worker_start(op->agent->loop, op->agent->reaper, &opts, unmount_job, on_unmounted,
-					op, NULL) : -ENOMEM;
+	r = op->n_doomed ? worker_start(op->agent->loop, op->agent->reaper, &opts, unmount_job,
+					on_unmounted, op, NULL)
+			 : -ENOMEM;
 	if (r < 0) {
 		/* They stay, without users, for the next sweep. */
 		if (op->err.code == 0)
@@ -509,8 +516,11 @@ static int claim(struct storage_op *op, struct item *it)
 {
 	struct storage_entry *e = find_entry(op->refs, it->plan.rel);
 
-	if (e && !e->kept && (!str_eq(e->source, it->spare->source) || !str_eq(e->fstype, it->spare->fstype)))
-		return err_set(&op->err, EBUSY, "mount point '" STORAGE_ROOT "/%s' is in use by another storage (%s)",
+	if (e && !e->kept &&
+	    (!str_eq(e->source, it->spare->source) || !str_eq(e->fstype, it->spare->fstype)))
+		return err_set(&op->err, EBUSY,
+			       "mount point '" STORAGE_ROOT
+			       "/%s' is in use by another storage (%s)",
 			       e->rel, e->source);
 	if (e) {
 		e->users++;
@@ -542,7 +552,8 @@ static void start_mounts(struct storage_op *op)
 		return;
 	}
 	opts.max_out = op->n_plans * sizeof(struct mount_record);
-	r = worker_start(op->agent->loop, op->agent->reaper, &opts, mount_job, on_mounted, op, NULL);
+	r = worker_start(op->agent->loop, op->agent->reaper, &opts, mount_job, on_mounted, op,
+			 NULL);
 	if (r < 0) {
 		err_sys(&op->err, -r, "start mounting");
 		undo(op);
@@ -597,7 +608,9 @@ static void on_bad_address(struct job *j)
 static void find_next(struct storage_op *op)
 {
 	static const enum dev_bus buses[] = {
-		[SOURCE_BLK] = DEV_PCI_BLOCK, [SOURCE_CCW] = DEV_CCW, [SOURCE_SCSI] = DEV_SCSI,
+		[SOURCE_BLK] = DEV_PCI_BLOCK,
+		[SOURCE_CCW] = DEV_CCW,
+		[SOURCE_SCSI] = DEV_SCSI,
 		[SOURCE_PMEM] = DEV_PMEM,
 	};
 
@@ -619,8 +632,8 @@ static void find_next(struct storage_op *op)
 
 /* ---- entry points ---- */
 
-static struct storage_op *op_new(struct agent *a, struct storage_refs *refs, storages_done *done, void *arg,
-				 struct err *err)
+static struct storage_op *op_new(struct agent *a, struct storage_refs *refs, storages_done *done,
+				 void *arg, struct err *err)
 {
 	struct storage_op *op = calloc(1, sizeof(*op));
 
@@ -637,14 +650,15 @@ static struct storage_op *op_new(struct agent *a, struct storage_refs *refs, sto
 	return op;
 }
 
-int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set *set, enum schema schema,
-		 Grpc__Storage *const *storages, size_t n, storages_done *done, void *arg, struct err *err)
+int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set *set,
+		 enum schema schema, Grpc__Storage *const *storages, size_t n, storages_done *done,
+		 void *arg, struct err *err)
 {
 	struct storage_op *op;
 
 	if (n > LIMIT_STORAGES)
-		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "%zu storages, at most %u are served", n,
-			       LIMIT_STORAGES);
+		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "%zu storages, at most %u are served",
+			       n, LIMIT_STORAGES);
 	op = op_new(a, refs, done, arg, err);
 	if (!op)
 		return -err->code;
@@ -669,8 +683,8 @@ int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set 
 	return 0;
 }
 
-int storages_release(struct agent *a, struct storage_refs *refs, struct storage_set *set, storages_done *done,
-		     void *arg, struct err *err)
+int storages_release(struct agent *a, struct storage_refs *refs, struct storage_set *set,
+		     storages_done *done, void *arg, struct err *err)
 {
 	struct storage_op *op = op_new(a, refs, done, arg, err);
 

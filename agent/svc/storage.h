@@ -28,8 +28,9 @@ struct agent;
 
 /* Per sandbox. Mounting and unmounting is one at a time for each; waiting for devices is not. */
 struct storage_refs {
-	struct list entries;	/* struct storage_entry, oldest first */
-	struct list queue;	/* struct storage_op that wait for their turn; the first one is running */
+	struct list entries; /* struct storage_entry, oldest first */
+	struct list
+		queue; /* struct storage_op that wait for their turn; the first one is running */
 };
 
 /* Per container, and one for the sandbox's own storages: newest first. */
@@ -50,16 +51,17 @@ void storage_set_init(struct storage_set *set);
  * *err: nothing was started and done will not be called. n may be 0.
  * It cannot be cancelled: park the call with call_go_on.
  */
-int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set *set, enum schema schema,
-		 Grpc__Storage *const *storages, size_t n, storages_done *done, void *arg, struct err *err);
+int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set *set,
+		 enum schema schema, Grpc__Storage *const *storages, size_t n, storages_done *done,
+		 void *arg, struct err *err);
 
 /*
  * Drops the uses of set, newest first, and unmounts what has no user left. The set is empty at once
  * and its memory may go when this returns; refs must live until done. A mount that is busy is
  * detached. All are tried; done gets the first failure. Only -ENOMEM can be returned.
  */
-int storages_release(struct agent *a, struct storage_refs *refs, struct storage_set *set, storages_done *done,
-		     void *arg, struct err *err);
+int storages_release(struct agent *a, struct storage_refs *refs, struct storage_set *set,
+		     storages_done *done, void *arg, struct err *err);
 
 /*
  * The end of the sandbox: unmounts every entry that is left, newest first, also those that the

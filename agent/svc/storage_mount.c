@@ -57,16 +57,19 @@ static int reserve_hugepages(const struct mount_plan *p, struct err *err)
 	char path[96], text[24];
 	int r;
 
-	if (data_number(p->opt.data, "pagesize", &page) < 0 || data_number(p->opt.data, "size", &size) < 0 ||
-	    page < 1024)
-		return err_rpc(err, RPC_INTERNAL, "Could not mount hugepages: options '%s' need pagesize and size in bytes",
-			       p->opt.data);
+	if (data_number(p->opt.data, "pagesize", &page) < 0 ||
+	    data_number(p->opt.data, "size", &size) < 0 || page < 1024)
+		return err_rpc(
+			err, RPC_INTERNAL,
+			"Could not mount hugepages: options '%s' need pagesize and size in bytes",
+			p->opt.data);
 	(void)snprintf(path, sizeof(path), HUGEPAGES "/hugepages-%llukB/nr_hugepages",
 		       (unsigned long long)(page / 1024));
 	(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)(size / page));
 	r = fdio_write_file(AT_FDCWD, path, text);
-	return r < 0 ? err_rpc(err, RPC_INTERNAL, "Could not mount hugepages: write %s to %s: %s", text, path,
-			       strerror(-r)) : 0;
+	return r < 0 ? err_rpc(err, RPC_INTERNAL, "Could not mount hugepages: write %s to %s: %s",
+			       text, path, strerror(-r))
+		     : 0;
 }
 
 /*
@@ -80,17 +83,19 @@ static int open_source(int root, const struct mount_plan *p, struct stat *st, ch
 	char rel[CONFINE_MAX];
 
 	if (!realpath(p->source, real))
-		return err_rpc(err, RPC_INTERNAL, "Could not resolve symlink for source %s: %s", p->source,
-			       strerror(errno));
+		return err_rpc(err, RPC_INTERNAL, "Could not resolve symlink for source %s: %s",
+			       p->source, strerror(errno));
 	fd = open(real, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, st) < 0)
-		return err_rpc(err, RPC_INTERNAL, "Could not open source %s: %s", real, strerror(errno));
+		return err_rpc(err, RPC_INTERNAL, "Could not open source %s: %s", real,
+			       strerror(errno));
 	if (S_ISBLK(st->st_mode) || !(p->opt.flags & MS_BIND))
 		return TAKE_FD(fd);
 	auto_closep(&fd);
 	fd = confine_clean(STORAGE_ROOT, real, rel) < 0 ? -EPERM : confine_any(root, rel);
 	if (fd < 0 || fstat(fd, st) < 0)
-		return err_rpc(err, RPC_INTERNAL, "Could not bind %s: not below " STORAGE_ROOT " (%s)", real,
+		return err_rpc(err, RPC_INTERNAL,
+			       "Could not bind %s: not below " STORAGE_ROOT " (%s)", real,
 			       strerror(fd < 0 ? -fd : errno));
 	return TAKE_FD(fd);
 }
@@ -98,10 +103,12 @@ static int open_source(int root, const struct mount_plan *p, struct stat *st, ch
 /* The mount point's fd, made where missing; of the type that the source has. */
 static int open_target(int root, const struct mount_plan *p, bool file, bool *made, struct err *err)
 {
-	int fd = file ? confine_file(root, p->rel, 0644, made) : confine_dir(root, p->rel, p->mode, made);
+	int fd = file ? confine_file(root, p->rel, 0644, made)
+		      : confine_dir(root, p->rel, p->mode, made);
 
 	if (fd < 0)
-		return err_rpc(err, RPC_INTERNAL, "Could not create mount point " STORAGE_ROOT "/%s: %s", p->rel,
+		return err_rpc(err, RPC_INTERNAL,
+			       "Could not create mount point " STORAGE_ROOT "/%s: %s", p->rel,
 			       strerror(-fd));
 	return fd;
 }
@@ -111,30 +118,35 @@ static bool is_mount_root(int fd)
 	struct statx stx;
 
 	return statx(fd, "", AT_EMPTY_PATH, 0, &stx) == 0 &&
-	       stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT && stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+	       stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT &&
+	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 }
 
 /* What mount(2) cannot do in the same call: flags of a bind mount, propagation. */
 static int adjust(int root, const struct mount_plan *p, struct err *err)
 {
-	unsigned long per_mount = p->opt.flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME |
-						  MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME);
+	unsigned long per_mount =
+		p->opt.flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME |
+				MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME);
 	bool rebind = p->opt.flags & MS_BIND && per_mount;
 	AUTO_CLOSE int fd = FD_NONE;
 	struct fd_path path;
 
 	if (!rebind && p->opt.n_propagation == 0)
 		return 0;
-	fd = confine_any(root, p->rel);		/* the new mount's root, not what is under it */
+	fd = confine_any(root, p->rel); /* the new mount's root, not what is under it */
 	if (fd < 0)
-		return err_rpc(err, RPC_INTERNAL, "Could not open " STORAGE_ROOT "/%s: %s", p->rel, strerror(-fd));
+		return err_rpc(err, RPC_INTERNAL, "Could not open " STORAGE_ROOT "/%s: %s", p->rel,
+			       strerror(-fd));
 	fdio_path(&path, fd);
 	if (rebind && mount(NULL, path.text, NULL, MS_REMOUNT | MS_BIND | per_mount, NULL) < 0)
-		return err_rpc(err, RPC_INTERNAL, "Could not set options of " STORAGE_ROOT "/%s: %s", p->rel,
+		return err_rpc(err, RPC_INTERNAL,
+			       "Could not set options of " STORAGE_ROOT "/%s: %s", p->rel,
 			       strerror(errno));
 	for (size_t i = 0; i < p->opt.n_propagation; i++) {
 		if (mount(NULL, path.text, NULL, p->opt.propagation[i], NULL) < 0)
-			return err_rpc(err, RPC_INTERNAL, "Could not set propagation of " STORAGE_ROOT "/%s: %s",
+			return err_rpc(err, RPC_INTERNAL,
+				       "Could not set propagation of " STORAGE_ROOT "/%s: %s",
 				       p->rel, strerror(errno));
 	}
 	return 0;
@@ -149,11 +161,13 @@ static int set_group(int root, const struct mount_plan *p, struct err *err)
 	if (p->group < 0)
 		return 0;
 	fd = confine_any(root, p->rel);
-	r = fd < 0 ? fd : p->group_tree ? fsgroup_set_tree(fd, (gid_t)p->group, p->opt.flags & MS_RDONLY,
-							   p->group_on_mismatch) :
-					  fsgroup_set_top(fd, (gid_t)p->group);
+	r = fd < 0	    ? fd
+	    : p->group_tree ? fsgroup_set_tree(fd, (gid_t)p->group, p->opt.flags & MS_RDONLY,
+					       p->group_on_mismatch)
+			    : fsgroup_set_top(fd, (gid_t)p->group);
 	if (r < 0)
-		return err_sys(err, -r, "give " STORAGE_ROOT "/%s to group %lld", p->rel, (long long)p->group);
+		return err_sys(err, -r, "give " STORAGE_ROOT "/%s to group %lld", p->rel,
+			       (long long)p->group);
 	return 0;
 }
 
@@ -170,7 +184,8 @@ static int make_directory(int root, const struct mount_plan *p, bool *made, stru
 	return 0;
 }
 
-static int mount_one(int root, const struct mount_plan *p, struct mount_record *rec, struct err *err)
+static int mount_one(int root, const struct mount_plan *p, struct mount_record *rec,
+		     struct err *err)
 {
 	AUTO_CLOSE int source = FD_NONE;
 	AUTO_CLOSE int target = FD_NONE;
@@ -197,10 +212,11 @@ static int mount_one(int root, const struct mount_plan *p, struct mount_record *
 	if (p->keep_mounted && is_mount_root(target))
 		return 0;
 	r = mount(what, fdio_path(&to, target), p->fstype,
-		  p->opt.flags & MS_BIND ? p->opt.flags & (MS_BIND | MS_REC) : p->opt.flags, p->opt.data);
+		  p->opt.flags & MS_BIND ? p->opt.flags & (MS_BIND | MS_REC) : p->opt.flags,
+		  p->opt.data);
 	if (r < 0)
-		return err_rpc(err, RPC_INTERNAL, "Could not mount %s to " STORAGE_ROOT "/%s: %s", p->source,
-			       p->rel, strerror(errno));
+		return err_rpc(err, RPC_INTERNAL, "Could not mount %s to " STORAGE_ROOT "/%s: %s",
+			       p->source, p->rel, strerror(errno));
 	rec->mounted = !(p->opt.flags & MS_REMOUNT);
 	return adjust(root, p, err);
 }

@@ -12,24 +12,24 @@
 #include "engine/mountopt.h"
 #include "lib/err.h"
 
-#define STORAGE_ROOT "/run"		/* mount points of requests are below it */
+#define STORAGE_ROOT "/run" /* mount points of requests are below it */
 
 enum mount_kind {
-	MOUNT_TAG,	/* the source is a name for the file system (share tag, "tmpfs") */
-	MOUNT_PATH,	/* the source is a path: a device node, or what is bound */
-	MOUNT_NONE,	/* only a directory of the given mode */
+	MOUNT_TAG,  /* the source is a name for the file system (share tag, "tmpfs") */
+	MOUNT_PATH, /* the source is a path: a device node, or what is bound */
+	MOUNT_NONE, /* only a directory of the given mode */
 };
 
 struct mount_plan {
 	enum mount_kind kind;
 	const char *source, *fstype;
-	const char *rel;		/* mount point below STORAGE_ROOT, from confine_clean */
+	const char *rel; /* mount point below STORAGE_ROOT, from confine_clean */
 	struct mountopt opt;
-	mode_t mode;			/* of a directory that is missing; MOUNT_NONE: of it in any case */
-	int64_t group;			/* 3.x: gid that owns the content; -1: as it is */
-	bool group_tree;		/* all of the content, not only its top */
-	bool group_on_mismatch;		/* only if the top is not that group's already */
-	bool keep_mounted;		/* already a mount point: leave it so (a share that the image mounted) */
+	mode_t mode;		/* of a directory that is missing; MOUNT_NONE: of it in any case */
+	int64_t group;		/* 3.x: gid that owns the content; -1: as it is */
+	bool group_tree;	/* all of the content, not only its top */
+	bool group_on_mismatch; /* only if the top is not that group's already */
+	bool keep_mounted; /* already a mount point: leave it so (a share that the image mounted) */
 };
 
 /* What has been done of one plan; the parent needs it to undo, even when the worker dies. */
@@ -40,9 +40,9 @@ struct mount_record {
 
 struct unmount_plan {
 	const char *rel;
-	bool mounted;		/* to be unmounted */
-	bool made;		/* to be removed: an empty directory or file */
-	bool tree;		/* with all that is in it */
+	bool mounted; /* to be unmounted */
+	bool made;    /* to be removed: an empty directory or file */
+	bool tree;    /* with all that is in it */
 };
 
 /* Mounts in order, writing a record to out for each; stops at the first failure. 0 or -errno with *err. */

@@ -64,15 +64,16 @@ int addrs_get(struct nl *nl, struct addr **ret, size_t *ret_n)
 
 int addr_add(struct nl *nl, const struct addr *a, bool replace)
 {
-	struct ifaddrmsg ifa = { .ifa_family = a->ip.family, .ifa_prefixlen = a->ip.prefix,
+	struct ifaddrmsg ifa = { .ifa_family = a->ip.family,
+				 .ifa_prefixlen = a->ip.prefix,
 				 .ifa_index = (uint32_t)a->index };
 	uint8_t broadcast[4];
 	struct nl_msg m;
 
 	if (a->ip.family == AF_INET6)
 		ifa.ifa_flags = IFA_F_NODAD;
-	nl_begin(&m, RTM_NEWADDR, (uint16_t)(NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL)), &ifa,
-		 sizeof(ifa));
+	nl_begin(&m, RTM_NEWADDR, (uint16_t)(NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL)),
+		 &ifa, sizeof(ifa));
 	nl_attr(&m, IFA_LOCAL, a->ip.bytes, ip_len(&a->ip));
 	nl_attr(&m, IFA_ADDRESS, a->ip.bytes, ip_len(&a->ip));
 	if (a->ip.family == AF_INET) {
@@ -116,11 +117,14 @@ int addrs_flush(struct nl *nl, int index)
 
 int neigh_add(struct nl *nl, const struct neigh *n, bool replace)
 {
-	struct ndmsg nd = { .ndm_family = n->ip.family, .ndm_ifindex = n->index, .ndm_state = n->state,
+	struct ndmsg nd = { .ndm_family = n->ip.family,
+			    .ndm_ifindex = n->index,
+			    .ndm_state = n->state,
 			    .ndm_flags = n->flags };
 	struct nl_msg m;
 
-	nl_begin(&m, RTM_NEWNEIGH, (uint16_t)(NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL)), &nd,
+	nl_begin(&m, RTM_NEWNEIGH,
+		 (uint16_t)(NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL)), &nd,
 		 sizeof(nd));
 	nl_attr(&m, NDA_DST, n->ip.bytes, ip_len(&n->ip));
 	if (n->lladdr)

@@ -12,8 +12,8 @@
 #include "sys/netlink.h"
 
 struct addr {
-	int index;	/* of the interface */
-	struct ip ip;	/* with the prefix length */
+	int index;    /* of the interface */
+	struct ip ip; /* with the prefix length */
 };
 
 /* All addresses of all interfaces, in memory from malloc that the caller frees. */
@@ -26,10 +26,10 @@ int addrs_flush(struct nl *nl, int index);
 struct neigh {
 	int index;
 	struct ip ip;
-	const uint8_t *lladdr;	/* NULL: none */
+	const uint8_t *lladdr; /* NULL: none */
 	size_t lladdr_len;
-	uint16_t state;		/* NUD_* */
-	uint8_t flags;		/* NTF_* */
+	uint16_t state; /* NUD_* */
+	uint8_t flags;	/* NTF_* */
 };
 
 int neigh_add(struct nl *nl, const struct neigh *n, bool replace);

@@ -100,7 +100,7 @@ static int walk(int root, const char *rel, size_t len, mode_t mode, bool *made)
 		if (n > len - at)
 			n = len - at;
 		if (n == 0 || n > NAME_MAX || (n <= 2 && rel[at] == '.' && rel[at + n - 1] == '.'))
-			return -EINVAL;		/* not from confine_clean */
+			return -EINVAL; /* not from confine_clean */
 		(void)memcpy(name, rel + at, n);
 		name[n] = '\0';
 		next = enter(dir, name, mode, made);

@@ -23,12 +23,14 @@ int dev_scsi_parse(const char *address, unsigned int *id, unsigned int *lun, str
 	uint64_t a, b;
 
 	if (!colon || colon - address >= (ptrdiff_t)sizeof(first))
-		return err_set(err, EINVAL, "Unexpected format for SCSI Address: '%s', expect SCSIID:LUN",
+		return err_set(err, EINVAL,
+			       "Unexpected format for SCSI Address: '%s', expect SCSIID:LUN",
 			       address);
 	(void)memcpy(first, address, (size_t)(colon - address));
 	first[colon - address] = '\0';
 	if (str_u64(first, SCSI_ID_MAX, &a) < 0 || str_u64(colon + 1, SCSI_ID_MAX, &b) < 0)
-		return err_set(err, EINVAL, "Unexpected format for SCSI Address: '%s', expect SCSIID:LUN",
+		return err_set(err, EINVAL,
+			       "Unexpected format for SCSI Address: '%s', expect SCSIID:LUN",
 			       address);
 	*id = (unsigned int)a;
 	*lun = (unsigned int)b;
@@ -38,11 +40,12 @@ int dev_scsi_parse(const char *address, unsigned int *id, unsigned int *lun, str
 /* "0.<0 to 3>.<4 hex digits>" */
 int dev_ccw_check(const char *a, struct err *err)
 {
-	bool good = strlen(a) == 8 && a[0] == '0' && a[1] == '.' && a[2] >= '0' && a[2] <= '3' && a[3] == '.' &&
-		    strspn(a + 4, "0123456789abcdefABCDEF") == 4;
+	bool good = strlen(a) == 8 && a[0] == '0' && a[1] == '.' && a[2] >= '0' && a[2] <= '3' &&
+		    a[3] == '.' && strspn(a + 4, "0123456789abcdefABCDEF") == 4;
 
-	return good ? 0 : err_set(err, EINVAL, "invalid CCW bus address '%s', expected 0.<0-3>.<4 hex digits>",
-				  a);
+	return good ? 0
+		    : err_set(err, EINVAL,
+			      "invalid CCW bus address '%s', expected 0.<0-3>.<4 hex digits>", a);
 }
 
 /* Go's text of a duration, as clients see it in the reference's messages. */
@@ -61,10 +64,11 @@ static const char *duration(int64_t ms, char *buf, size_t size)
 			fraction[n - 1] = '\0';
 	}
 	if (s >= 3600)
-		(void)snprintf(buf, size, "%lldh%lldm%lld%ss", (long long)(s / 3600), (long long)(s / 60 % 60),
-			       (long long)(s % 60), fraction);
+		(void)snprintf(buf, size, "%lldh%lldm%lld%ss", (long long)(s / 3600),
+			       (long long)(s / 60 % 60), (long long)(s % 60), fraction);
 	else if (s >= 60)
-		(void)snprintf(buf, size, "%lldm%lld%ss", (long long)(s / 60), (long long)(s % 60), fraction);
+		(void)snprintf(buf, size, "%lldm%lld%ss", (long long)(s / 60), (long long)(s % 60),
+			       fraction);
 	else
 		(void)snprintf(buf, size, "%lld%ss", (long long)s, fraction);
 	return buf;
@@ -148,7 +152,8 @@ static int resolve(struct dev_find *f, struct err *err)
 
 	if (r < 0)
 		return r;
-	if ((size_t)snprintf(f->match.path, sizeof(f->match.path), "/%s/", rel) >= sizeof(f->match.path))
+	if ((size_t)snprintf(f->match.path, sizeof(f->match.path), "/%s/", rel) >=
+	    sizeof(f->match.path))
 		return err_set(err, ENAMETOOLONG, "PCI path of %zu elements", f->pci.n);
 	f->resolved = true;
 	return 0;
@@ -186,8 +191,8 @@ static int parse(struct dev_find *f, const char *address, struct err *err)
 		return pci_path_parse(address, &f->pci, err);
 	case DEV_SCSI:
 		r = dev_scsi_parse(address, &f->scsi_id, &f->scsi_lun, err);
-		(void)snprintf(f->match.path, sizeof(f->match.path), "/0:0:%u:%u/block/", f->scsi_id,
-			       f->scsi_lun);
+		(void)snprintf(f->match.path, sizeof(f->match.path), "/0:0:%u:%u/block/",
+			       f->scsi_id, f->scsi_lun);
 		return r;
 	case DEV_CCW:
 		r = dev_ccw_check(address, err);
@@ -211,9 +216,13 @@ int dev_find(struct dev_find *f, struct uevents *u, enum dev_bus bus, const char
 	int r;
 
 	if (!u)
-		return err_set(err, ENODEV, "device '%s' cannot be looked for: /sys could not be opened",
+		return err_set(err, ENODEV,
+			       "device '%s' cannot be looked for: /sys could not be opened",
 			       address);
-	*f = (struct dev_find){ .u = u, .bus = bus, .fn = fn, .timeout_ms = timeout_ms,
+	*f = (struct dev_find){ .u = u,
+				.bus = bus,
+				.fn = fn,
+				.timeout_ms = timeout_ms,
 				.until_ms = loop_now_ms() + timeout_ms };
 	r = parse(f, address, err);
 	if (r < 0) {
@@ -228,7 +237,8 @@ int dev_find(struct dev_find *f, struct uevents *u, enum dev_bus bus, const char
 		if (there || bus == DEV_CCW || bus == DEV_PMEM)
 			return 0;
 	}
-	r = worker_start(uevents_loop(u), uevents_reaper(u), &opts, poke_job, on_poked, f, &f->poke);
+	r = worker_start(uevents_loop(u), uevents_reaper(u), &opts, poke_job, on_poked, f,
+			 &f->poke);
 	if (r < 0) {
 		dev_find_cancel(f);
 		return err_sys(err, -r, "start a bus scan for '%s'", address);

@@ -14,11 +14,11 @@
 #include "sys/uevent.h"
 
 enum dev_bus {
-	DEV_PCI_BLOCK,	/* "02/03": the disk of that function */
-	DEV_PCI_NET,	/* the same: its network interface */
-	DEV_SCSI,	/* "id:lun" */
-	DEV_CCW,	/* "0.n.dddd", s390x */
-	DEV_PMEM,	/* "pmem0", "pmem0p1" */
+	DEV_PCI_BLOCK, /* "02/03": the disk of that function */
+	DEV_PCI_NET,   /* the same: its network interface */
+	DEV_SCSI,      /* "id:lun" */
+	DEV_CCW,       /* "0.n.dddd", s390x */
+	DEV_PMEM,      /* "pmem0", "pmem0p1" */
 };
 
 struct dev_find;
@@ -26,8 +26,8 @@ struct dev_find;
 /* name: below /dev, or the interface's; NULL with err set: -ETIMEDOUT when it did not come. f is free for anything. */
 typedef void dev_found_fn(struct dev_find *f, const char *name, const struct err *err);
 
-struct dev_find {	/* inside its owner, zero before its first use */
-	struct uevents *u;	/* NULL: idle */
+struct dev_find {	   /* inside its owner, zero before its first use */
+	struct uevents *u; /* NULL: idle */
 	struct uevent_wait wait;
 	struct worker *poke;
 	struct dev_match match;
@@ -45,7 +45,7 @@ struct dev_find {	/* inside its owner, zero before its first use */
  */
 int dev_find(struct dev_find *f, struct uevents *u, enum dev_bus bus, const char *address,
 	     int64_t timeout_ms, dev_found_fn *fn, struct err *err);
-void dev_find_cancel(struct dev_find *f);	/* harmless when idle */
+void dev_find_cancel(struct dev_find *f); /* harmless when idle */
 
 /* What an address stands for in sysfs; exported for its tests. 0 or -EINVAL with *err. */
 int dev_scsi_parse(const char *address, unsigned int *id, unsigned int *lun, struct err *err);

@@ -14,12 +14,12 @@
 #include "lib/fdio.h"
 #include "lib/str.h"
 
-#define CPU_DIR "devices/system/cpu"
+#define CPU_DIR	   "devices/system/cpu"
 #define MEMORY_DIR "devices/system/memory"
 
 struct pass {
 	const char *dir, *prefix;
-	uint32_t want;		/* stop after so many */
+	uint32_t want; /* stop after so many */
 	uint32_t done, failed;
 };
 
@@ -42,7 +42,8 @@ static int online_pass(int sys, struct pass *p)
 		size_t len = strlen(p->prefix);
 
 		/* cpu0, memory12; not cpufreq. */
-		if (!str_starts(e->d_name, p->prefix) || e->d_name[len] < '0' || e->d_name[len] > '9')
+		if (!str_starts(e->d_name, p->prefix) || e->d_name[len] < '0' ||
+		    e->d_name[len] > '9')
 			continue;
 		(void)snprintf(path, sizeof(path), "%s/online", e->d_name);
 		if (fdio_read_file(fd, path, state, sizeof(state)) < 0 || !str_eq(state, "0"))
@@ -55,10 +56,11 @@ static int online_pass(int sys, struct pass *p)
 	return 0;
 }
 
-int hotplug_cpus_online(int sys, uint32_t want, unsigned int rounds, unsigned int pause_ms, uint32_t *ret_n,
-			struct err *err)
+int hotplug_cpus_online(int sys, uint32_t want, unsigned int rounds, unsigned int pause_ms,
+			uint32_t *ret_n, struct err *err)
 {
-	struct timespec pause = { .tv_sec = pause_ms / 1000, .tv_nsec = pause_ms % 1000 * 1000000l };
+	struct timespec pause = { .tv_sec = pause_ms / 1000,
+				  .tv_nsec = pause_ms % 1000 * 1000000l };
 	struct pass p = { .dir = CPU_DIR, .prefix = "cpu", .want = want };
 
 	for (unsigned int i = 0; i < rounds; i++) {
@@ -110,8 +112,8 @@ int hotplug_count_cpus(const char *list, uint32_t *ret_n)
 		dash = strchr(part, '-');
 		if (dash)
 			*dash = '\0';
-		if (str_u64(part, 65535, &first) < 0 || str_u64(dash ? dash + 1 : part, 65535, &last) < 0 ||
-		    last < first)
+		if (str_u64(part, 65535, &first) < 0 ||
+		    str_u64(dash ? dash + 1 : part, 65535, &last) < 0 || last < first)
 			return -EINVAL;
 		total += last - first + 1;
 		list += len + (list[len] == ',');
@@ -127,7 +129,8 @@ static int parse_hex(const char *s, uint64_t *ret)
 	if (!*s || strlen(s) > 16)
 		return -EINVAL;
 	for (; *s; s++) {
-		const char *digits = "0123456789abcdef", *p = strchr(digits, *s | (*s >= 'A' ? 0x20 : 0));
+		const char *digits = "0123456789abcdef",
+			   *p = strchr(digits, *s | (*s >= 'A' ? 0x20 : 0));
 
 		if (!p)
 			return -EINVAL;
@@ -164,7 +167,8 @@ bool hotplug_wants_probe(int sys)
 	if (fstatat(sys, MEMORY_DIR "/probe", &st, 0) < 0)
 		return false;
 	/* With both, the memory would be announced twice. */
-	return fdio_read_file(sys, "firmware/acpi/hotplug/memory/enabled", enabled, sizeof(enabled)) < 0 ||
+	return fdio_read_file(sys, "firmware/acpi/hotplug/memory/enabled", enabled,
+			      sizeof(enabled)) < 0 ||
 	       !str_eq(enabled, "1");
 }
 

@@ -15,8 +15,8 @@
  * Sets up to want offline CPUs online, in rounds: plugged CPUs appear one by one. The number reached
  * is in *ret_n in any case. Fails when fewer than want came after all rounds.
  */
-int hotplug_cpus_online(int sys, uint32_t want, unsigned int rounds, unsigned int pause_ms, uint32_t *ret_n,
-			struct err *err);
+int hotplug_cpus_online(int sys, uint32_t want, unsigned int rounds, unsigned int pause_ms,
+			uint32_t *ret_n, struct err *err);
 /* Every offline memory block, one pass. 0, or -errno when there are no blocks to see at all. */
 int hotplug_memory_online(int sys, unsigned int *ret_failed);
 /* The list of CPUs that are online ("0-3,5"): its length, or -errno. */

@@ -61,7 +61,7 @@ int ip_parse_cidr(const char *text, struct ip *ret)
 void ip_mask(struct ip *ip)
 {
 	for (size_t bit = ip->prefix; bit < ip_len(ip) * 8; bit++)
-		ip->bytes[bit / 8] &= (uint8_t)~(0x80u >> bit % 8);
+		ip->bytes[bit / 8] &= (uint8_t) ~(0x80u >> bit % 8);
 }
 
 void ip_broadcast(const struct ip *ip, uint8_t ret[4])
@@ -89,7 +89,8 @@ const char *ip_cidr(const struct ip *ip, char *buf)
 	char text[IP_TEXT];
 
 	if (ip->family)
-		(void)snprintf(buf, IP_TEXT, "%.45s/%u", ip_text(ip, text), (unsigned int)ip->prefix);
+		(void)snprintf(buf, IP_TEXT, "%.45s/%u", ip_text(ip, text),
+			       (unsigned int)ip->prefix);
 	else
 		buf[0] = '\0';
 	return buf;

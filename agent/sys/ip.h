@@ -10,12 +10,12 @@
 #include <stdint.h>
 
 struct ip {
-	uint8_t family;		/* AF_INET, AF_INET6; 0: none */
-	uint8_t prefix;		/* bits of the network: all of them where the text has none */
+	uint8_t family; /* AF_INET, AF_INET6; 0: none */
+	uint8_t prefix; /* bits of the network: all of them where the text has none */
 	uint8_t bytes[16];
 };
 
-#define IP_TEXT (INET6_ADDRSTRLEN + 4)	/* "address/prefix" */
+#define IP_TEXT (INET6_ADDRSTRLEN + 4) /* "address/prefix" */
 
 static inline size_t ip_len(const struct ip *ip)
 {
@@ -31,7 +31,7 @@ int ip_parse_masked(const char *text, const char *prefix, struct ip *ret);
 void ip_mask(struct ip *ip);
 /* The last address of its network, for v4: all host bits set. */
 void ip_broadcast(const struct ip *ip, uint8_t ret[4]);
-bool ip_equal(const struct ip *a, const struct ip *b);	/* family, bytes and prefix */
+bool ip_equal(const struct ip *a, const struct ip *b); /* family, bytes and prefix */
 /* Text without, or with, the prefix; "" for none. buf has IP_TEXT bytes and is returned. */
 const char *ip_text(const struct ip *ip, char *buf);
 const char *ip_cidr(const struct ip *ip, char *buf);

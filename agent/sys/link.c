@@ -22,7 +22,8 @@ static bool read_link(const struct nlmsghdr *h, struct link *link)
 	if (!ifi || h->nlmsg_type != RTM_NEWLINK)
 		return false;
 	nl_parse(h, sizeof(*ifi), tb, IFLA_MTU);
-	*link = (struct link){ .index = ifi->ifi_index, .flags = ifi->ifi_flags,
+	*link = (struct link){ .index = ifi->ifi_index,
+			       .flags = ifi->ifi_flags,
 			       .mtu = nl_u32(tb[IFLA_MTU], 0) };
 	nl_str(tb[IFLA_IFNAME], link->name, sizeof(link->name));
 	if (tb[IFLA_ADDRESS] && nl_len(tb[IFLA_ADDRESS]) <= sizeof(link->addr)) {
@@ -96,7 +97,8 @@ const char *link_addr_text(const struct link *link, char *buf)
 	buf[0] = '\0';
 	for (size_t i = 0; i < link->addr_len; i++) {
 		any |= link->addr[i] != 0;
-		at += (size_t)snprintf(buf + at, LINK_ADDR_TEXT - at, "%s%02x", i ? ":" : "", link->addr[i]);
+		at += (size_t)snprintf(buf + at, LINK_ADDR_TEXT - at, "%s%02x", i ? ":" : "",
+				       link->addr[i]);
 	}
 	if (!any)
 		buf[0] = '\0';
@@ -135,8 +137,9 @@ int link_addr_parse(const char *text, uint8_t addr[LINK_ADDR_MAX], size_t *len)
 
 static void begin_set(struct nl_msg *m, int index, unsigned int flags, unsigned int mask)
 {
-	struct ifinfomsg ifi = { .ifi_family = AF_UNSPEC, .ifi_index = index, .ifi_flags = flags,
-				 .ifi_change = mask };
+	struct ifinfomsg ifi = {
+		.ifi_family = AF_UNSPEC, .ifi_index = index, .ifi_flags = flags, .ifi_change = mask
+	};
 
 	nl_begin(m, RTM_NEWLINK, 0, &ifi, sizeof(ifi));
 }
@@ -210,7 +213,7 @@ int link_take_name(struct nl *nl, const struct link *links, size_t n, const stru
 		return r;
 	r = rename_any(nl, link, name);
 	if (r < 0) {
-		(void)rename_any(nl, holder, name);	/* as it was */
+		(void)rename_any(nl, holder, name); /* as it was */
 		return r;
 	}
 	return rename_any(nl, holder, link->name);
@@ -219,7 +222,9 @@ int link_take_name(struct nl *nl, const struct link *links, size_t n, const stru
 int link_up(const char *name, struct err *err)
 {
 	AUTO(nl_close) struct nl nl = { .fd = FD_NONE };
-	struct ifinfomsg ifi = { .ifi_family = AF_UNSPEC, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
+	struct ifinfomsg ifi = { .ifi_family = AF_UNSPEC,
+				 .ifi_flags = IFF_UP,
+				 .ifi_change = IFF_UP };
 	struct nl_msg m;
 	int r = nl_open(&nl, NETLINK_ROUTE);
 

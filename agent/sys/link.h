@@ -12,12 +12,12 @@
 #include "lib/err.h"
 #include "sys/netlink.h"
 
-#define LINK_ADDR_MAX 32	/* the kernel's MAX_ADDR_LEN */
+#define LINK_ADDR_MAX  32 /* the kernel's MAX_ADDR_LEN */
 #define LINK_ADDR_TEXT (LINK_ADDR_MAX * 3)
 
 struct link {
 	int index;
-	unsigned int flags;	/* IFF_* */
+	unsigned int flags; /* IFF_* */
 	uint32_t mtu;
 	char name[IFNAMSIZ];
 	uint8_t addr[LINK_ADDR_MAX];

@@ -12,10 +12,10 @@
 
 #include "lib/auto.h"
 
-#define RECV_SIZE 32768		/* what the kernel fills at most for one part of a dump */
+#define RECV_SIZE  32768 /* what the kernel fills at most for one part of a dump */
 #define DUMP_TRIES 16
-#define TYPE_MASK 0x3fffu	/* without the nested and byte order bits */
-#define ATTR_HEAD sizeof(struct nlattr)
+#define TYPE_MASK  0x3fffu /* without the nested and byte order bits */
+#define ATTR_HEAD  sizeof(struct nlattr)
 
 static_assert(ATTR_HEAD % NLA_ALIGNTO == 0, "attribute headers are not padded");
 
@@ -66,7 +66,8 @@ void nl_begin(struct nl_msg *m, uint16_t type, uint16_t flags, const void *head,
 	void *p;
 
 	m->bad = false;
-	m->h = (struct nlmsghdr){ .nlmsg_len = NLMSG_HDRLEN, .nlmsg_type = type,
+	m->h = (struct nlmsghdr){ .nlmsg_len = NLMSG_HDRLEN,
+				  .nlmsg_type = type,
 				  .nlmsg_flags = (uint16_t)(flags | NLM_F_REQUEST) };
 	p = room(m, head_len);
 	if (p)
@@ -135,7 +136,8 @@ static int send_msg(struct nl *nl, struct nl_msg *m)
 	m->h.nlmsg_seq = ++nl->seq;
 	m->h.nlmsg_pid = nl->port;
 	do
-		n = sendto(nl->fd, m->bytes, m->h.nlmsg_len, 0, (struct sockaddr *)&kernel, sizeof(kernel));
+		n = sendto(nl->fd, m->bytes, m->h.nlmsg_len, 0, (struct sockaddr *)&kernel,
+			   sizeof(kernel));
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
 }
@@ -146,7 +148,9 @@ static ssize_t receive(const struct nl *nl, uint8_t *buf, size_t size)
 	for (;;) {
 		struct sockaddr_nl from = { 0 };
 		struct iovec iov = { buf, size };
-		struct msghdr msg = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov,
+		struct msghdr msg = { .msg_name = &from,
+				      .msg_namelen = sizeof(from),
+				      .msg_iov = &iov,
 				      .msg_iovlen = 1 };
 		ssize_t n = recvmsg(nl->fd, &msg, 0);
 
@@ -155,7 +159,7 @@ static ssize_t receive(const struct nl *nl, uint8_t *buf, size_t size)
 		if (n < 0)
 			return errno == EAGAIN ? -ETIMEDOUT : -errno;
 		if (from.nl_pid != 0)
-			continue;	/* another process may send to us, too */
+			continue; /* another process may send to us, too */
 		return msg.msg_flags & MSG_TRUNC ? -EMSGSIZE : n;
 	}
 }
@@ -201,7 +205,8 @@ int nl_request(struct nl *nl, struct nl_msg *m)
 
 		if (n < 0)
 			return (int)n;
-		for (const uint8_t *p = buf; (h = whole(p, left)); p += step(h, left), left -= step(h, left)) {
+		for (const uint8_t *p = buf; (h = whole(p, left));
+		     p += step(h, left), left -= step(h, left)) {
 			if (h->nlmsg_seq == nl->seq && h->nlmsg_type == NLMSG_ERROR)
 				return verdict(h);
 		}
@@ -258,7 +263,7 @@ int nl_dump(struct nl *nl, struct nl_msg *m, struct buf *out)
 			ssize_t n = receive(nl, buf, sizeof(buf));
 
 			if (n == -ENOBUFS)
-				torn = true;	/* something was dropped, the dump goes on */
+				torn = true; /* something was dropped, the dump goes on */
 			else
 				r = n < 0 ? (int)n : collect(nl, buf, (size_t)n, out, &torn);
 		}
@@ -273,7 +278,8 @@ const struct nlmsghdr *nl_next(const struct buf *dump, const struct nlmsghdr *pr
 	if (!dump->mem)
 		return NULL;
 	end = dump->mem + dump->end;
-	p = prev ? (const uint8_t *)prev + NLMSG_ALIGN((size_t)prev->nlmsg_len) : dump->mem + dump->start;
+	p = prev ? (const uint8_t *)prev + NLMSG_ALIGN((size_t)prev->nlmsg_len)
+		 : dump->mem + dump->start;
 	return p >= end ? NULL : whole(p, (size_t)(end - p));
 }
 

@@ -14,8 +14,8 @@
 
 #include "lib/buf.h"
 
-#define NL_MSG_MAX 8192		/* one request of ours */
-#define NL_DUMP_MAX (16u << 20)	/* all answers to one dump */
+#define NL_MSG_MAX  8192	/* one request of ours */
+#define NL_DUMP_MAX (16u << 20) /* all answers to one dump */
 
 struct nl {
 	int fd;
@@ -38,7 +38,7 @@ void nl_close(struct nl *nl);
 void nl_begin(struct nl_msg *m, uint16_t type, uint16_t flags, const void *head, size_t head_len);
 void nl_attr(struct nl_msg *m, uint16_t type, const void *data, size_t len);
 void nl_attr_u32(struct nl_msg *m, uint16_t type, uint32_t v);
-void nl_attr_str(struct nl_msg *m, uint16_t type, const char *s);	/* with its NUL */
+void nl_attr_str(struct nl_msg *m, uint16_t type, const char *s); /* with its NUL */
 /* Attributes between the two are inside the nest. */
 size_t nl_nest(struct nl_msg *m, uint16_t type);
 void nl_nest_end(struct nl_msg *m, size_t nest);
@@ -65,7 +65,7 @@ void nl_parse(const struct nlmsghdr *h, size_t head_len, const struct nlattr **t
 /* The same for the attributes inside one (nested). */
 void nl_parse_nested(const struct nlattr *nest, const struct nlattr **tb, size_t max);
 
-size_t nl_len(const struct nlattr *a);		/* of the payload */
+size_t nl_len(const struct nlattr *a); /* of the payload */
 const void *nl_data(const struct nlattr *a);
 /* The number, or fallback where the attribute is absent or too short. */
 uint32_t nl_u32(const struct nlattr *a, uint32_t fallback);

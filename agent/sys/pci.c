@@ -15,9 +15,9 @@
 #include "lib/str.h"
 
 #define NUMA_ROOT_MIN 0x20
-#define SLOT_MAX 0x1f
-#define FUNCTION_MAX 7
-#define ROOT_MAX 192
+#define SLOT_MAX      0x1f
+#define FUNCTION_MAX  7
+#define ROOT_MAX      192
 
 static int hex_digit(char c)
 {
@@ -56,7 +56,8 @@ int pci_path_parse(const char *text, struct pci_path *ret, struct err *err)
 			s++;
 			function = hex_byte(&s);
 		}
-		if (p.n == 0 && p.root == 0 && elements >= 3 && slot >= NUMA_ROOT_MIN && *s == '/') {
+		if (p.n == 0 && p.root == 0 && elements >= 3 && slot >= NUMA_ROOT_MIN &&
+		    *s == '/') {
 			p.root = (unsigned int)slot;
 			continue;
 		}
@@ -96,7 +97,8 @@ static void find_root(int sys, unsigned int number, char root[ROOT_MAX])
 
 		if (len < 5 || len > 128 || !str_eq(e->d_name + len - 5, ".pcie"))
 			continue;
-		(void)snprintf(path, sizeof(path), "devices/platform/%.128s/pci0000:%02x", e->d_name, number);
+		(void)snprintf(path, sizeof(path), "devices/platform/%.128s/pci0000:%02x",
+			       e->d_name, number);
 		if (fstatat(sys, path, &st, 0) == 0) {
 			(void)memcpy(root, path, sizeof(path));
 			return;
@@ -144,8 +146,8 @@ int pci_resolve(int sys, const struct pci_path *path, char rel[PCI_REL_MAX], str
 	for (size_t i = 0; i < path->n; i++) {
 		int r;
 
-		len += (size_t)snprintf(done + len, sizeof(done) - len, "%s%s:%02x.%x", i ? "/" : "", bus,
-					path->at[i].slot, path->at[i].function);
+		len += (size_t)snprintf(done + len, sizeof(done) - len, "%s%s:%02x.%x",
+					i ? "/" : "", bus, path->at[i].slot, path->at[i].function);
 		if (len >= sizeof(done))
 			return err_set(err, ENAMETOOLONG, "PCI path of %zu elements", path->n);
 		if (i + 1 == path->n)

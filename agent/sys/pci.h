@@ -10,11 +10,11 @@
 #include "lib/err.h"
 
 #define PCI_PATH_MAX 16
-#define PCI_REL_MAX (PCI_PATH_MAX * 16)
+#define PCI_REL_MAX  (PCI_PATH_MAX * 16)
 
 /* From the root bus down: the slot on each bus, the last one is the device. */
 struct pci_path {
-	unsigned int root;	/* number of the root bus: 0 but for NUMA expanders */
+	unsigned int root; /* number of the root bus: 0 but for NUMA expanders */
 	size_t n;
 	struct {
 		uint8_t slot, function;

@@ -27,7 +27,8 @@ static bool read_route(const struct nlmsghdr *h, struct route *r)
 	const struct nlattr *tb[RTA_TABLE + 1], *metrics[RTAX_MTU + 1] = { NULL };
 	uint8_t bits;
 
-	if (!rt || h->nlmsg_type != RTM_NEWROUTE || (rt->rtm_family != AF_INET && rt->rtm_family != AF_INET6))
+	if (!rt || h->nlmsg_type != RTM_NEWROUTE ||
+	    (rt->rtm_family != AF_INET && rt->rtm_family != AF_INET6))
 		return false;
 	nl_parse(h, sizeof(*rt), tb, RTA_TABLE);
 	if (nl_u32(tb[RTA_TABLE], rt->rtm_table) != RT_TABLE_MAIN || rt->rtm_flags & RTM_F_CLONED)
@@ -36,8 +37,12 @@ static bool read_route(const struct nlmsghdr *h, struct route *r)
 		nl_parse_nested(tb[RTA_METRICS], metrics, RTAX_MTU);
 	bits = rt->rtm_family == AF_INET ? 32 : 128;
 	*r = (struct route){
-		.family = rt->rtm_family, .index = (int)nl_u32(tb[RTA_OIF], 0), .scope = rt->rtm_scope,
-		.protocol = rt->rtm_protocol, .raw = h, .mtu = nl_u32(metrics[RTAX_MTU], 0),
+		.family = rt->rtm_family,
+		.index = (int)nl_u32(tb[RTA_OIF], 0),
+		.scope = rt->rtm_scope,
+		.protocol = rt->rtm_protocol,
+		.raw = h,
+		.mtu = nl_u32(metrics[RTAX_MTU], 0),
 		.flags = rt->rtm_flags & RTNH_F_ONLINK,
 		.dst = read_ip(tb[RTA_DST], rt->rtm_family, rt->rtm_dst_len),
 		.from = read_ip(tb[RTA_SRC], rt->rtm_family, rt->rtm_src_len),
@@ -66,7 +71,8 @@ int routes_get(struct nl *nl, struct buf *dump, struct route **ret, size_t *ret_
 	if (!routes)
 		return -ENOMEM;
 	for (size_t f = 0; f < ARRAY_LEN(families); f++) {
-		for (const struct nlmsghdr *h = nl_next(dump, NULL); h && i < n; h = nl_next(dump, h)) {
+		for (const struct nlmsghdr *h = nl_next(dump, NULL); h && i < n;
+		     h = nl_next(dump, h)) {
 			if (read_route(h, &routes[i]) && routes[i].family == families[f])
 				i++;
 		}
@@ -93,14 +99,19 @@ int route_del(struct nl *nl, const struct route *r)
 
 int route_add(struct nl *nl, const struct route *r, bool replace)
 {
-	struct rtmsg rt = { .rtm_family = r->family, .rtm_dst_len = r->dst.family ? r->dst.prefix : 0,
-			    .rtm_src_len = r->from.family ? r->from.prefix : 0, .rtm_table = RT_TABLE_MAIN,
-			    .rtm_protocol = RTPROT_BOOT, .rtm_scope = r->scope, .rtm_type = RTN_UNICAST,
+	struct rtmsg rt = { .rtm_family = r->family,
+			    .rtm_dst_len = r->dst.family ? r->dst.prefix : 0,
+			    .rtm_src_len = r->from.family ? r->from.prefix : 0,
+			    .rtm_table = RT_TABLE_MAIN,
+			    .rtm_protocol = RTPROT_BOOT,
+			    .rtm_scope = r->scope,
+			    .rtm_type = RTN_UNICAST,
 			    .rtm_flags = r->flags };
 	struct nl_msg m;
 	size_t nest;
 
-	nl_begin(&m, RTM_NEWROUTE, (uint16_t)(NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL)), &rt,
+	nl_begin(&m, RTM_NEWROUTE,
+		 (uint16_t)(NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL)), &rt,
 		 sizeof(rt));
 	if (r->dst.family)
 		nl_attr(&m, RTA_DST, r->dst.bytes, ip_len(&r->dst));

@@ -12,16 +12,16 @@
 #include "sys/netlink.h"
 
 struct route {
-	struct ip dst;		/* none: the default route */
-	struct ip gateway;	/* none: on the link */
-	struct ip source;	/* the preferred source address; none: the kernel chooses */
-	struct ip from;		/* only for packets from there; v6 only */
-	uint8_t family;		/* of those above */
-	int index;		/* output interface; 0: none (blackhole) or several (multipath) */
+	struct ip dst;	   /* none: the default route */
+	struct ip gateway; /* none: on the link */
+	struct ip source;  /* the preferred source address; none: the kernel chooses */
+	struct ip from;	   /* only for packets from there; v6 only */
+	uint8_t family;	   /* of those above */
+	int index;	   /* output interface; 0: none (blackhole) or several (multipath) */
 	uint8_t scope, protocol;
-	uint32_t flags;		/* RTNH_F_*, to set */
-	uint32_t mtu;		/* 0: the interface's */
-	const struct nlmsghdr *raw;	/* as dumped; for route_del */
+	uint32_t flags;		    /* RTNH_F_*, to set */
+	uint32_t mtu;		    /* 0: the interface's */
+	const struct nlmsghdr *raw; /* as dumped; for route_del */
 };
 
 /*

@@ -20,9 +20,9 @@
 #include "loop/worker.h"
 #include "sys/hotplug.h"
 
-#define RECV_BUF (16 << 20)	/* a plugged 128 GB are a thousand events at once */
-#define POLL_MS 100		/* without a socket */
-#define NODE_MS 10		/* an event came before its node */
+#define RECV_BUF  (16 << 20) /* a plugged 128 GB are a thousand events at once */
+#define POLL_MS	  100	     /* without a socket */
+#define NODE_MS	  10	     /* an event came before its node */
 #define ONLINE_MS 60000
 
 struct uevents {
@@ -32,7 +32,7 @@ struct uevents {
 	struct timer poll;
 	struct list waiters;
 	int fd, sys, dev;
-	struct worker *online;		/* sets memory online; NULL: none runs */
+	struct worker *online; /* sets memory online; NULL: none runs */
 	bool online_again;
 };
 
@@ -43,8 +43,9 @@ bool uevent_parse(const char *msg, size_t len, struct uevent *ret)
 		const char *key;
 		const char **value;
 	} keys[] = {
-		{ "ACTION=", &e.action }, { "DEVPATH=", &e.devpath }, { "SUBSYSTEM=", &e.subsystem },
-		{ "DEVNAME=", &e.devname }, { "DEVTYPE=", &e.devtype }, { "INTERFACE=", &e.interface },
+		{ "ACTION=", &e.action },	{ "DEVPATH=", &e.devpath },
+		{ "SUBSYSTEM=", &e.subsystem }, { "DEVNAME=", &e.devname },
+		{ "DEVTYPE=", &e.devtype },	{ "INTERFACE=", &e.interface },
 	};
 
 	if (len == 0 || msg[len - 1] != '\0' || !strchr(msg, '@'))
@@ -114,14 +115,15 @@ static bool has_node(const struct uevents *u, const char *name, const char *text
 	line_value(text, "MINOR=", minor_text, sizeof(minor_text));
 	if (str_u64(major_text, UINT32_MAX, &maj) < 0 || str_u64(minor_text, UINT32_MAX, &min) < 0)
 		return false;
-	if (strstr(name, "..") || *name == '/' || fstatat(u->dev, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (strstr(name, "..") || *name == '/' ||
+	    fstatat(u->dev, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return false;
 	return S_ISBLK(st.st_mode) && st.st_rdev == makedev((unsigned int)maj, (unsigned int)min);
 }
 
 /* Does the entry of /sys/class/<subsystem> fit? Its name goes to name. */
-static bool entry_fits(const struct uevents *u, const struct dev_match *m, int dir, const char *entry,
-		       char name[DEV_NAME_MAX])
+static bool entry_fits(const struct uevents *u, const struct dev_match *m, int dir,
+		       const char *entry, char name[DEV_NAME_MAX])
 {
 	char link[1024], path[NAME_MAX + 16], text[1024], type[16];
 	ssize_t n = readlinkat(dir, entry, link, sizeof(link) - 1);
@@ -232,8 +234,8 @@ static void on_wait_over(struct timer *t)
 	job_queue(w->u->loop, &w->job, deliver);
 }
 
-void uevent_wait(struct uevents *u, struct uevent_wait *w, const struct dev_match *m, int64_t timeout_ms,
-		 uevent_fn *fn)
+void uevent_wait(struct uevents *u, struct uevent_wait *w, const struct dev_match *m,
+		 int64_t timeout_ms, uevent_fn *fn)
 {
 	*w = (struct uevent_wait){ .u = u, .match = *m, .fn = fn };
 	list_add_tail(&u->waiters, &w->link);
@@ -317,7 +319,9 @@ static void on_readable(struct source *s, uint32_t events)
 	for (int i = 0; i < 256; i++) {
 		struct sockaddr_nl from = { 0 };
 		struct iovec iov = { msg, sizeof(msg) };
-		struct msghdr head = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov,
+		struct msghdr head = { .msg_name = &from,
+				       .msg_namelen = sizeof(from),
+				       .msg_iov = &iov,
 				       .msg_iovlen = 1 };
 		ssize_t n = recvmsg(u->fd, &head, MSG_DONTWAIT);
 		struct uevent e;
@@ -329,7 +333,7 @@ static void on_readable(struct source *s, uint32_t events)
 			continue;
 		}
 		if (n < 0)
-			return;	/* EAGAIN, EINTR: the loop comes back */
+			return; /* EAGAIN, EINTR: the loop comes back */
 		/* Root in a container's user namespace may send here too; the kernel has port 0. */
 		if (n > 0 && from.nl_pid == 0 && !(head.msg_flags & MSG_TRUNC) &&
 		    uevent_parse(msg, (size_t)n, &e))
@@ -340,8 +344,8 @@ static void on_readable(struct source *s, uint32_t events)
 static int open_socket(void)
 {
 	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = 1 };
-	AUTO_CLOSE int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
-				   NETLINK_KOBJECT_UEVENT);
+	AUTO_CLOSE int fd =
+		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
 	int size = RECV_BUF;
 
 	if (fd < 0)
@@ -353,7 +357,8 @@ static int open_socket(void)
 	return TAKE_FD(fd);
 }
 
-int uevents_new_at(struct loop *l, struct reaper *r, const char *sys, const char *dev, struct uevents **ret)
+int uevents_new_at(struct loop *l, struct reaper *r, const char *sys, const char *dev,
+		   struct uevents **ret)
 {
 	struct uevents *u = calloc(1, sizeof(*u));
 	int err;

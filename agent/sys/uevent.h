@@ -23,22 +23,22 @@ struct uevent_wait;
 
 /* Which device: all that is given must fit. */
 struct dev_match {
-	const char *subsystem;		/* "block" (whole disks; partitions only by name) or "net" */
-	char path[256];			/* part of the device's path in sysfs, with its slashes; "": any */
-	char name[DEV_NAME_MAX];	/* as below /dev, or of the interface; "": any */
+	const char *subsystem;	 /* "block" (whole disks; partitions only by name) or "net" */
+	char path[256];		 /* part of the device's path in sysfs, with its slashes; "": any */
+	char name[DEV_NAME_MAX]; /* as below /dev, or of the interface; "": any */
 };
 
 /* devname: below /dev, or the interface's name; NULL: timed out. w is free for anything again. */
 typedef void uevent_fn(struct uevent_wait *w, const char *devname);
 
-struct uevent_wait {		/* inside its owner, who sets nothing in it */
+struct uevent_wait { /* inside its owner, who sets nothing in it */
 	struct list link;
-	struct uevents *u;	/* NULL: not waiting */
+	struct uevents *u; /* NULL: not waiting */
 	struct timer timer;
 	struct job job;
 	struct dev_match match;
 	uevent_fn *fn;
-	bool seen;		/* an event came, its node did not yet */
+	bool seen; /* an event came, its node did not yet */
 	char name[DEV_NAME_MAX];
 };
 
@@ -48,20 +48,21 @@ struct uevent_wait {		/* inside its owner, who sets nothing in it */
  */
 int uevents_new(struct loop *l, struct reaper *r, struct uevents **ret);
 /* The same with other directories, for tests. */
-int uevents_new_at(struct loop *l, struct reaper *r, const char *sys, const char *dev, struct uevents **ret);
+int uevents_new_at(struct loop *l, struct reaper *r, const char *sys, const char *dev,
+		   struct uevents **ret);
 void uevents_free(struct uevents *u);
 
 /*
  * Waits for a device that fits and whose node is there. fn is called once, from the loop, never
  * before this returns. Any number may wait for the same device.
  */
-void uevent_wait(struct uevents *u, struct uevent_wait *w, const struct dev_match *m, int64_t timeout_ms,
-		 uevent_fn *fn);
-void uevent_wait_cancel(struct uevent_wait *w);		/* harmless when not waiting (w zero, or done) */
+void uevent_wait(struct uevents *u, struct uevent_wait *w, const struct dev_match *m,
+		 int64_t timeout_ms, uevent_fn *fn);
+void uevent_wait_cancel(struct uevent_wait *w); /* harmless when not waiting (w zero, or done) */
 /* Is it there now? Its name goes to name. */
 bool uevents_lookup(const struct uevents *u, const struct dev_match *m, char name[DEV_NAME_MAX]);
 
-int uevents_sys(const struct uevents *u);	/* fd of /sys, not the caller's */
+int uevents_sys(const struct uevents *u); /* fd of /sys, not the caller's */
 struct loop *uevents_loop(const struct uevents *u);
 struct reaper *uevents_reaper(const struct uevents *u);
 

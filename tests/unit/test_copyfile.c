@@ -53,9 +53,11 @@ Test(copyfile, two_halves)
 {
 	struct stat st;
 
-	cr_assert_eq(copy("/run/kata-containers/shared/d/f", 10, 0, "hello"), RPC_OK, "%s", message);
+	cr_assert_eq(copy("/run/kata-containers/shared/d/f", 10, 0, "hello"), RPC_OK, "%s",
+		     message);
 	cr_assert_eq(access("/run/kata-containers/shared/d/f", F_OK), -1);
-	cr_assert_eq(copy("/run/kata-containers/shared/d/f", 10, 5, "world"), RPC_OK, "%s", message);
+	cr_assert_eq(copy("/run/kata-containers/shared/d/f", 10, 5, "world"), RPC_OK, "%s",
+		     message);
 	cr_assert_str_eq(content("/run/kata-containers/shared/d/f"), "helloworld");
 	cr_assert_eq(access("/run/kata-containers/shared/d/f.tmp", F_OK), -1);
 	cr_assert_eq(stat("/run/kata-containers/shared/d", &st), 0);
@@ -105,8 +107,10 @@ Test(copyfile, stale_rest)
 
 Test(copyfile, refuses)
 {
-	static const char *const outside[] = { "", "/", "/run", "/etc/f", "/runaway/f", "/run/../etc/f", "run/f",
-					       "/run/a/../../etc/f" };
+	static const char *const outside[] = { "",	     "/",
+					       "/run",	     "/etc/f",
+					       "/runaway/f", "/run/../etc/f",
+					       "run/f",	     "/run/a/../../etc/f" };
 
 	for (size_t i = 0; i < ARRAY_LEN(outside); i++)
 		cr_assert_eq(copy(outside[i], 1, 0, "x"), RPC_UNKNOWN, "%s", outside[i]);

@@ -87,7 +87,7 @@ static int online(enum schema schema, bool wait, uint32_t cpus, bool cpu_only)
 	return ask(svc_online_cpu_mem, schema, &r);
 }
 
-#define CPU "devices/system/cpu/"
+#define CPU    "devices/system/cpu/"
 #define MEMORY "devices/system/memory/"
 
 Test(guest, onlines_cpus_and_memory)
@@ -133,7 +133,8 @@ Test(guest, online_failures)
 	uint32_t n = 99;
 	int sys = uevents_sys(agent.uevents);
 
-	cr_assert_eq(online(SCHEMA_1X, true, 0, true), RPC_UNKNOWN, "no CPUs and no memory asked for");
+	cr_assert_eq(online(SCHEMA_1X, true, 0, true), RPC_UNKNOWN,
+		     "no CPUs and no memory asked for");
 	cr_assert_eq(online(SCHEMA_1X, false, 0, true), RPC_OK, "nobody waits for it");
 	cr_assert_eq(online(SCHEMA_1X, true, 1, true), RPC_UNKNOWN, "no directory");
 	put(CPU "cpu0/online", "1");
@@ -190,8 +191,8 @@ static bool lists(size_t n, char **names, const char *name)
 
 Test(guest, details)
 {
-	static const char *const storages[] = { "9p", "virtio-fs", "blk", "blk-ccw", "mmioblk", "scsi",
-						"ephemeral", "local", "nvdimm" };
+	static const char *const storages[] = { "9p",	"virtio-fs", "blk",   "blk-ccw", "mmioblk",
+						"scsi", "ephemeral", "local", "nvdimm" };
 	static const char *const devices[] = { "mmioblk", "blk", "blk-ccw", "scsi", "nvdimm" };
 	Grpc__GuestDetailsRequest r = GRPC__GUEST_DETAILS_REQUEST__INIT;
 	Grpc__GuestDetailsResponse *d;
@@ -205,11 +206,13 @@ Test(guest, details)
 	cr_assert_str_eq(d->agent_details->version, "1.2.3-test");
 	cr_assert(d->agent_details->init_daemon);
 	for (size_t i = 0; i < ARRAY_LEN(storages); i++)
-		cr_assert(lists(d->agent_details->n_storage_handlers, d->agent_details->storage_handlers,
-				storages[i]), "%s", storages[i]);
+		cr_assert(lists(d->agent_details->n_storage_handlers,
+				d->agent_details->storage_handlers, storages[i]),
+			  "%s", storages[i]);
 	for (size_t i = 0; i < ARRAY_LEN(devices); i++)
-		cr_assert(lists(d->agent_details->n_device_handlers, d->agent_details->device_handlers,
-				devices[i]), "%s", devices[i]);
+		cr_assert(lists(d->agent_details->n_device_handlers,
+				d->agent_details->device_handlers, devices[i]),
+			  "%s", devices[i]);
 	grpc__guest_details_response__free_unpacked(d, NULL);
 
 	put(MEMORY "block_size_bytes", "8000000\n");
@@ -249,7 +252,7 @@ Test(guest, reseeds_and_sets_time)
 
 	cr_assert_eq(ask(svc_reseed_random_dev, SCHEMA_1X, &r), RPC_UNKNOWN);
 	cr_assert_str_eq(message, "missing entropy data");
-	r.data.data = (uint8_t *)(uintptr_t)"0123456789abcdef";
+	r.data.data = (uint8_t *)(uintptr_t) "0123456789abcdef";
 	r.data.len = 16;
 	cr_assert_eq(ask(svc_reseed_random_dev, SCHEMA_1X, &r), RPC_OK, "%s", message);
 	t.sec = 1;
@@ -307,7 +310,10 @@ Test(guest, modprobe_arguments)
 	(void)snprintf(script, sizeof(script), "/run/modprobe");
 	fd = open(script, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
 	cr_assert_geq(fd, 0);
-	cr_assert_eq(dprintf(fd, "#!/bin/sh\necho \"$@\" >/run/said\nyes | head -c 100000\nexit 0\n") > 0, 1);
+	cr_assert_eq(
+		dprintf(fd, "#!/bin/sh\necho \"$@\" >/run/said\nyes | head -c 100000\nexit 0\n") >
+			0,
+		1);
 	(void)close(fd);
 	cr_assert_eq(mount(script, "/sbin/modprobe", NULL, MS_BIND, NULL), 0);
 	cr_assert_eq(load("dummy", "numdummies=2 x"), 0, "%s", outcome.msg);
@@ -317,7 +323,8 @@ Test(guest, modprobe_arguments)
 
 Test(guest, dns)
 {
-	char *lines[] = { (char *)(uintptr_t)"  nameserver 1.2.3.4 \n", (char *)(uintptr_t)"options timeout:1" };
+	char *lines[] = { (char *)(uintptr_t) "  nameserver 1.2.3.4 \n",
+			  (char *)(uintptr_t) "options timeout:1" };
 	struct err err = { 0 };
 	char text[128];
 

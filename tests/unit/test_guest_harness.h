@@ -29,8 +29,8 @@
 
 static struct config config = { .hotplug_timeout_ms = 200 };
 static struct agent agent;
-static int answered;		/* how often: must be once */
-static int status;		/* of the last answer */
+static int answered; /* how often: must be once */
+static int status;   /* of the last answer */
 static char message[600];
 static struct buf answer;
 
@@ -63,7 +63,7 @@ static inline void harness_start(void)
 	cr_assert_eq(reaper_new(agent.loop, &agent.reaper), 0);
 	cr_assert_eq(uevents_new(agent.loop, agent.reaper, &agent.uevents), 0);
 	agent.config = &config;
-	log_threshold = LOG_ERROR;	/* refusals are what is tested */
+	log_threshold = LOG_ERROR; /* refusals are what is tested */
 	agent.rpc.loop = agent.loop;
 	agent.rpc.agent = &agent;
 }
@@ -88,7 +88,9 @@ static inline void harness_own_run(void)
 static inline int ask(rpc_handler *fn, enum schema schema, const void *req)
 {
 	const ProtobufCMessage *m = req;
-	struct rpc_method method = { .service = "grpc.Test", .name = "Test", .request = m->descriptor, .fn = fn };
+	struct rpc_method method = {
+		.service = "grpc.Test", .name = "Test", .request = m->descriptor, .fn = fn
+	};
 	size_t len = protobuf_c_message_get_packed_size(m);
 	uint8_t *body = malloc(len + 1);
 	struct call *c = rpc_call_new(&agent.rpc, &road, NULL, &method, schema, -1);

@@ -22,7 +22,7 @@ Test(netlink, builds_aligned_attributes)
 	struct nl_msg m;
 
 	nl_begin(&m, RTM_NEWLINK, NLM_F_CREATE, &ifi, sizeof(ifi));
-	nl_attr_str(&m, IFLA_IFNAME, "eth0");	/* 5 bytes: padding follows */
+	nl_attr_str(&m, IFLA_IFNAME, "eth0"); /* 5 bytes: padding follows */
 	nl_attr_u32(&m, IFLA_MTU, 1400);
 	cr_assert_not(m.bad);
 	cr_assert_eq(m.h.nlmsg_flags, NLM_F_REQUEST | NLM_F_CREATE);
@@ -111,7 +111,8 @@ static struct nlmsghdr *message(const void *attrs, size_t len, uint32_t claimed)
 Test(netlink, stays_inside_hostile_messages)
 {
 	const struct nlattr *tb[8];
-	struct nlattr lies[2] = { { .nla_len = 4, .nla_type = 1 }, { .nla_len = 200, .nla_type = 2 } };
+	struct nlattr lies[2] = { { .nla_len = 4, .nla_type = 1 },
+				  { .nla_len = 200, .nla_type = 2 } };
 	struct nlmsghdr *h = message(lies, sizeof(lies), NLMSG_HDRLEN + sizeof(lies));
 
 	nl_parse(h, 0, tb, 7);
@@ -124,7 +125,7 @@ Test(netlink, stays_inside_hostile_messages)
 	cr_assert_null(nl_head(h, 64));
 	free(h);
 
-	lies[0].nla_len = 0;	/* would never advance */
+	lies[0].nla_len = 0; /* would never advance */
 	h = message(lies, sizeof(lies), NLMSG_HDRLEN + sizeof(lies));
 	nl_parse(h, 0, tb, 7);
 	cr_assert_null(tb[1]);
@@ -140,7 +141,8 @@ Test(netlink, stays_inside_hostile_messages)
 
 Test(netlink, walks_only_whole_messages)
 {
-	struct nlmsghdr two[2] = { { .nlmsg_len = NLMSG_HDRLEN }, { .nlmsg_len = NLMSG_HDRLEN + 1 } };
+	struct nlmsghdr two[2] = { { .nlmsg_len = NLMSG_HDRLEN },
+				   { .nlmsg_len = NLMSG_HDRLEN + 1 } };
 	struct buf dump = { 0 };
 	const struct nlmsghdr *h;
 
@@ -193,8 +195,14 @@ Test(netlink, lists_the_loopback)
 
 Test(netlink, hardware_addresses)
 {
-	static const char *const bad[] = { "", "aa", "aa:bb:cc:dd:ee", "aa:bb:cc:dd:ee:f", "aa:bb:cc:dd:ee:ff:",
-					   "aa-bb-cc-dd-ee-ff", "gg:bb:cc:dd:ee:ff", "aa:bb:cc:dd:ee:ff:00" };
+	static const char *const bad[] = { "",
+					   "aa",
+					   "aa:bb:cc:dd:ee",
+					   "aa:bb:cc:dd:ee:f",
+					   "aa:bb:cc:dd:ee:ff:",
+					   "aa-bb-cc-dd-ee-ff",
+					   "gg:bb:cc:dd:ee:ff",
+					   "aa:bb:cc:dd:ee:ff:00" };
 	char endless[200];
 	uint8_t addr[LINK_ADDR_MAX];
 	size_t len;
@@ -212,8 +220,15 @@ Test(netlink, hardware_addresses)
 
 Test(ip, parses)
 {
-	static const char *const bad[] = { "", "10.0.0", "10.0.0.1/33", "10.0.0.1/", "10.0.0.1/-1", "fd00::1/129",
-					   "10.0.0.1/255.255.255.0", "x/24", "10.0.0.1/0024" };
+	static const char *const bad[] = { "",
+					   "10.0.0",
+					   "10.0.0.1/33",
+					   "10.0.0.1/",
+					   "10.0.0.1/-1",
+					   "fd00::1/129",
+					   "10.0.0.1/255.255.255.0",
+					   "x/24",
+					   "10.0.0.1/0024" };
 	struct ip ip;
 	char text[IP_TEXT];
 

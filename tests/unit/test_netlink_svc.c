@@ -130,7 +130,8 @@ static bool has_address(int index, const char *cidr)
 
 Test(net, update_interface)
 {
-	Types__IPAddress v4 = ip("192.168.0.2", "16"), v6 = ip("fd00:1::2", "64"), other = ip("10.9.9.9", "32");
+	Types__IPAddress v4 = ip("192.168.0.2", "16"), v6 = ip("fd00:1::2", "64"),
+			 other = ip("10.9.9.9", "32");
 	Types__IPAddress *first[] = { &v4, &v6 }, *second[] = { &other };
 	Types__Interface i = iface("eth0", MAC_A, 1400), *same;
 	AUTO_FREE struct link *links = NULL, *later = NULL;
@@ -152,7 +153,7 @@ Test(net, update_interface)
 		cr_assert(has_address(link->index, "fd00:1::2/64"));
 
 	/* Again, upper case, other addresses: the old ones are gone. */
-	i.hwaddr = (char *)(uintptr_t)"02:00:CA:FE:00:01";
+	i.hwaddr = (char *)(uintptr_t) "02:00:CA:FE:00:01";
 	i.ipaddresses = second;
 	i.n_ipaddresses = 1;
 	i.raw_flags = IFF_NOARP;
@@ -178,7 +179,7 @@ Test(net, update_interface_3x_keeps_addresses_and_sets_mac)
 	cr_assert_eq(update(SCHEMA_3X, &i), RPC_OK, "%s", message);
 	cr_assert(has_address(find(&links, MAC_A)->index, "10.1.0.1/24"));
 	cr_assert(has_address(find(&later, MAC_A)->index, "10.2.0.1/24"));
-	i.hwaddr = (char *)(uintptr_t)"02:00:00:00:00:99";
+	i.hwaddr = (char *)(uintptr_t) "02:00:00:00:00:99";
 	cr_assert_eq(update(SCHEMA_3X, &i), RPC_OK, "%s", message);
 	cr_assert_str_eq(find(&later, i.hwaddr)->name, "dum0");
 }
@@ -188,10 +189,10 @@ Test(net, crossed_names_are_swapped)
 	Types__Interface a = iface("dum1", MAC_A, 1500), b = iface("dum0", MAC_B, 1500);
 	AUTO_FREE struct link *links = NULL, *later = NULL;
 
-	cr_assert_eq(update(SCHEMA_1X, &b), RPC_OK, "%s", message);	/* the holder is down here, */
+	cr_assert_eq(update(SCHEMA_1X, &b), RPC_OK, "%s", message); /* the holder is down here, */
 	cr_assert_str_eq(find(&links, MAC_A)->name, "dum1");
-	a.name = (char *)(uintptr_t)"dum0";
-	cr_assert_eq(update(SCHEMA_1X, &a), RPC_OK, "%s", message);	/* and up here */
+	a.name = (char *)(uintptr_t) "dum0";
+	cr_assert_eq(update(SCHEMA_1X, &a), RPC_OK, "%s", message); /* and up here */
 	cr_assert_str_eq(find(&later, MAC_B)->name, "dum1");
 	cr_assert(find(&links, MAC_B)->flags & IFF_UP);
 }
@@ -206,7 +207,7 @@ Test(net, update_interface_refuses)
 
 	cr_assert_eq(ask(svc_update_interface, SCHEMA_1X, &none), RPC_INVALID_ARGUMENT);
 	cr_assert_eq(update(SCHEMA_1X, &i), RPC_INVALID_ARGUMENT);
-	i.hwaddr = (char *)(uintptr_t)"02:00:00:00:00:77";
+	i.hwaddr = (char *)(uintptr_t) "02:00:00:00:00:77";
 	cr_assert_eq(update(SCHEMA_1X, &i), RPC_INTERNAL);
 	cr_assert_not_null(strstr(message, "Could not find the link corresponding to HwAddr"));
 	i = iface("eth0", MAC_A, 10000000000000);
@@ -228,12 +229,13 @@ Test(net, waits_for_a_pci_device)
 {
 	Types__Interface i = iface("eth0", MAC_A, 1500);
 
-	i.pcipath = (char *)(uintptr_t)"1e/1e/1e/1g";
+	i.pcipath = (char *)(uintptr_t) "1e/1e/1e/1g";
 	cr_assert_eq(update(SCHEMA_1X, &i), RPC_UNKNOWN, "a bad path: %s", message);
-	i.pcipath = (char *)(uintptr_t)"1e.5";
+	i.pcipath = (char *)(uintptr_t) "1e.5";
 	cr_assert_neq(update(SCHEMA_1X, &i), RPC_OK, "no such slot");
 	if (access("/sys/bus/pci/rescan", W_OK) == 0 && status == RPC_DEADLINE_EXCEEDED)
-		cr_assert_not_null(strstr(message, "Timeout reached after 200ms waiting for device"));
+		cr_assert_not_null(
+			strstr(message, "Timeout reached after 200ms waiting for device"));
 }
 
 /* ---- routes ---- */
@@ -245,7 +247,7 @@ static Types__Route route(const char *dest, const char *gateway, const char *sou
 	r.dest = (char *)(uintptr_t)dest;
 	r.gateway = (char *)(uintptr_t)gateway;
 	r.source = (char *)(uintptr_t)source;
-	r.device = (char *)(uintptr_t)"dum0";
+	r.device = (char *)(uintptr_t) "dum0";
 	r.scope = scope;
 	return r;
 }
@@ -294,7 +296,8 @@ static void with_address(void)
 
 Test(net, routes_a)
 {
-	Types__Route def = route("", "192.168.0.1", "", 0), net = route("192.168.0.0/16", "", "192.168.0.2", 253);
+	Types__Route def = route("", "192.168.0.1", "", 0),
+		     net = route("192.168.0.0/16", "", "192.168.0.2", 253);
 	Types__Route *routes[] = { &def, &net };
 	Grpc__Routes *same;
 
@@ -308,7 +311,8 @@ Test(net, routes_a)
 		cr_assert_eq(count("", "192.168.0.1", "", 0), 1);
 		cr_assert_eq(count("192.168.0.0/16", "", "192.168.0.2", 253), 1);
 	}
-	cr_assert_eq(set_routes(SCHEMA_1X, NULL, 0), RPC_OK, "an empty list only flushes: %s", message);
+	cr_assert_eq(set_routes(SCHEMA_1X, NULL, 0), RPC_OK, "an empty list only flushes: %s",
+		     message);
 	cr_assert_eq(count("", "192.168.0.1", "", -1), 0);
 }
 
@@ -321,13 +325,15 @@ Test(net, routes_point_to_point)
 
 	with_address();
 	cr_assert_eq(set_routes(SCHEMA_1X, routes, 3), RPC_OK, "%s", message);
-	cr_assert_eq(count("192.168.0.0/16", "192.168.0.1", "192.168.0.2", 0), 1, "host bits masked");
+	cr_assert_eq(count("192.168.0.0/16", "192.168.0.1", "192.168.0.2", 0), 1,
+		     "host bits masked");
 	cr_assert_eq(count("192.168.0.1/32", "", "192.168.0.2", 254), 1);
 }
 
 Test(net, routes_scope_too_wide)
 {
-	Types__Route def = route("", "192.168.0.1", "", 0), net = route("192.168.0.0/16", "", "192.168.0.2", 0);
+	Types__Route def = route("", "192.168.0.1", "", 0),
+		     net = route("192.168.0.0/16", "", "192.168.0.2", 0);
 	Types__Route *routes[] = { &def, &net };
 
 	with_address();
@@ -353,7 +359,8 @@ Test(net, routes_ipv6)
 	Types__IPAddress a = ip("fd00:5::2", "64");
 	Types__IPAddress *addresses[] = { &a };
 	Types__Interface i = iface("dum0", MAC_A, 1500);
-	Types__Route def = route("", "fd00:5::1", "", 0), net = route("fd00:6::1/64", "fd00:5::1", "", 0);
+	Types__Route def = route("", "fd00:5::1", "", 0),
+		     net = route("fd00:6::1/64", "fd00:5::1", "", 0);
 	Types__Route *routes[] = { &net, &def };
 
 	if (access("/proc/net/if_inet6", F_OK) < 0)
@@ -370,7 +377,8 @@ Test(net, routes_ipv6)
 Test(net, routes_refused)
 {
 	Grpc__UpdateRoutesRequest none = GRPC__UPDATE_ROUTES_REQUEST__INIT;
-	Types__Route bad = route("10.0.0.0", "", "", 0), mixed = route("10.0.0.0/8", "fd00::1", "", 0);
+	Types__Route bad = route("10.0.0.0", "", "", 0),
+		     mixed = route("10.0.0.0/8", "fd00::1", "", 0);
 	Types__Route nowhere = route("10.0.0.0/8", "", "", 0);
 	Types__Route *routes[] = { &bad };
 
@@ -380,7 +388,7 @@ Test(net, routes_refused)
 	routes[0] = &mixed;
 	cr_assert_eq(set_routes(SCHEMA_1X, routes, 1), RPC_INTERNAL);
 	cr_assert_not_null(strstr(message, "not the same IP family"), "%s", message);
-	nowhere.device = (char *)(uintptr_t)"nosuch";
+	nowhere.device = (char *)(uintptr_t) "nosuch";
 	routes[0] = &nowhere;
 	cr_assert_eq(set_routes(SCHEMA_1X, routes, 1), RPC_INTERNAL);
 	cr_assert_not_null(strstr(message, "Could not find link from device"), "%s", message);
@@ -389,8 +397,11 @@ Test(net, routes_refused)
 /* Blackhole and multipath routes crash the reference; other tables are not ours. */
 Test(net, strange_routes_are_flushed)
 {
-	struct rtmsg rt = { .rtm_family = AF_INET, .rtm_dst_len = 24, .rtm_table = RT_TABLE_MAIN,
-			    .rtm_protocol = RTPROT_STATIC, .rtm_type = RTN_BLACKHOLE };
+	struct rtmsg rt = { .rtm_family = AF_INET,
+			    .rtm_dst_len = 24,
+			    .rtm_table = RT_TABLE_MAIN,
+			    .rtm_protocol = RTPROT_STATIC,
+			    .rtm_type = RTN_BLACKHOLE };
 	AUTO_FREE struct link *links = NULL;
 	AUTO_FREE struct route *have = NULL;
 	struct buf dump = { 0 };
@@ -412,7 +423,8 @@ Test(net, strange_routes_are_flushed)
 	nl_begin(&m, RTM_NEWROUTE, NLM_F_CREATE, &rt, sizeof(rt));
 	nl_attr(&m, RTA_DST, "\x0a\x06\x06\x00", 4);
 	for (uint8_t i = 0; i < 2; i++) {
-		hops[i].hop = (struct rtnexthop){ .rtnh_len = sizeof(hops[i]), .rtnh_ifindex = link->index };
+		hops[i].hop = (struct rtnexthop){ .rtnh_len = sizeof(hops[i]),
+						  .rtnh_ifindex = link->index };
 		hops[i].gw = (struct nlattr){ .nla_len = 8, .nla_type = RTA_GATEWAY };
 		(void)memcpy(hops[i].addr, (uint8_t[]){ 192, 168, 0, (uint8_t)(10 + i) }, 4);
 	}
@@ -427,7 +439,8 @@ Test(net, strange_routes_are_flushed)
 
 Test(net, routes_3x_keep_and_list)
 {
-	Types__Route a = route("10.7.0.0/16", "", "192.168.0.2/0", 253), b = route("10.8.0.0/16", "", "", 253);
+	Types__Route a = route("10.7.0.0/16", "", "192.168.0.2/0", 253),
+		     b = route("10.8.0.0/16", "", "", 253);
 	Types__Route *one[] = { &a }, *two[] = { &b };
 	Grpc__Routes *now;
 
@@ -441,7 +454,7 @@ Test(net, routes_3x_keep_and_list)
 	cr_assert_eq(count("10.7.0.0/16", "", "192.168.0.2", 253), 1);
 	cr_assert_eq(count("10.8.0.0/16", "", "", 253), 1);
 	b.mtu = 1300;
-	b.flags = RTNH_F_LINKDOWN;	/* what the host saw is no wish */
+	b.flags = RTNH_F_LINKDOWN; /* what the host saw is no wish */
 	cr_assert_eq(set_routes(SCHEMA_3X, two, 1), RPC_OK, "%s", message);
 	now = answer_as(&grpc__routes__descriptor);
 	for (size_t i = 0; i < now->n_routes; i++) {
@@ -482,7 +495,8 @@ Test(net, list_interfaces)
 	cr_assert(seen && lo);
 }
 
-static int add_neighbor(enum schema schema, const char *device, const char *address, const char *lladdr, int state)
+static int add_neighbor(enum schema schema, const char *device, const char *address,
+			const char *lladdr, int state)
 {
 	Grpc__AddARPNeighborsRequest req = GRPC__ADD_ARPNEIGHBORS_REQUEST__INIT;
 	Grpc__ARPNeighbors list = GRPC__ARPNEIGHBORS__INIT;
@@ -506,24 +520,29 @@ Test(net, neighbors)
 	FILE *f;
 
 	with_address();
-	cr_assert_eq(add_neighbor(SCHEMA_1X, "dum0", "192.168.0.9", "6a:92:3a:59:70:aa", NUD_PERMANENT), RPC_OK,
-		     "%s", message);
+	cr_assert_eq(
+		add_neighbor(SCHEMA_1X, "dum0", "192.168.0.9", "6a:92:3a:59:70:aa", NUD_PERMANENT),
+		RPC_OK, "%s", message);
 	f = fopen("/proc/net/arp", "re");
 	cr_assert_not_null(f);
 	table[fread(table, 1, sizeof(table) - 1, f)] = '\0';
 	(void)fclose(f);
 	cr_assert_not_null(strstr(table, "192.168.0.9"));
 	cr_assert_not_null(strstr(table, "6a:92:3a:59:70:aa"));
-	cr_assert_eq(add_neighbor(SCHEMA_1X, "dum0", "192.168.0.9", "6a:92:3a:59:70:aa", NUD_PERMANENT),
-		     RPC_INTERNAL, "exists");
-	cr_assert_eq(add_neighbor(SCHEMA_3X, "dum0", "192.168.0.9", "6a:92:3a:59:70:ab", 0), RPC_OK, "%s", message);
+	cr_assert_eq(
+		add_neighbor(SCHEMA_1X, "dum0", "192.168.0.9", "6a:92:3a:59:70:aa", NUD_PERMANENT),
+		RPC_INTERNAL, "exists");
+	cr_assert_eq(add_neighbor(SCHEMA_3X, "dum0", "192.168.0.9", "6a:92:3a:59:70:ab", 0), RPC_OK,
+		     "%s", message);
 	cr_assert_eq(ask(svc_add_arp_neighbors, SCHEMA_1X, &none), RPC_INVALID_ARGUMENT);
-	cr_assert_eq(add_neighbor(SCHEMA_1X, "dum0", NULL, "6a:92:3a:59:70:aa", 128), RPC_INVALID_ARGUMENT);
-	cr_assert_eq(add_neighbor(SCHEMA_1X, "nosuch", "192.168.0.8", "6a:92:3a:59:70:aa", 128), RPC_INTERNAL);
-	cr_assert_eq(add_neighbor(SCHEMA_1X, "dum0", "192.168.0", "6a:92:3a:59:70:aa", 128), RPC_INTERNAL);
+	cr_assert_eq(add_neighbor(SCHEMA_1X, "dum0", NULL, "6a:92:3a:59:70:aa", 128),
+		     RPC_INVALID_ARGUMENT);
+	cr_assert_eq(add_neighbor(SCHEMA_1X, "nosuch", "192.168.0.8", "6a:92:3a:59:70:aa", 128),
+		     RPC_INTERNAL);
+	cr_assert_eq(add_neighbor(SCHEMA_1X, "dum0", "192.168.0", "6a:92:3a:59:70:aa", 128),
+		     RPC_INTERNAL);
 	cr_assert_eq(add_neighbor(SCHEMA_1X, "dum0", "192.168.0.8", "6a:92", 128), RPC_INTERNAL);
 }
-
 
 static char told[DEV_NAME_MAX];
 

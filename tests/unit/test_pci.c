@@ -52,8 +52,19 @@ static int resolve(const char *text, char *rel, struct err *err)
 
 Test(pci, grammar)
 {
-	static const char *const bad[] = { "", "/", "02/", "/02", "2g", "20", "02.8", "02.", "002", "02//03",
-					   "0000:00:02.0", "20/03", "02/20/01",
+	static const char *const bad[] = { "",
+					   "/",
+					   "02/",
+					   "/02",
+					   "2g",
+					   "20",
+					   "02.8",
+					   "02.",
+					   "002",
+					   "02//03",
+					   "0000:00:02.0",
+					   "20/03",
+					   "02/20/01",
 					   "1/1/1/1/1/1/1/1/1/1/1/1/1/1/1/1/1" };
 	struct pci_path p;
 	struct err err;

@@ -75,8 +75,8 @@ static void teardown(void)
 TestSuite(storage, .init = setup, .fini = teardown, .timeout = 20);
 
 /* One storage; options are up to four words. */
-static Grpc__Storage make(const char *driver, const char *source, const char *fstype, const char *point,
-			  const char **options)
+static Grpc__Storage make(const char *driver, const char *source, const char *fstype,
+			  const char *point, const char **options)
 {
 	Grpc__Storage s = GRPC__STORAGE__INIT;
 
@@ -104,7 +104,7 @@ static int add_as(enum schema schema, struct storage_set *set, Grpc__Storage *li
 		return err.code;
 	}
 	if (n)
-		(void)memset(list, 0x5a, n * sizeof(*list));	/* all that is kept was copied */
+		(void)memset(list, 0x5a, n * sizeof(*list)); /* all that is kept was copied */
 	wait_outcome();
 	return outcome.code;
 }
@@ -182,7 +182,10 @@ Test(storage, local_modes)
 	static const struct {
 		const char *option;
 		mode_t mode;
-	} cases[] = { { "mode=0400", 0400 }, { "mode=0600", 0600 }, { "mode=0755", 0755 }, { "mode=0777", 0777 },
+	} cases[] = { { "mode=0400", 0400 },
+		      { "mode=0600", 0600 },
+		      { "mode=0755", 0755 },
+		      { "mode=0777", 0777 },
 		      { "other", 0777 } };
 	const char *bad[] = { "mode=abcde", NULL };
 	Grpc__Storage s = make("local", "local", "local", SHARE "/sid/rootfs/local/bad", bad);
@@ -216,7 +219,8 @@ Test(storage, failure_undoes_everything)
 	cr_assert_eq(add(&b, &again, 1), 0);
 	cr_assert_neq(add(&a, s, 4), 0);
 	cr_assert_eq(outcome.rpc, RPC_INTERNAL);
-	cr_assert_not_null(strstr(outcome.msg, "Could not resolve symlink for source /nosuch"), "%s", outcome.msg);
+	cr_assert_not_null(strstr(outcome.msg, "Could not resolve symlink for source /nosuch"),
+			   "%s", outcome.msg);
 	cr_assert(list_empty(&a.uses));
 	cr_assert_eq(mounts_at(SHARE), 0);
 	cr_assert_eq(access("/run/kata-containers/l", F_OK), -1);
@@ -233,7 +237,8 @@ Test(storage, share_with_trailing_slash)
 	cr_assert(is_fs(SHARE, TMPFS));
 	cr_assert_eq(mounts_at(SHARE), 1);
 	cr_assert_eq(stat(SHARE, &st), 0);
-	cr_assert_eq(st.st_mode & 07777, 0700, "a joined string of options is taken apart by the kernel");
+	cr_assert_eq(st.st_mode & 07777, 0700,
+		     "a joined string of options is taken apart by the kernel");
 }
 
 Test(storage, binds)
@@ -246,7 +251,8 @@ Test(storage, binds)
 	fd = open("/run/src/file", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 	cr_assert_eq(fdio_write_all(fd, "hi", 2), 0);
 	(void)close(fd);
-	s = make("bind", "/run/src/file", "bind", "/run/kata-containers/sandbox/storage/f", options);
+	s = make("bind", "/run/src/file", "bind", "/run/kata-containers/sandbox/storage/f",
+		 options);
 	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
 	fd = open("/run/kata-containers/sandbox/storage/f", O_WRONLY | O_CLOEXEC);
 	cr_assert_eq(fd, -1);
@@ -258,19 +264,29 @@ Test(storage, binds)
 	s = make("bind", "/etc", "bind", "/run/kata-containers/sandbox/storage/e", options);
 	cr_assert_neq(add(&a, &s, 1), 0);
 	cr_assert_eq(symlink("/etc", "/run/src/link"), 0);
-	s = make("bind", "/run/src/link", "bind", "/run/kata-containers/sandbox/storage/e", options);
+	s = make("bind", "/run/src/link", "bind", "/run/kata-containers/sandbox/storage/e",
+		 options);
 	cr_assert_neq(add(&a, &s, 1), 0);
 	s = make("mmioblk", "/etc", "bind", "/run/kata-containers/sandbox/storage/e", NULL);
 	cr_assert_neq(add(&a, &s, 1), 0);
 	cr_assert_eq(access("/run/kata-containers/sandbox/storage/e", F_OK), -1);
 	release(&a);
-	cr_assert_eq(access("/run/kata-containers/sandbox/storage/f", F_OK), -1, "the file that was made is gone");
+	cr_assert_eq(access("/run/kata-containers/sandbox/storage/f", F_OK), -1,
+		     "the file that was made is gone");
 }
 
 Test(storage, confined)
 {
-	static const char *const outside[] = { "/", "/run", "/run/", "/etc", "/runaway/x", "/run/../etc", "run/x",
-					       "/var/lib/x", "/run/sandbox-ns/ipc", "/run/libcontainer/c" };
+	static const char *const outside[] = { "/",
+					       "/run",
+					       "/run/",
+					       "/etc",
+					       "/runaway/x",
+					       "/run/../etc",
+					       "run/x",
+					       "/var/lib/x",
+					       "/run/sandbox-ns/ipc",
+					       "/run/libcontainer/c" };
 	Grpc__Storage s;
 
 	for (size_t i = 0; i < ARRAY_LEN(outside); i++) {
@@ -326,7 +342,8 @@ Test(storage, refuses)
 	cr_assert_eq(add(&a, &s, 1), ETIMEDOUT);
 	cr_assert_eq(outcome.rpc, RPC_DEADLINE_EXCEEDED);
 	cr_assert_str_eq(outcome.msg, "Timeout reached after 200ms waiting for device pmem99");
-	s = make("ephemeral", "nodev", "hugetlbfs", "/run/x", (const char *[]){ "idontexist", NULL });
+	s = make("ephemeral", "nodev", "hugetlbfs", "/run/x",
+		 (const char *[]){ "idontexist", NULL });
 	cr_assert_neq(add(&a, &s, 1), 0);
 	cr_assert_eq(outcome.rpc, RPC_INTERNAL);
 	cr_assert_eq(access("/run/x", F_OK), -1);

@@ -39,7 +39,7 @@ static void set_rule(size_t i, const char *type, int64_t maj, int64_t min)
 	grpc__linux_device_cgroup__init(&rules[i]);
 	rules[i].allow = true;
 	rules[i].type = (char *)(uintptr_t)type;
-	rules[i].access = (char *)(uintptr_t)"rwm";
+	rules[i].access = (char *)(uintptr_t) "rwm";
 	rules[i].major = maj;
 	rules[i].minor = min;
 }
@@ -79,7 +79,8 @@ static const char *node(const char *name, mode_t type, unsigned int maj, unsigne
 	return p;
 }
 
-static Grpc__Device device(const char *type, const char *id, const char *vm_path, const char *container_path)
+static Grpc__Device device(const char *type, const char *id, const char *vm_path,
+			   const char *container_path)
 {
 	Grpc__Device d = GRPC__DEVICE__INIT;
 
@@ -147,9 +148,9 @@ Test(device, needs_a_match)
 	lx.n_devices = 1;
 	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_INTERNAL);
 	cr_assert_str_eq(outcome.msg, "Should have found a matching device /dev/c in the spec");
-	d.vm_path = (char *)(uintptr_t)"/nosuch";
+	d.vm_path = (char *)(uintptr_t) "/nosuch";
 	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_UNKNOWN);
-	d.vm_path = (char *)(uintptr_t)"/etc";
+	d.vm_path = (char *)(uintptr_t) "/etc";
 	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_UNKNOWN);
 	spec.linux = NULL;
 	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_INTERNAL, "no Linux message at all");
@@ -162,13 +163,13 @@ Test(device, swapped_numbers)
 		device("blk", "", node("b", S_IFBLK, 240, 10), "/dev/c2"),
 	};
 
-	set_device(0, "/dev/c1", "b", 240, 10);	/* the host's numbers, crossed */
+	set_device(0, "/dev/c1", "b", 240, 10); /* the host's numbers, crossed */
 	set_device(1, "/dev/c2", "b", 240, 20);
 	set_device(2, "/dev/c3", "c", 240, 10);
 	lx.n_devices = 3;
 	set_rule(0, "b", 240, 10);
 	set_rule(1, "b", 240, 20);
-	set_rule(2, "c", 240, 10);	/* a character device of the same numbers */
+	set_rule(2, "c", 240, 10); /* a character device of the same numbers */
 	set_rule(3, "b", 240, -1);
 	resources.n_devices = 4;
 	cr_assert_eq(add(SCHEMA_1X, &spec, d, 2), RPC_OK, "%s", outcome.msg);
@@ -207,7 +208,8 @@ Test(device, the_root_disk_is_not_to_be_had)
 	Grpc__Device d;
 
 	cr_assert_eq(stat("/", &st), 0);
-	d = device("nvdimm", "", node("root", S_IFBLK, major(st.st_dev), minor(st.st_dev)), "/dev/c1");
+	d = device("nvdimm", "", node("root", S_IFBLK, major(st.st_dev), minor(st.st_dev)),
+		   "/dev/c1");
 	set_device(0, "/dev/c1", "b", 8, 0);
 	lx.n_devices = 1;
 	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_PERMISSION_DENIED);

@@ -64,7 +64,8 @@ static void disk(const char *path, const char *name, unsigned int minor, const c
 {
 	char text[200];
 
-	(void)snprintf(text, sizeof(text), "MAJOR=240\nMINOR=%u\nDEVNAME=%s\nDEVTYPE=%s\n", minor, name, type);
+	(void)snprintf(text, sizeof(text), "MAJOR=240\nMINOR=%u\nDEVNAME=%s\nDEVTYPE=%s\n", minor,
+		       name, type);
 	device("block", path, name, text);
 	if (mknod(at("dev/%s", name), S_IFBLK | 0600, makedev(240, minor)) < 0)
 		cr_skip_test("needs mknod");
@@ -93,8 +94,9 @@ TestSuite(uevent, .init = setup, .fini = teardown, .timeout = 20);
 
 Test(uevent, parses)
 {
-	static const char add[] = "add@/devices/x/block/vda\0ACTION=add\0DEVPATH=/devices/x/block/vda\0"
-				  "SUBSYSTEM=block\0MAJOR=254\0DEVNAME=vda\0DEVTYPE=disk\0SEQNUM=12";
+	static const char add[] =
+		"add@/devices/x/block/vda\0ACTION=add\0DEVPATH=/devices/x/block/vda\0"
+		"SUBSYSTEM=block\0MAJOR=254\0DEVNAME=vda\0DEVTYPE=disk\0SEQNUM=12";
 	struct uevent e;
 
 	cr_assert(uevent_parse(add, sizeof(add), &e));
@@ -107,7 +109,7 @@ Test(uevent, parses)
 	cr_assert_not(uevent_parse("libudev\0\xfe\xed", 11, &e), "udev's own messages");
 	cr_assert_not(uevent_parse("", 0, &e));
 	cr_assert_not(uevent_parse("add@/x", 7, &e), "no keys");
-	for (size_t len = 0; len < sizeof(add); len++) {	/* any cut, in memory of its size */
+	for (size_t len = 0; len < sizeof(add); len++) { /* any cut, in memory of its size */
 		char *copy = malloc(len + 1);
 
 		cr_assert_not_null(copy);
@@ -123,11 +125,16 @@ Test(uevent, matches_paths)
 {
 	struct dev_match m = { .subsystem = "block", .path = "/0000:00:02.0/" };
 
-	cr_assert(dev_match_path(&m, "block", "/devices/pci0000:00/0000:00:02.0/virtio3/block/vda"));
-	cr_assert_not(dev_match_path(&m, "net", "/devices/pci0000:00/0000:00:02.0/virtio3/block/vda"));
-	cr_assert_not(dev_match_path(&m, "block", "/devices/pci0000:00/0000:00:02.0/0000:01:03.0/virtio3/block/vda"),
-		      "another device, behind the bridge in that slot");
-	cr_assert_not(dev_match_path(&m, "block", "/devices/pci0000:00/0000:00:12.0/virtio3/block/vda"));
+	cr_assert(
+		dev_match_path(&m, "block", "/devices/pci0000:00/0000:00:02.0/virtio3/block/vda"));
+	cr_assert_not(
+		dev_match_path(&m, "net", "/devices/pci0000:00/0000:00:02.0/virtio3/block/vda"));
+	cr_assert_not(
+		dev_match_path(&m, "block",
+			       "/devices/pci0000:00/0000:00:02.0/0000:01:03.0/virtio3/block/vda"),
+		"another device, behind the bridge in that slot");
+	cr_assert_not(
+		dev_match_path(&m, "block", "/devices/pci0000:00/0000:00:12.0/virtio3/block/vda"));
 }
 
 Test(uevent, prefers_the_disk)
@@ -262,7 +269,8 @@ Test(devfind, finds_cold_plugged, .init = setup, .fini = teardown, .timeout = 20
 	struct dev_find f = { .u = NULL };
 	struct err err = { 0 };
 
-	cr_assert_eq(fdio_mkdirs(at("sys/devices/pci0000:00/0000:00:02.0/pci_bus/0000:01"), 0755), 0);
+	cr_assert_eq(fdio_mkdirs(at("sys/devices/pci0000:00/0000:00:02.0/pci_bus/0000:01"), 0755),
+		     0);
 	disk("pci0000:00/0000:00:02.0/0000:01:03.0/virtio2/block", "vdx", 32, "disk");
 	cr_assert_eq(dev_find(&f, u, DEV_PCI_BLOCK, "02/03", 1000, on_found, &err), 0);
 	cr_assert_eq(loop_run(loop), 0);
@@ -284,7 +292,8 @@ Test(devfind, rescans_for_what_is_not_there, .init = setup, .fini = teardown, .t
 	cr_assert_eq(dev_find(&f, u, DEV_PCI_NET, "07", 300, on_found, &err), 0);
 	cr_assert_eq(loop_run(loop), 0);
 	cr_assert_eq(found_err.code, ETIMEDOUT);
-	cr_assert_str_eq(found_err.msg, "Timeout reached after 300ms waiting for device /0000:00:07.0/");
+	cr_assert_str_eq(found_err.msg,
+			 "Timeout reached after 300ms waiting for device /0000:00:07.0/");
 	cr_assert_eq(fdio_read_file(AT_FDCWD, at("sys/bus/pci/rescan"), text, sizeof(text)), 1);
 	cr_assert_str_eq(text, "1");
 }
@@ -299,8 +308,11 @@ Test(devfind, scans_scsi_hosts, .init = setup, .fini = teardown, .timeout = 20)
 	put(at("sys/class/scsi_host/host0/scan"), "");
 	cr_assert_eq(dev_find(&f, u, DEV_SCSI, "1:2", 1200, on_found, &err), 0);
 	cr_assert_eq(loop_run(loop), 0);
-	cr_assert_str_eq(found_err.msg, "Timeout reached after 1.2s waiting for device /0:0:1:2/block/");
-	cr_assert_gt(fdio_read_file(AT_FDCWD, at("sys/class/scsi_host/host0/scan"), text, sizeof(text)), 0);
+	cr_assert_str_eq(found_err.msg,
+			 "Timeout reached after 1.2s waiting for device /0:0:1:2/block/");
+	cr_assert_gt(
+		fdio_read_file(AT_FDCWD, at("sys/class/scsi_host/host0/scan"), text, sizeof(text)),
+		0);
 	cr_assert_str_eq(text, "0 1 2");
 	disk("pci0000:00/0000:00:03.0/virtio0/host0/target0:0:1/0:0:1:2/block", "sda", 48, "disk");
 	cr_assert_eq(dev_find(&f, u, DEV_SCSI, "1:2", 1200, on_found, &err), 0);
@@ -312,9 +324,11 @@ Test(devfind, scans_scsi_hosts, .init = setup, .fini = teardown, .timeout = 20)
 Test(devfind, addresses)
 {
 	static const char *const ccw[] = { "0.0.0000", "0.3.abcd", "0.1.00FF" };
-	static const char *const bad_ccw[] = { "", "0.0.0", "fe.0.0000", "0.5.0000", "0.1.fffff", "0.-1.0000",
-					       "0.0.0000.0", "0.0", "0.0.00g0", "1.0.0000" };
-	static const char *const bad_scsi[] = { "", "1", "1:", ":1", "1:2:3", "a:b", "-1:0", "99999999999:0" };
+	static const char *const bad_ccw[] = { "",	    "0.0.0",	 "fe.0.0000",  "0.5.0000",
+					       "0.1.fffff", "0.-1.0000", "0.0.0000.0", "0.0",
+					       "0.0.00g0",  "1.0.0000" };
+	static const char *const bad_scsi[] = { "",	 "1",	"1:",	":1",
+						"1:2:3", "a:b", "-1:0", "99999999999:0" };
 	unsigned int id, lun;
 	struct err err;
 
@@ -323,7 +337,8 @@ Test(devfind, addresses)
 	for (size_t i = 0; i < ARRAY_LEN(bad_ccw); i++)
 		cr_assert_eq(dev_ccw_check(bad_ccw[i], &err), -EINVAL, "%s", bad_ccw[i]);
 	for (size_t i = 0; i < ARRAY_LEN(bad_scsi); i++)
-		cr_assert_eq(dev_scsi_parse(bad_scsi[i], &id, &lun, &err), -EINVAL, "%s", bad_scsi[i]);
+		cr_assert_eq(dev_scsi_parse(bad_scsi[i], &id, &lun, &err), -EINVAL, "%s",
+			     bad_scsi[i]);
 	cr_assert_eq(dev_scsi_parse("3:14", &id, &lun, &err), 0);
 	cr_assert_eq(id, 3);
 	cr_assert_eq(lun, 14);
