@@ -65,7 +65,7 @@ printf 'CONFIG_NO_SUCH_OPTION=y\nCONFIG_BPF_JIT=y\n' > "$work/own.conf"
 said=$("$sh" -a x86_64 -c "$work/own.conf" -o "$out" setup 2>&1) && status=0 || status=$?
 is 'a wish that does not survive: exit status' "$status" 1
 check 'it is named, with the file that asked' grep -q "CONFIG_NO_SUCH_OPTION=y is asked for by $work/own.conf" <<< "$said"
-check 'also one that exists but cannot be' grep -q 'CONFIG_BPF_JIT=y is asked for' <<< "$why"
+check 'also one that exists but cannot be' grep -q 'CONFIG_BPF_JIT=y is asked for' <<< "$said"
 
 if [[ -n ${TEST_KERNEL_BUILD:-} ]]; then
 	check 'small builds' "$sh" -a x86_64 -o "$out" -p small build
