@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "lib/auto.h"
 #include "lib/fdio.h"
@@ -20,6 +21,7 @@
 
 #define DEPTH_MAX 64		/* levels below a container that are walked */
 #define ATTACH_TRIES 5
+#define FREEZE_WAIT_US 10000
 
 static void cgroup_freep(struct cgroup **cg)
 {
@@ -507,18 +509,33 @@ static int send_signal(struct visitor *v, pid_t pid)
 	return 0;
 }
 
+/*
+ * A task that was inside fork() when the freeze was asked for has a child that nobody has seen
+ * yet; only when all stand still the list is complete. Bounded: a task may be stuck in the kernel.
+ */
+static void await_frozen(const struct cgroup *cg)
+{
+	struct timespec start, now;
+	int64_t us;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &start);
+	do {
+		if (cgroup_freeze_state(cg) != CGROUP_FREEZING)
+			return;
+		(void)sched_yield();	/* with one CPU, they can't stop while we run */
+		(void)clock_gettime(CLOCK_MONOTONIC, &now);
+		us = (now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) / 1000;
+	} while (us < FREEZE_WAIT_US);
+}
+
 int cgroup_kill(struct cgroup *cg, int signal)
 {
 	struct visitor v = { .visit = send_signal, .signal = signal };
 	bool freezes = signal && cgroup_has(cg, CTL_FREEZER);
 	int r;
 
-	/*
-	 * Freezing marks every task; one that is about to fork notices before its child exists, so
-	 * there is no need to wait until all of them stand still.
-	 */
-	if (freezes)
-		(void)write_frozen(cg, true, NULL);
+	if (freezes && write_frozen(cg, true, NULL) == 0)
+		await_frozen(cg);
 	r = visit_all(cg, &v);
 	/*
 	 * v2's cgroup.kill reaches any depth, but is no first choice: on kernels from 6.10 on, what

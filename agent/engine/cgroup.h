@@ -2,7 +2,7 @@
  * Control groups of containers, cgroup v1 and v2.
  *
  * A struct cgroup_root is the guest's layout, read once. A struct cgroup is one container's
- * directory in every hierarchy. Nothing here blocks or sleeps: what takes time (freezing,
+ * directory in every hierarchy. Nothing here sleeps: what takes time (freezing,
  * removal, an OOM kill being counted) is a question that the caller repeats from a timer.
  *
  * The life of a container:
@@ -88,8 +88,10 @@ int cgroup_freeze_state(const struct cgroup *cg);
 /* All processes in the cgroup and below, as numbers of the agent's PID namespace. */
 int cgroup_pids(const struct cgroup *cg, struct arena *mem, pid_t **ret, size_t *ret_count);
 /*
- * Sends the signal to all of them, frozen meanwhile so that none escapes by forking; a frozen
- * cgroup is thawed by it. Signal 0 only counts. The number of processes found, or -errno.
+ * Sends the signal to all of them, frozen meanwhile (10 ms at most are spent on it) so that none
+ * escapes by forking; a frozen cgroup is thawed by it. Under heavy load one may still escape: who
+ * must be sure repeats it, as while cgroup_remove says -EBUSY. Signal 0 only counts. The number
+ * of processes found, or -errno.
  */
 int cgroup_kill(struct cgroup *cg, int signal);
 

@@ -101,8 +101,9 @@ static int status_of(pid_t pid)
 static int do_wait(void *arg)
 {
 	(void)arg;
-	for (;;)
-		(void)pause();
+	while (pause())
+		;
+	return 0;
 }
 
 TestSuite(cgroup_v2, .timeout = 30);

@@ -2,6 +2,7 @@
 #include "cgroups.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 static size_t parse(const char *in, const char *names[CGROUPS_MAX])
