@@ -109,14 +109,17 @@ static const char *below_mount_root(const char *own, const char *mount_root)
 	return own;
 }
 
-/* self is the untouched text of /proc/self/cgroup: "number:controllers:path" a line. */
-static int find_own(const char *self, uint32_t ctls, const char *mount_root, char **ret)
+/*
+ * self is the untouched text of /proc/self/cgroup: "number:controllers:path" a line. From malloc;
+ * NULL only without memory.
+ */
+static char *find_own(const char *self, uint32_t ctls, const char *mount_root)
 {
 	AUTO_FREE char *text = strdup(self);
 	char *rest = text, *line;
 
 	if (!text)
-		return -ENOMEM;
+		return NULL;
 	while ((line = strsep(&rest, "\n"))) {
 		char *names;
 
@@ -124,11 +127,9 @@ static int find_own(const char *self, uint32_t ctls, const char *mount_root, cha
 		names = strsep(&line, ":");
 		if (!line || (ctls ? !(controllers_of(names) & ctls) : *names != '\0'))
 			continue;
-		*ret = strdup(below_mount_root(line, mount_root));
-		return *ret ? 0 : -ENOMEM;
+		return strdup(below_mount_root(line, mount_root));
 	}
-	*ret = strdup("");
-	return *ret ? 0 : -ENOMEM;
+	return strdup("");
 }
 
 static int add_hierarchy(struct cgroup_root *root, const struct mount_line *m, uint32_t ctls,
@@ -136,7 +137,6 @@ static int add_hierarchy(struct cgroup_root *root, const struct mount_line *m, u
 {
 	struct hierarchy *h = &root->h[root->count];
 	const char *slash = strrchr(m->point, '/');
-	int r;
 
 	h->fd = open(m->point, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (h->fd < 0)
@@ -144,9 +144,9 @@ static int add_hierarchy(struct cgroup_root *root, const struct mount_line *m, u
 	root->count++;
 	h->ctls = ctls;
 	h->name = strdup(slash ? slash + 1 : m->point);
-	r = h->name ? find_own(self, ctls, m->root, &h->own) : -ENOMEM;
-	if (r < 0)
-		return err_set(err, -r, "no memory for the cgroup layout");
+	h->own = find_own(self, ctls, m->root);
+	if (!h->name || !h->own)
+		return err_set(err, ENOMEM, "no memory for the cgroup layout");
 	for (unsigned int c = 0; c < CTL_COUNT; c++) {
 		if (root->mode == CGROUP_V2 || (ctls >> c & 1))
 			root->of[c] = (int)root->count - 1;
