@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!text)
 		return 0;
 	(void)memcpy(text, data, size);
-	log_threshold = (enum log_level)-1;
+	log_threshold = LOG_ERROR;
 	config_defaults(&c);
 	config_parse_cmdline(&c, text);
 	if (strnlen(c.server_addr, sizeof(c.server_addr)) == sizeof(c.server_addr))

@@ -17,6 +17,9 @@ if ! command -v go protoc protoc-gen-gogo >/dev/null; then
 	echo "build.sh: go, protoc or protoc-gen-gogo is missing: install golang-go protobuf-compiler gogoprotobuf" >&2
 	exit 77
 fi
+mkdir -p "$out"
+exec 9>"$out/lock"
+flock 9
 if [[ -x $out/client && -z $(find tests/interop/go agent/proto "$0" -newer "$out/client" -print -quit) ]]; then
 	echo "$out/client"
 	exit 0

@@ -6,6 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=build/tests/wire
 mkdir -p "$out"
+exec 9>"$out/lock"
+flock 9		# several tests may start at once
 if [[ ! -e build/gen/agent.pb-c.c ]]; then
 	echo "build.sh: build/gen is missing: run 'make' first" >&2
 	exit 1

@@ -1,0 +1,67 @@
+// objs: agent/lib/buf.o
+#include "lib/buf.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+Test(buf, append_and_consume)
+{
+	struct buf b = { 0 };
+
+	cr_assert_eq(buf_append(&b, "", 0), 0);
+	cr_assert_null(b.mem);
+	cr_assert_eq(buf_append(&b, "hello ", 6), 0);
+	cr_assert_eq(buf_append(&b, "world", 5), 0);
+	cr_assert_eq(buf_len(&b), 11);
+	cr_assert_eq(memcmp(buf_data(&b), "hello world", 11), 0);
+	buf_consume(&b, 6);
+	cr_assert_eq(memcmp(buf_data(&b), "world", 5), 0);
+	buf_consume(&b, 5);
+	cr_assert_null(b.mem, "an emptied buffer holds no memory");
+	buf_consume(&b, 0);
+	buf_free(&b);
+}
+
+/* A queue that is filled at one end and emptied at the other, compared with a plain array. */
+Test(buf, random_walk)
+{
+	static unsigned char model[1u << 20];
+	size_t start = 0, end = 0;
+	struct buf b = { 0 };
+
+	srandom(1);
+	for (int step = 0; step < 20000; step++) {
+		size_t n = (size_t)random() % 300;
+
+		if (random() & 1 && end + n <= sizeof(model)) {
+			for (size_t i = 0; i < n; i++)
+				model[end + i] = (unsigned char)random();
+			cr_assert_eq(buf_append(&b, model + end, n), 0);
+			end += n;
+		} else {
+			n = n < end - start ? n : end - start;
+			if (n > 0)
+				buf_consume(&b, n);
+			start += n;
+		}
+		cr_assert_eq(buf_len(&b), end - start);
+		if (end > start)
+			cr_assert_eq(memcmp(buf_data(&b), model + start, end - start), 0);
+	}
+	buf_free(&b);
+}
+
+Test(buf, absurd_sizes)
+{
+	struct buf b = { 0 };
+
+	cr_assert_null(buf_reserve(&b, SIZE_MAX));
+	cr_assert_null(buf_reserve(&b, SIZE_MAX / 4 + 1));
+	cr_assert_eq(buf_append(&b, "x", 1), 0);
+	cr_assert_null(buf_reserve(&b, SIZE_MAX));
+	cr_assert_eq(buf_len(&b), 1);
+	buf_free(&b);
+	buf_free(&b);
+}

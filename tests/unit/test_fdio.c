@@ -1,0 +1,183 @@
+// objs: agent/lib/fdio.o
+#include "lib/fdio.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char dir[64];
+static int root;
+
+static void make(void)
+{
+	strcpy(dir, "/tmp/fdio-XXXXXX");
+	cr_assert_not_null(mkdtemp(dir));
+	root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cr_assert_geq(root, 0);
+}
+
+static void clean(void)
+{
+	close(root);
+	cr_assert_eq(fdio_remove_tree(AT_FDCWD, dir), 0);
+	cr_assert_lt(access(dir, F_OK), 0);
+}
+
+static void put(const char *name, const char *text)
+{
+	int fd = openat(root, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+
+	cr_assert_geq(fd, 0, "%s: %s", name, strerror(errno));
+	cr_assert_eq(fdio_write_all(fd, text, strlen(text)), 0);
+	close(fd);
+}
+
+TestSuite(fdio, .init = make, .fini = clean);
+
+Test(fdio, read_file)
+{
+	char buf[8];
+	char *text;
+
+	put("f", "hello\n\n");
+	cr_expect_eq(fdio_read_file(root, "f", buf, sizeof(buf)), 5);
+	cr_expect_str_eq(buf, "hello");
+	put("g", "12345678");
+	cr_expect_eq(fdio_read_file(root, "g", buf, sizeof(buf)), -EFBIG);
+	put("h", "1234567");
+	cr_expect_eq(fdio_read_file(root, "h", buf, sizeof(buf)), 7);
+	cr_expect_eq(fdio_read_file(root, "none", buf, sizeof(buf)), -ENOENT);
+	put("e", "\n");
+	cr_expect_eq(fdio_read_file(root, "e", buf, sizeof(buf)), 0);
+	cr_expect_str_eq(buf, "");
+	cr_expect_eq(fdio_slurp(root, "f", 100, &text), 7);
+	cr_expect_str_eq(text, "hello\n\n");
+	free(text);
+	cr_expect_eq(fdio_slurp(root, "f", 6, &text), -EFBIG);
+}
+
+Test(fdio, slurp_at_the_edge)
+{
+	static char big[8193];
+	char *text;
+
+	for (size_t n = 4095; n <= 4097; n++) {
+		memset(big, 'x', n);
+		big[n] = '\0';
+		(void)unlinkat(root, "b", 0);
+		put("b", big);
+		cr_expect_eq(fdio_slurp(root, "b", 10000, &text), (ssize_t)n);
+		cr_expect_eq(strlen(text), n);
+		free(text);
+	}
+}
+
+Test(fdio, write_file_is_for_what_exists)
+{
+	char buf[16], path[128];
+
+	snprintf(path, sizeof(path), "%s/w", dir);
+	cr_expect_eq(fdio_write_file(AT_FDCWD, path, "x"), -ENOENT);
+	put("w", "long old text");
+	cr_expect_eq(fdio_write_file(AT_FDCWD, path, "new"), 0);
+	cr_expect_eq(fdio_read_file(root, "w", buf, sizeof(buf)), 3);
+}
+
+Test(fdio, open_in_stays_inside)
+{
+	int fd;
+
+	put("inside", "x");
+	cr_assert_eq(symlinkat("/inside", root, "absolute"), 0);
+	cr_assert_eq(symlinkat("../../../../inside", root, "up"), 0);
+	cr_assert_eq(symlinkat("/etc/passwd", root, "out"), 0);
+	cr_assert_eq(symlinkat("/proc/self/root", root, "magic"), 0);
+	for (const char *const *p = (const char *const[]){ "inside", "/inside", "absolute", "up", "../../inside", NULL }; *p; p++) {
+		fd = fdio_open_in(root, *p, O_RDONLY, 0);
+		cr_expect_geq(fd, 0, "%s: %s", *p, strerror(-fd));
+		close(fd);
+	}
+	cr_expect_eq(fdio_open_in(root, "out", O_RDONLY, 0), -ENOENT);
+	cr_expect_lt(fdio_open_in(root, "magic/etc/passwd", O_RDONLY, 0), 0);
+	cr_expect_lt(fdio_open_in(root, "../etc/passwd", O_RDONLY, 0), 0);
+}
+
+Test(fdio, mkdirs_in)
+{
+	struct stat st;
+	int fd;
+
+	fd = fdio_mkdirs_in(root, "/a/b//c/", 0755);
+	cr_assert_geq(fd, 0);
+	close(fd);
+	cr_expect_eq(fstatat(root, "a/b/c", &st, 0), 0);
+	cr_assert_eq(symlinkat("/a", root, "link"), 0);
+	fd = fdio_mkdirs_in(root, "link/d/e", 0755);
+	cr_assert_geq(fd, 0);
+	close(fd);
+	cr_expect_eq(fstatat(root, "a/d/e", &st, 0), 0);
+	cr_assert_eq(symlinkat("/tmp/fdio-never", root, "dangling"), 0);
+	cr_expect_lt(fdio_mkdirs_in(root, "dangling/x", 0755), 0);
+	cr_expect_lt(access("/tmp/fdio-never", F_OK), 0);
+	fd = fdio_mkdirs_in(root, "../../x", 0755);
+	cr_assert_geq(fd, 0);
+	close(fd);
+	cr_expect_eq(fstatat(root, "x", &st, 0), 0, "'..' stays at the root");
+	put("file", "x");
+	cr_expect_lt(fdio_mkdirs_in(root, "file/x", 0755), 0);
+	fd = fdio_mkdirs_in(root, "", 0755);
+	cr_expect_geq(fd, 0);
+	close(fd);
+	fd = fdio_mkdirs_in(root, "/", 0755);
+	cr_expect_geq(fd, 0);
+	close(fd);
+}
+
+Test(fdio, remove_tree_follows_no_links)
+{
+	char other[] = "/tmp/fdio-o-XXXXXX", file[64];
+	int fd;
+
+	cr_assert_not_null(mkdtemp(other));
+	snprintf(file, sizeof(file), "%s/keep", other);
+	close(open(file, O_CREAT | O_WRONLY, 0600));
+	fd = fdio_mkdirs_in(root, "t/u/v", 0700);
+	close(fd);
+	cr_assert_eq(symlinkat(other, root, "t/u/link"), 0);
+	put("t/u/v/f", "x");
+	cr_expect_eq(fdio_remove_tree(root, "t"), 0);
+	cr_expect_eq(access(file, F_OK), 0);
+	cr_assert_eq(symlinkat(other, root, "l"), 0);
+	cr_expect_eq(fdio_remove_tree(root, "l"), 0);
+	cr_expect_eq(access(file, F_OK), 0);
+	put("single", "x");
+	cr_expect_eq(fdio_remove_tree(root, "single"), 0);
+	cr_expect_eq(fdio_remove_tree(root, "single"), -ENOENT);
+	cr_assert_eq(fdio_remove_tree(AT_FDCWD, other), 0);
+}
+
+Test(fdio, close_except)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int a = open("/dev/null", O_RDONLY), b = open("/dev/null", O_RDONLY), c = open("/dev/null", O_RDONLY);
+		int keep[] = { c, -9, a };
+		int bad;
+
+		fdio_close_except(keep, 3);
+		bad = fcntl(a, F_GETFD) < 0 || fcntl(c, F_GETFD) < 0 || fcntl(b, F_GETFD) >= 0 ||
+		      fcntl(root, F_GETFD) >= 0 || fcntl(0, F_GETFD) < 0;
+		_exit(bad);
+	}
+	int status;
+
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_expect_eq(status, 0);
+}

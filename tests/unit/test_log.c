@@ -1,0 +1,103 @@
+// objs: agent/lib/log.o
+#include "lib/log.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static int fds[2];
+
+static void open_pipe(void)
+{
+	cr_assert_eq(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+	log_set_fd(fds[1]);
+	log_threshold = LOG_INFO;
+}
+
+static const char *take(void)
+{
+	static char text[8192];
+	ssize_t n = read(fds[0], text, sizeof(text) - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+	return text;
+}
+
+Test(log, shape, .init = open_pipe)
+{
+	const char *s;
+
+	log_info("call", "hello world");
+	s = take();
+	cr_expect_eq(strncmp(s, "time=\"20", 8), 0, "%s", s);
+	cr_expect_not_null(strstr(s, "Z\" level=info msg=\"hello world\" name=kata-agent pid="), "%s", s);
+	cr_expect_not_null(strstr(s, " source=agent subsystem=call\n"), "%s", s);
+	log_set_sandbox("sb1");
+	log_warn("x", "plain");
+	cr_expect_not_null(strstr(take(), " level=warning msg=plain name=kata-agent pid="));
+	log_error("x", "y");
+	cr_expect_not_null(strstr(take(), " sandbox=sb1 source=agent"));
+	log_set_sandbox("");
+}
+
+Test(log, threshold, .init = open_pipe)
+{
+	log_debug("x", "not seen");
+	cr_expect_str_empty(take());
+	log_threshold = LOG_DEBUG;
+	log_debug("x", "seen");
+	cr_expect_not_null(strstr(take(), "msg=seen"));
+}
+
+Test(log, foreign_bytes, .init = open_pipe)
+{
+	log_info("x", "a\"b\\c\nd\te\x01\xff level=error msg=forged");
+	cr_expect_not_null(strstr(take(), "msg=\"a\\\"b\\\\c\\nd\\te\\x01\\xff level=error msg=forged\" name"));
+}
+
+Test(log, long_lines_are_cut, .init = open_pipe)
+{
+	char big[5000];
+	const char *s;
+
+	memset(big, '\x01', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	log_info("x", "%s", big);
+	s = take();
+	cr_expect_leq(strlen(s), 2048);
+	cr_expect_eq(s[strlen(s) - 1], '\n');
+	cr_expect_eq(strchr(s, '\n'), s + strlen(s) - 1, "one line");
+}
+
+Test(log, never_blocks_and_counts, .init = open_pipe, .timeout = 10)
+{
+	char junk[4096];
+	const char *s;
+
+	cr_assert_eq(fcntl(fds[1], F_SETFL, 0), 0, "a blocking fd, as a console is");
+	for (int i = 0; i < 5000; i++)
+		log_info("x", "line %d", i);
+	errno = 77;
+	log_info("x", "again");
+	cr_expect_eq(errno, 77);
+	while (read(fds[0], junk, sizeof(junk)) > 0)
+		;
+	log_info("x", "after");
+	s = take();
+	cr_expect_not_null(strstr(s, "msg=after dropped="), "%s", s);
+	log_info("x", "later");
+	cr_expect_null(strstr(take(), "dropped="));
+}
+
+Test(log, levels)
+{
+	enum log_level l;
+
+	cr_expect(log_parse_level("WARN", &l) == 0 && l == LOG_WARN);
+	cr_expect(log_parse_level("trace", &l) == 0 && l == LOG_DEBUG);
+	cr_expect(log_parse_level("Panic", &l) == 0 && l == LOG_ERROR);
+	cr_expect_eq(log_parse_level("", &l), -EINVAL);
+	cr_expect_eq(log_parse_level("infos", &l), -EINVAL);
+}
