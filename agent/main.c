@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -19,6 +20,7 @@
 #include "init.h"
 #include "lib/auto.h"
 #include "lib/fdio.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/str.h"
 #include "svc/agent.h"
@@ -182,6 +184,22 @@ static void on_channel_failed(void *arg, const struct err *err)
 	die(arg, err);
 }
 
+/* Pipes of a thousand processes want more descriptors than a process is born with. */
+static void raise_nofile(struct rlimit *ret_old)
+{
+	struct rlimit more = { .rlim_cur = LIMIT_FDS, .rlim_max = LIMIT_FDS };
+
+	if (getrlimit(RLIMIT_NOFILE, ret_old) < 0 || ret_old->rlim_cur >= LIMIT_FDS)
+		return;
+	if (more.rlim_max < ret_old->rlim_max)
+		more.rlim_max = ret_old->rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &more) < 0) {
+		more = *ret_old;	/* not root: what the hard limit allows */
+		more.rlim_cur = more.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &more);
+	}
+}
+
 static int start(struct agent *a, const struct config *cfg, struct source *signals, struct channel **channel,
 		 struct err *err)
 {
@@ -205,6 +223,7 @@ static int start(struct agent *a, const struct config *cfg, struct source *signa
 	if (r < 0)
 		return r;
 	a->sandbox->engine.pipe_size = cfg->container_pipe_size;
+	raise_nofile(&a->sandbox->engine.nofile);
 	a->rpc = (struct rpc_server){ .loop = a->loop, .agent = a, .methods = svc_methods,
 				      .method_count = svc_method_count, .gate = svc_gate, .trace = cfg->trace };
 	return channel_start(a->loop, &a->rpc, &opts, on_channel_failed, a, channel, err);

@@ -202,6 +202,7 @@ static int build_container(struct child *c, struct err *err)
 		.no_pivot = p->engine->no_pivot,
 		.new_mntns = p->ns->own_flags & CLONE_NEWNS,
 		.userns = p->ns->own_flags & CLONE_NEWUSER,
+		.cgroupns = p->ns->own_flags & CLONE_NEWCGROUP,
 		.terminal = p->process->terminal,
 		.mount_label = p->spec->linux ? p->spec->linux->mountlabel : NULL,
 	};
@@ -369,8 +370,11 @@ static int drop_power(struct child *c, struct err *err)
 		r = enter_cwd(c, err);
 	if (r == 0)
 		r = set_labels(rules, err);
-	if (r == 0)
-		r = rlimit_apply(&rules->rlimits, err);
+	if (r < 0)
+		return r;
+	if (setrlimit(RLIMIT_NOFILE, &c->plan->engine->nofile) < 0)
+		return err_sys(err, errno, "RLIMIT_NOFILE");
+	r = rlimit_apply(&rules->rlimits, err);
 	if (r < 0)
 		return r;
 	if (rules->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -5,6 +5,7 @@
 #ifndef ENGINE_SPAWN_H
 #define ENGINE_SPAWN_H
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "engine/caps.h"
@@ -22,6 +23,7 @@ struct engine {
 	struct cgroup_root *cgroups;
 	struct ns_home home;
 	bool no_pivot;			/* "/" is an initramfs */
+	struct rlimit nofile;		/* as the agent found it: it raises its own, processes keep this */
 	uint32_t pipe_size;		/* bytes for stdout's and stderr's pipes; 0: the kernel's default */
 };
 

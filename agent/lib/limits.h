@@ -11,6 +11,7 @@
 #define LIMIT_BODIES (64u << 20)	/* request bodies held by all connections together */
 #define LIMIT_CONNS 256u		/* connections open at once */
 #define LIMIT_HEADERS 8192u		/* header list of one request, in bytes */
+#define LIMIT_FDS 65536u		/* descriptors that the agent asks for */
 #define LIMIT_CONTAINERS 256u
 #define LIMIT_PROCESSES 1024u		/* processes of one container */
 #define LIMIT_MOUNTS 1024u
