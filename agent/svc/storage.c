@@ -283,6 +283,7 @@ static int read_group(struct item *it, const Grpc__Storage *s, struct err *err)
 	uint64_t gid;
 
 	if (s->fs_group) {
+		p->has_group = true;
 		p->group = s->fs_group->group_id;
 		p->group_tree = true;
 		p->group_on_mismatch = s->fs_group->group_change_policy ==
@@ -295,7 +296,8 @@ static int read_group(struct item *it, const Grpc__Storage *s, struct err *err)
 		if (str_u64(s->options[i] + strlen(FSGID), UINT32_MAX - 1, &gid) < 0)
 			return err_set(err, EINVAL, "invalid option '%s' of storage '%s'",
 				       s->options[i], s->mount_point);
-		p->group = (int64_t)gid;
+		p->has_group = true;
+		p->group = (gid_t)gid;
 	}
 	return 0;
 }
@@ -315,7 +317,6 @@ static int read_storage(struct storage_op *op, struct item *it, enum schema sche
 	p->fstype = arena_strdup(&op->mem, s->fstype);
 	if (!p->source || !p->fstype)
 		return err_sys(err, ENOMEM, "storage");
-	p->group = -1;
 	it->shared = schema == SCHEMA_3X && s->shared;
 	if (schema == SCHEMA_3X && read_group(it, s, err) < 0)
 		return -err->code;

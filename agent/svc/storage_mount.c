@@ -158,16 +158,15 @@ static int set_group(int root, const struct mount_plan *p, struct err *err)
 	AUTO_CLOSE int fd = FD_NONE;
 	int r;
 
-	if (p->group < 0)
+	if (!p->has_group)
 		return 0;
 	fd = confine_any(root, p->rel);
-	r = fd < 0	    ? fd
-	    : p->group_tree ? fsgroup_set_tree(fd, (gid_t)p->group, p->opt.flags & MS_RDONLY,
-					       p->group_on_mismatch)
-			    : fsgroup_set_top(fd, (gid_t)p->group);
+	r = fd < 0 ? fd
+	    : p->group_tree
+		    ? fsgroup_set_tree(fd, p->group, p->opt.flags & MS_RDONLY, p->group_on_mismatch)
+		    : fsgroup_set_top(fd, p->group);
 	if (r < 0)
-		return err_sys(err, -r, "give " STORAGE_ROOT "/%s to group %lld", p->rel,
-			       (long long)p->group);
+		return err_sys(err, -r, "give " STORAGE_ROOT "/%s to group %u", p->rel, p->group);
 	return 0;
 }
 

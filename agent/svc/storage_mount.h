@@ -25,8 +25,9 @@ struct mount_plan {
 	const char *source, *fstype;
 	const char *rel; /* mount point below STORAGE_ROOT, from confine_clean */
 	struct mountopt opt;
-	mode_t mode;		/* of a directory that is missing; MOUNT_NONE: of it in any case */
-	int64_t group;		/* 3.x: gid that owns the content; -1: as it is */
+	mode_t mode;	/* of a directory that is missing; MOUNT_NONE: of it in any case */
+	bool has_group; /* 3.x: the content is given to a group */
+	gid_t group;
 	bool group_tree;	/* all of the content, not only its top */
 	bool group_on_mismatch; /* only if the top is not that group's already */
 	bool keep_mounted; /* already a mount point: leave it so (a share that the image mounted) */
