@@ -47,7 +47,7 @@ AGENT_LIBS := -lnghttp2 -lprotobuf-c -lseccomp
 OBJ := $(BUILD)/obj
 AGENT := $(BUILD)/kata-agent
 endif
-CFLAGS = $(BASE) $(WARN) $(INC) '-DAGENT_VERSION="$(VERSION)$(if $(COMMIT),-$(COMMIT))"'
+CFLAGS = $(BASE) $(WARN) $(INC)
 
 # --- the agent --------------------------------------------------------------------------------
 AGENT_SRC := $(sort $(wildcard agent/*.c agent/*/*.c init/*.c))
@@ -88,7 +88,12 @@ $(OBJ)/gen/%.o: $(BUILD)/gen/%.c | $(GEN)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) $(INC) $(AGENT_CFLAGS) -w -c -o $@ $<
 
-# The version is compiled in: a new commit makes these two anew, nothing else.
+# The version is compiled into one object, which a new commit makes anew.
+VERSION_TEXT := $(VERSION)$(if $(COMMIT),-$(COMMIT))
+$(shell mkdir -p $(BUILD); [ "$$(cat $(BUILD)/version 2>/dev/null)" = "$(VERSION_TEXT)" ] || echo "$(VERSION_TEXT)" >$(BUILD)/version)
+$(OBJ)/agent/svc/health.o $(BUILD)/obj-san/agent/svc/health.o: CFLAGS += '-DAGENT_VERSION="$(VERSION_TEXT)"'
+$(OBJ)/agent/svc/health.o $(BUILD)/obj-san/agent/svc/health.o: $(BUILD)/version
+
 $(AGENT): $(AGENT_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(AGENT_LDFLAGS) -o $@.debug $(AGENT_OBJ) $(AGENT_LIBS)

@@ -101,6 +101,20 @@ static void read_cmdline(struct config *cfg)
 		log_warn("main", "cannot read /proc/cmdline: kernel options have no effect");
 }
 
+static int64_t since_boot_us(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* Where the milliseconds of a boot go: agent.log=debug tells. */
+static void step_done(const char *step)
+{
+	log_debug("main", "%s done at boot_us=%lld", step, (long long)since_boot_us());
+}
+
 /* True if there is a console. */
 static bool become_init(struct agent *a, struct config *cfg)
 {
@@ -111,13 +125,17 @@ static bool become_init(struct agent *a, struct config *cfg)
 		die(a, &err);
 	read_cmdline(cfg);
 	log_threshold = cfg->log_level;
+	step_done("mounts");
 	if (cgroups_mount(cfg->unified_cgroup_hierarchy, &err) < 0) {
 		log_error("main", "%s: containers run without resource limits", err.msg);
 		err = (struct err){ 0 };
 	}
+	step_done("cgroups");
 	has_console = init_console();
+	step_done("console");
 	if (link_up("lo", &err) < 0)
 		log_error("main", "loopback interface: %s", err.msg);
+	step_done("loopback");
 	return has_console;
 }
 
@@ -216,12 +234,14 @@ static int start(struct agent *a, const struct config *cfg, struct source *signa
 		return err_sys(err, -r, "event loop");
 	/* An initramfs cannot be pivoted away from. */
 	a->no_pivot = statfs("/", &fs) == 0 && (fs.f_type == RAMFS || (fs.f_type == TMPFS && a->is_init));
+	step_done("loop");
 	r = uevents_new(a->loop, a->reaper, &a->uevents);
 	if (r < 0)
 		log_warn("main", "no device events: %s", strerror(-r));
 	r = sandbox_new(a, &a->sandbox, err);
 	if (r < 0)
 		return r;
+	step_done("sandbox");
 	a->sandbox->engine.pipe_size = cfg->container_pipe_size;
 	raise_nofile(&a->sandbox->engine.nofile);
 	a->rpc = (struct rpc_server){ .loop = a->loop, .agent = a, .methods = svc_methods,
@@ -244,14 +264,6 @@ static void try_console(struct timer *t)
 
 	if (!init_console() && ++late->tries < 250)
 		timer_set(late->loop, t, CONSOLE_RETRY_MS, try_console);
-}
-
-static int64_t since_boot_us(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
 int main(int argc, char **argv)

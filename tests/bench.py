@@ -108,7 +108,7 @@ def measure_memory(figures, road):
 
 
 def make_more(road, bundle, cid):
-    road.ctl('create-container', *road.where, cid, bundle, check=0)
+    road.ctl('create-container', *road.where, '--id', cid, bundle, check=0)
     road.ctl('start', cid, check=0)
 
 
