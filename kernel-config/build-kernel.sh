@@ -131,23 +131,26 @@ need_tools() {
 	[[ ${#missing[@]} -eq 0 ]] || die "missing: ${missing[*]}. Install with: apt-get install ${pkgs[*]}"
 }
 
+# The make command, as an array: called directly it is a process of its own, which can be stopped.
 kmake() {
 	# LOCALVERSION is set (empty) so that no '+' is added for the git tree around us.
-	make -C "$src" O="$obj" ARCH="$karch" "${cc[@]}" LOCALVERSION= \
-		KBUILD_BUILD_TIMESTAMP="@$epoch" KBUILD_BUILD_USER=kata KBUILD_BUILD_HOST=kata \
-		KBUILD_BUILD_VERSION=1 "$@"
+	make=(make -C "$src" O="$obj" ARCH="$karch" "${cc[@]}" LOCALVERSION=
+		KBUILD_BUILD_TIMESTAMP="@$epoch" KBUILD_BUILD_USER=kata KBUILD_BUILD_HOST=kata
+		KBUILD_BUILD_VERSION=1 "$@")
 }
 
 pick_compiler() {
-	cc=()
+	cc=() strip=strip
 	if [[ $arch != "$host" ]]; then
 		local prefix=aarch64-linux-gnu-
 		[[ $arch == arm64 ]] || prefix=x86_64-linux-gnu-
 		if command -v ${prefix}gcc > /dev/null; then
 			cc=("CROSS_COMPILE=$prefix")
+			strip=${prefix}strip
 			compiler=$(${prefix}gcc --version | head -n 1)
 		elif command -v clang > /dev/null && command -v ld.lld > /dev/null; then
 			cc=(LLVM=1)
+			strip=llvm-strip
 			compiler=$(clang --version | head -n 1)
 		else
 			die "no compiler for $arch. Install one with: apt-get install gcc-${prefix%-}"
@@ -221,7 +224,8 @@ setup() {
 		mkdir -p "$obj"
 		echo "$source_id $epoch $compiler" > "$obj/made-from"
 	fi
-	kmake -s KCONFIG_ALLCONFIG="$wish" allnoconfig > "$obj/config.log" 2>&1 || {
+	kmake -s KCONFIG_ALLCONFIG="$wish" allnoconfig
+	"${make[@]}" > "$obj/config.log" 2>&1 || {
 		tail -n 20 "$obj/config.log" >&2
 		die "make allnoconfig failed (whole log: $obj/config.log)"
 	}
@@ -247,12 +251,15 @@ build() {
 	fi
 	local began=$SECONDS log=$obj/build.log targets=(vmlinux "${image##*/}") pid status=0
 	say "building with -j$jobs; log in ${log#"$top"/}"
-	kmake -j"$jobs" "${targets[@]}" > "$log" 2>&1 < /dev/null &
+	kmake -j"$jobs" "${targets[@]}"
+	"${make[@]}" > "$log" 2>&1 < /dev/null 9>&- &
 	pid=$!
 	trap 'kill "$pid" 2> /dev/null || :' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
 	watch_build "$pid" "$log" &
 	wait "$pid" || status=$?
-	trap - EXIT
+	trap - EXIT INT TERM
 	wait
 	if [[ $status -ne 0 ]]; then
 		grep -nE 'error:|Error [0-9]|undefined reference|No rule' "$log" | head -n 20 >&2 || tail -n 20 "$log" >&2
@@ -263,7 +270,7 @@ build() {
 	rm -rf "$new"
 	mkdir -p "$new"
 	cp "$obj/$image" "$new/vmlinuz"
-	"${strip:-strip}" -s -o "$new/vmlinux" "$obj/vmlinux" 2> /dev/null || cp "$obj/vmlinux" "$new/vmlinux"
+	"$strip" -s -o "$new/vmlinux" "$obj/vmlinux" 2> /dev/null || cp "$obj/vmlinux" "$new/vmlinux"
 	cp "$obj/.config" "$new/config"
 	cat > "$new/report.json" <<EOF
 {"profile": "$profile", "arch": "$arch", "release": "$(cat "$obj/include/config/kernel.release")",
