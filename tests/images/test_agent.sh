@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# The agent itself in each kind of root, asked over vsock whether it serves.
+# With TEST_NETWORK=1 also in a Debian image, where systemd starts it.
+set -euo pipefail
+source "$(dirname "$0")/tap.sh"
+
+build=${BUILD:-$top/build}
+kernel=${KERNEL:-$build/kata-vmlinuz}
+boot=$top/tests/vm/boot.sh
+for f in "$kernel" "$build/kata-agent" "$build/agent-ctl" "$build/vm-guard" "$build/vhost-user-vsock" "$(command -v qemu-system-x86_64 || echo qemu-system-x86_64)"; do
+	if [[ ! -e $f ]]; then
+		printf '1..0 # SKIP %s is not there: make all kernel\n' "$f"
+		exit 0
+	fi
+done
+export AGENT_SOURCE_BIN=$build/kata-agent
+root=$work/rootfs
+dir=
+trap '[[ -z $dir ]] || "$boot" stop --dir "$dir" > /dev/null 2>&1; rm -rf "$work"' EXIT
+
+# guest NAME BOOT_ARGUMENTS...: boots, waits for an answer, and keeps the guest for questions.
+guest() {
+	local name=$1
+	shift
+	[[ -z $dir ]] || "$boot" stop --dir "$dir"
+	dir=$(mktemp -d "$work/vm.XXXX")
+	if why=$("$boot" start --dir "$dir" --kernel "$kernel" --watch $$ "$@" 2>&1 && "$boot" wait --dir "$dir" --timeout 60 2>&1); then
+		why=
+		ok "$name"
+	else
+		not_ok "$name"
+	fi
+}
+ask() { "$build/agent-ctl" --server-addr "$(cat "$dir/address")" "$@" 2>&1 || :; }
+console() { tr -d '\r' < "$dir/console.log"; }
+
+check 'busybox with the agent' "$rootfs_sh" -r "$root" busybox
+check 'its initrd' "$initrd_sh" -o "$work/initrd.img" "$root"
+check "is below 2,500,000 bytes ($(stat -c %s "$work/initrd.img"))" test "$(stat -c %s "$work/initrd.img")" -lt 2500000
+check 'its image' "$image_sh" -o "$work/kata.img" "$root"
+check "takes less than 8 MiB of disk ($(du -B1 "$work/kata.img" | cut -f 1))" test "$(du -B1 "$work/kata.img" | cut -f 1)" -lt $((8 << 20))
+
+guest 'initrd' --initrd "$work/initrd.img"
+guest 'image as nvdimm, with the command line of 1.x' --image "$work/kata.img" --root pmem --debug
+check 'DAX was asked for and granted' test "$(console | grep -c -E 'DAX unsupported')" -eq 0 -a \
+	"$(console | grep -c 'EXT4-fs (pmem0p1): mounted filesystem')" -eq 1
+guest 'image as nvdimm, with the command line of 2018' --image "$work/kata.img" --root pmem \
+	--append 'init=/usr/lib/systemd/systemd ip=::::::0123456789abcdef::off:: agent.sandbox=0123456789abcdef'
+guest 'image as virtio-blk' --image "$work/kata.img" --root blk
+"$image_sh" -a 128 -o "$work/128.img" "$root" > /dev/null
+guest 'image of 128 MiB' --image "$work/128.img" --root pmem
+
+if [[ -n ${TEST_NETWORK:-} ]] && command -v mmdebstrap > /dev/null && [[ $(id -u) -eq 0 ]]; then
+	check 'debian' "$rootfs_sh" -r "$work/debian" debian
+	check 'debian image' "$image_sh" -o "$work/debian.img" "$work/debian"
+	guest 'kata-agent.service answers' --image "$work/debian.img" --root pmem --mem 512M --append 'init=/usr/lib/systemd/systemd'
+	[[ -z $why ]] || console | tail -n 40 | sed 's/^/# /'
+else
+	skip 'kata-agent.service answers' 'set TEST_NETWORK=1 (as root, with mmdebstrap)'
+fi
+done_testing
