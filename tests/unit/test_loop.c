@@ -1,0 +1,464 @@
+// objs: agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o
+#include "loop/loop.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/fdio.h"
+#include "loop/reaper.h"
+#include "loop/worker.h"
+
+static struct loop *l;
+static struct reaper *reaper;
+static char trace[256];
+
+static void make(void)
+{
+	cr_assert_eq(loop_new(&l), 0);
+	cr_assert_eq(reaper_new(l, &reaper), 0);
+	trace[0] = '\0';
+}
+
+static void clean(void)
+{
+	reaper_free(reaper);
+	loop_free(l);
+}
+
+static void on_stop(struct timer *t)
+{
+	(void)t;
+	strcat(trace, "!");
+	loop_stop(l);
+}
+
+/* Runs for so long; "!" in the trace means that nobody stopped it before. */
+static void run(int64_t ms)
+{
+	struct timer stop = { 0 };
+
+	timer_set(l, &stop, ms, on_stop);
+	cr_assert_eq(loop_run(l), 0);
+	timer_cancel(&stop);
+}
+
+TestSuite(loop, .init = make, .fini = clean, .timeout = 20);
+
+struct named_timer {
+	struct timer t;
+	const char *name;
+	struct named_timer *cancel, *again;
+};
+
+static void on_named(struct timer *t)
+{
+	struct named_timer *n = container_of(t, struct named_timer, t);
+
+	strcat(trace, n->name);
+	if (n->cancel)
+		timer_cancel(&n->cancel->t);
+	if (n->again) {
+		timer_set(l, &n->again->t, 10, on_named);
+		n->again = NULL;
+	}
+}
+
+Test(loop, timers_in_order)
+{
+	struct named_timer a = { .name = "a" }, b = { .name = "b" }, c = { .name = "c" }, d = { .name = "d" };
+
+	timer_set(l, &c.t, 30, on_named);
+	timer_set(l, &a.t, 10, on_named);
+	timer_set(l, &b.t, 20, on_named);
+	timer_set(l, &d.t, 20, on_named);
+	timer_set(l, &d.t, 40, on_named);	/* set again: only the later one counts */
+	run(100);
+	cr_expect_str_eq(trace, "abcd!");
+}
+
+Test(loop, timers_that_cancel_and_set)
+{
+	struct named_timer a = { .name = "a" }, b = { .name = "b" }, c = { .name = "c" };
+
+	a.cancel = &b;
+	a.again = &a;
+	timer_set(l, &a.t, 0, on_named);
+	timer_set(l, &b.t, 0, on_named);
+	timer_set(l, &c.t, -5, on_named);
+	run(60);
+	cr_expect_str_eq(trace, "caa!");
+	timer_cancel(&a.t);
+	timer_cancel(&a.t);
+}
+
+struct named_job {
+	struct job j;
+	const char *name;
+	struct named_job *queue, *cancel;
+};
+
+static void on_job(struct job *j)
+{
+	struct named_job *n = container_of(j, struct named_job, j);
+
+	strcat(trace, n->name);
+	if (n->queue)
+		job_queue(l, &n->queue->j, on_job);
+	if (n->cancel)
+		job_cancel(&n->cancel->j);
+	n->queue = NULL;
+}
+
+Test(loop, jobs)
+{
+	struct named_job a = { .name = "a" }, b = { .name = "b" }, c = { .name = "c" };
+
+	a.queue = &a;
+	a.cancel = &b;
+	job_queue(l, &a.j, on_job);
+	job_queue(l, &a.j, on_job);
+	job_queue(l, &b.j, on_job);
+	job_queue(l, &c.j, on_job);
+	run(20);
+	cr_expect_str_eq(trace, "aca!");
+	job_cancel(&a.j);
+}
+
+struct end {
+	struct source s;
+	int fd;
+	struct end *victim;
+	int count;
+};
+
+static void on_end(struct source *s, uint32_t events)
+{
+	struct end *e = container_of(s, struct end, s);
+	char c;
+
+	(void)events;
+	e->count++;
+	if (read(e->fd, &c, 1) < 0)
+		cr_expect_eq(errno, EAGAIN);
+	if (e->victim) {
+		loop_del(&e->victim->s);
+		close(e->victim->fd);
+		free(e->victim);
+		e->victim = NULL;
+	}
+}
+
+/* Both are ready in one batch, and whichever comes first frees the other. */
+Test(loop, a_callback_may_free_another_ready_source)
+{
+	for (int i = 0; i < 50; i++) {
+		struct end *e[2];
+		int fds[2][2];
+
+		for (int k = 0; k < 2; k++) {
+			e[k] = calloc(1, sizeof(**e));
+			cr_assert_eq(pipe2(fds[k], O_CLOEXEC | O_NONBLOCK), 0);
+			cr_assert_eq(write(fds[k][1], "x", 1), 1);
+			e[k]->fd = fds[k][0];
+			cr_assert_eq(loop_add(l, &e[k]->s, e[k]->fd, EPOLLIN, on_end), 0);
+		}
+		e[0]->victim = e[1];
+		e[1]->victim = NULL;
+		run(5);
+		cr_expect_eq(e[0]->count, 1);
+		loop_del(&e[0]->s);
+		loop_del(&e[0]->s);
+		for (int k = 0; k < 2; k++)
+			close(fds[k][1]);
+		close(e[0]->fd);
+		free(e[0]);
+	}
+}
+
+Test(loop, waiting_for_nothing)
+{
+	struct end e = { 0 };
+	int fds[2];
+
+	cr_assert_eq(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	cr_assert_eq(write(fds[1], "xy", 2), 2);
+	e.fd = fds[0];
+	cr_assert_eq(loop_add(l, &e.s, e.fd, EPOLLIN, on_end), 0);
+	cr_assert_eq(loop_mod(&e.s, 0), 0);
+	run(20);
+	cr_expect_eq(e.count, 0);
+	cr_assert_eq(loop_mod(&e.s, EPOLLIN), 0);
+	run(20);
+	cr_expect_eq(e.count, 2);
+	loop_del(&e.s);
+	cr_expect_eq(loop_add(l, &e.s, open("/etc/passwd", O_RDONLY | O_CLOEXEC), EPOLLIN, on_end), -EPERM);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* --- reaper -------------------------------------------------------------------------------- */
+
+struct child {
+	struct reap r;
+	int status;
+};
+
+static unsigned int reaped;
+
+static void on_reap(struct reap *r, int status)
+{
+	container_of(r, struct child, r)->status = status;
+	reaped++;
+}
+
+static void stop_when_reaped(struct reap *r, int status)
+{
+	on_reap(r, status);
+	loop_stop(l);
+}
+
+Test(loop, reaper_statuses)
+{
+	struct child c[3] = { { .status = -1 }, { .status = -1 }, { .status = -1 } };
+
+	for (int i = 0; i < 3; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			if (i == 1)
+				raise(SIGKILL);
+			_exit(i == 0 ? 42 : 0);
+		}
+		reaper_watch(reaper, &c[i].r, pid, on_reap);
+	}
+	run(300);
+	cr_expect_eq(c[0].status, 42);
+	cr_expect_eq(c[1].status, 128 + SIGKILL);
+	cr_expect_eq(c[2].status, 0);
+}
+
+Test(loop, reaper_storm)
+{
+	static struct child c[300];
+
+	reaped = 0;
+	for (int i = 0; i < 300; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(i % 100);
+		c[i].status = -1;
+		reaper_watch(reaper, &c[i].r, pid, on_reap);
+	}
+	for (int i = 0; i < 20 && reaped < 300; i++)
+		run(100);
+	for (int i = 0; i < 300; i++)
+		cr_assert_eq(c[i].status, i % 100, "child %d: %d", i, c[i].status);
+}
+
+/* A grandchild whose parent has gone comes to us, and is dropped without a word. */
+Test(loop, reaper_orphans)
+{
+	struct child c = { .status = -1 };
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (fork() == 0)
+			_exit(7);
+		_exit(3);
+	}
+	reaper_watch(reaper, &c.r, pid, on_reap);
+	run(300);
+	cr_expect_eq(c.status, 3);
+	cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1, "nobody is left");
+}
+
+Test(loop, reaper_forget)
+{
+	struct child c = { .status = -1 };
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(1);
+	reaper_watch(reaper, &c.r, pid, stop_when_reaped);
+	reaper_forget(&c.r);
+	reaper_forget(&c.r);
+	run(100);
+	cr_expect_eq(c.status, -1);
+}
+
+/* --- workers ------------------------------------------------------------------------------- */
+
+static struct {
+	struct err err;
+	size_t out_len;
+	char out[64];
+	int calls;
+} seen;
+
+static void on_done(void *arg, const struct err *err, const struct buf *out)
+{
+	cr_expect_eq(arg, &seen);
+	seen.err = *err;
+	seen.out_len = buf_len(out);
+	if (seen.out_len)
+		memcpy(seen.out, buf_data(out), seen.out_len < 64 ? seen.out_len : 64);
+	seen.calls++;
+	loop_stop(l);
+}
+
+static int job_ok(void *arg, int out, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	return fdio_write_all(out, "result", 6);
+}
+
+static int job_fails(void *arg, int out, struct err *err)
+{
+	(void)arg;
+	(void)out;
+	return err_set(err, ENOENT, "no such thing");
+}
+
+static int job_silent(void *arg, int out, struct err *err)
+{
+	(void)arg;
+	(void)out;
+	(void)err;
+	return -EACCES;
+}
+
+static int job_dies(void *arg, int out, struct err *err)
+{
+	(void)arg;
+	(void)out;
+	(void)err;
+	_exit(9);
+}
+
+static int job_hangs(void *arg, int out, struct err *err)
+{
+	(void)arg;
+	(void)out;
+	(void)err;
+	if (fork() == 0)
+		pause();	/* a grandchild that holds the pipes */
+	pause();
+	return 0;
+}
+
+static int job_floods(void *arg, int out, struct err *err)
+{
+	char big[4096];
+
+	(void)arg;
+	(void)err;
+	memset(big, 'x', sizeof(big));
+	for (int i = 0; i < 1000; i++)
+		(void)fdio_write_all(out, big, sizeof(big));
+	return 0;
+}
+
+static void work(worker_job *job, const struct worker_opts *opts)
+{
+	memset(&seen, 0, sizeof(seen));
+	cr_assert_eq(worker_start(l, reaper, opts, job, on_done, &seen, NULL), 0);
+	run(5000);
+	cr_assert_eq(seen.calls, 1);
+}
+
+Test(loop, worker_answers)
+{
+	static const struct worker_opts opts = { .timeout_ms = 4000, .max_out = 1000 };
+
+	work(job_ok, &opts);
+	cr_expect_eq(seen.err.code, 0);
+	cr_expect_eq(seen.out_len, 6);
+	cr_expect_eq(memcmp(seen.out, "result", 6), 0);
+	work(job_fails, &opts);
+	cr_expect_eq(seen.err.code, ENOENT);
+	cr_expect_str_eq(seen.err.msg, "no such thing");
+	work(job_silent, &opts);
+	cr_expect_eq(seen.err.code, EACCES);
+	work(job_dies, &opts);
+	cr_expect_eq(seen.err.code, EPIPE);
+}
+
+Test(loop, worker_output_is_bounded)
+{
+	static const struct worker_opts opts = { .timeout_ms = 4000, .max_out = 10000 };
+
+	work(job_floods, &opts);
+	cr_expect_eq(seen.err.code, 0);
+	cr_expect_leq(seen.out_len, 10000);
+}
+
+Test(loop, worker_is_killed_at_its_deadline)
+{
+	static const struct worker_opts opts = { .timeout_ms = 100 };
+	int64_t before = loop_now_ms();
+
+	work(job_hangs, &opts);
+	cr_expect_eq(seen.err.code, ETIMEDOUT);
+	cr_expect_lt(loop_now_ms() - before, 2000);
+}
+
+Test(loop, worker_cancelled)
+{
+	static const struct worker_opts opts = { 0 };
+	struct worker *w;
+
+	memset(&seen, 0, sizeof(seen));
+	cr_assert_eq(worker_start(l, reaper, &opts, job_hangs, on_done, &seen, &w), 0);
+	run(50);
+	worker_cancel(w);
+	run(200);
+	cr_expect_eq(seen.calls, 0);
+	cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1, "its processes are gone");
+}
+
+Test(loop, workers_at_once)
+{
+	static const struct worker_opts opts = { .timeout_ms = 4000, .max_out = 1000 };
+
+	memset(&seen, 0, sizeof(seen));
+	for (int i = 0; i < 30; i++)
+		cr_assert_eq(worker_start(l, reaper, &opts, job_ok, on_done, &seen, NULL), 0);
+	for (int i = 0; i < 100 && seen.calls < 30; i++)
+		run(100);
+	cr_expect_eq(seen.calls, 30);
+}
+
+static int job_exec(void *arg, int out, struct err *err)
+{
+	char a[] = "echo", b[] = "hi", *argv[] = { a, b, NULL };
+
+	(void)arg;
+	return worker_exec(argv, out, err);
+}
+
+static int job_exec_nothing(void *arg, int out, struct err *err)
+{
+	char a[] = "no-such-program-here", *argv[] = { a, NULL };
+
+	(void)arg;
+	return worker_exec(argv, out, err);
+}
+
+Test(loop, worker_exec)
+{
+	static const struct worker_opts opts = { .timeout_ms = 4000, .max_out = 1000 };
+
+	work(job_exec, &opts);
+	cr_expect_eq(seen.err.code, 0, "%s", seen.err.msg);
+	cr_expect_eq(memcmp(seen.out, "hi\n", 3), 0);
+	work(job_exec_nothing, &opts);
+	cr_expect_eq(seen.err.code, ENOENT);
+}
