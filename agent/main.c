@@ -35,7 +35,8 @@
 #include "sys/uevent.h"
 #include "wire/channel.h"
 
-#define OOM_SCORE_AGENT "-997"	/* the guest's memory runs out for others first; children set their own */
+#define OOM_SCORE_AGENT \
+	"-997" /* the guest's memory runs out for others first; children set their own */
 #define RAMFS 0x858458f6
 #define TMPFS 0x01021994
 
@@ -146,10 +147,12 @@ static void announce(const struct agent *a)
 	size_t len = 0;
 
 	for (size_t i = 0; (name = device_driver_name(i)); i++)
-		len += (size_t)snprintf(devices + len, sizeof(devices) - len, "%s%s", i ? "," : "", name);
+		len += (size_t)snprintf(devices + len, sizeof(devices) - len, "%s%s", i ? "," : "",
+					name);
 	len = 0;
 	for (size_t i = 0; (name = storage_driver_name(i)); i++)
-		len += (size_t)snprintf(storages + len, sizeof(storages) - len, "%s%s", i ? "," : "", name);
+		len += (size_t)snprintf(storages + len, sizeof(storages) - len, "%s%s",
+					i ? "," : "", name);
 	if (fdio_read_file(AT_FDCWD, "/proc/meminfo", text, sizeof(text)) == -EFBIG)
 		text[sizeof(text) - 1] = '\0';
 	mem = strstr(text, "MemTotal:");
@@ -158,7 +161,8 @@ static void announce(const struct agent *a)
 	end = strchr(mem, '\n');
 	if (end)
 		*end = '\0';
-	log_info("announce", "version=%s init=%d device-handlers=%s storage-handlers=%s system-memory=%s",
+	log_info("announce",
+		 "version=%s init=%d device-handlers=%s storage-handlers=%s system-memory=%s",
 		 agent_version(), a->is_init, devices, storages, mem);
 }
 
@@ -212,16 +216,17 @@ static void raise_nofile(struct rlimit *ret_old)
 	if (more.rlim_max < ret_old->rlim_max)
 		more.rlim_max = ret_old->rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &more) < 0) {
-		more = *ret_old;	/* not root: what the hard limit allows */
+		more = *ret_old; /* not root: what the hard limit allows */
 		more.rlim_cur = more.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &more);
 	}
 }
 
-static int start(struct agent *a, const struct config *cfg, struct source *signals, struct channel **channel,
-		 struct err *err)
+static int start(struct agent *a, const struct config *cfg, struct source *signals,
+		 struct channel **channel, struct err *err)
 {
-	const struct channel_opts opts = { .address = cfg->server_addr, .use_vsock = cfg->use_vsock };
+	const struct channel_opts opts = { .address = cfg->server_addr,
+					   .use_vsock = cfg->use_vsock };
 	struct statfs fs;
 	int r;
 
@@ -233,7 +238,8 @@ static int start(struct agent *a, const struct config *cfg, struct source *signa
 	if (r < 0)
 		return err_sys(err, -r, "event loop");
 	/* An initramfs cannot be pivoted away from. */
-	a->no_pivot = statfs("/", &fs) == 0 && (fs.f_type == RAMFS || (fs.f_type == TMPFS && a->is_init));
+	a->no_pivot =
+		statfs("/", &fs) == 0 && (fs.f_type == RAMFS || (fs.f_type == TMPFS && a->is_init));
 	step_done("loop");
 	r = uevents_new(a->loop, a->reaper, &a->uevents);
 	if (r < 0)
@@ -244,8 +250,12 @@ static int start(struct agent *a, const struct config *cfg, struct source *signa
 	step_done("sandbox");
 	a->sandbox->engine.pipe_size = cfg->container_pipe_size;
 	raise_nofile(&a->sandbox->engine.nofile);
-	a->rpc = (struct rpc_server){ .loop = a->loop, .agent = a, .methods = svc_methods,
-				      .method_count = svc_method_count, .gate = svc_gate, .trace = cfg->trace };
+	a->rpc = (struct rpc_server){ .loop = a->loop,
+				      .agent = a,
+				      .methods = svc_methods,
+				      .method_count = svc_method_count,
+				      .gate = svc_gate,
+				      .trace = cfg->trace };
 	return channel_start(a->loop, &a->rpc, &opts, on_channel_failed, a, channel, err);
 }
 

@@ -19,8 +19,8 @@
 #include "lib/fdio.h"
 
 enum mount_policy {
-	MNT_FATAL = 1,		/* without it there is no guest */
-	MNT_BUSY_OK = 2,	/* the kernel may have been there first */
+	MNT_FATAL = 1,	 /* without it there is no guest */
+	MNT_BUSY_OK = 2, /* the kernel may have been there first */
 };
 
 static const struct base_mount {
@@ -28,11 +28,14 @@ static const struct base_mount {
 	unsigned long flags;
 	unsigned int policy;
 } base_mounts[] = {
-	{ "proc", "/proc", "proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC, MNT_FATAL | MNT_BUSY_OK },
-	{ "sysfs", "/sys", "sysfs", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC, MNT_FATAL | MNT_BUSY_OK },
+	{ "proc", "/proc", "proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC,
+	  MNT_FATAL | MNT_BUSY_OK },
+	{ "sysfs", "/sys", "sysfs", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC,
+	  MNT_FATAL | MNT_BUSY_OK },
 	{ "dev", "/dev", "devtmpfs", NULL, MS_NOSUID, MNT_BUSY_OK },
 	{ "tmpfs", "/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV, MNT_FATAL },
-	{ "devpts", "/dev/pts", "devpts", "mode=0620,gid=5,ptmxmode=0666", MS_NOSUID | MS_NOEXEC, MNT_FATAL },
+	{ "devpts", "/dev/pts", "devpts", "mode=0620,gid=5,ptmxmode=0666", MS_NOSUID | MS_NOEXEC,
+	  MNT_FATAL },
 	{ "tmpfs", "/run", "tmpfs", "mode=0755", MS_NOSUID | MS_NODEV, MNT_FATAL },
 	/* Programs that the agent calls expect it to be writable, and an image's root is not. */
 	{ "tmpfs", "/tmp", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV, 0 },
@@ -113,5 +116,5 @@ _Noreturn void init_die(const char *why)
 	(void)fdio_write_all(STDERR_FILENO, line + 3, strlen(line + 3));
 	sync();
 	(void)reboot(RB_POWER_OFF);
-	_exit(1);	/* the kernel panics, and with panic=1 that ends the guest, too */
+	_exit(1); /* the kernel panics, and with panic=1 that ends the guest, too */
 }

@@ -1,5 +1,6 @@
 /*
- * What only PID 1 does: early mounts, /dev/ptmx, the console, a last word before the power goes off.
+ * What only PID 1 does: early mounts, /dev/ptmx, the console, a last word before the power goes
+ * off.
  */
 #ifndef INIT_INIT_H
 #define INIT_INIT_H
@@ -8,7 +9,10 @@
 
 #include "lib/err.h"
 
-/* /proc, /sys, /dev and what belongs below them, /run. Safe to call before anything else. 0 or -errno with *err. */
+/*
+ * /proc, /sys, /dev and what belongs below them, /run. Safe to call before anything else. 0 or
+ * -errno with *err.
+ */
 int init_mounts(struct err *err);
 /*
  * A session of our own with the console as its terminal and standard streams, and a PATH. False if

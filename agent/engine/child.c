@@ -29,10 +29,10 @@
 struct child {
 	const struct spawn_plan *plan;
 	int sync;
-	struct rootfs *rootfs;		/* init only */
+	struct rootfs *rootfs; /* init only */
 	struct user user;
 	char **envp;
-	char *exe;			/* what argv[0] stands for */
+	char *exe; /* what argv[0] stands for */
 };
 
 static void tell(const struct child *c, enum spawn_msg_kind kind, const struct err *err)
@@ -103,7 +103,9 @@ static int enter_namespaces(const struct child *c, struct err *err)
 	int r;
 
 	if (!p->spec) {
-		/* All of the container's at once, through its init: no path of /proc is believed. */
+		/*
+		 * All of the container's at once, through its init: no path of /proc is believed.
+		 */
 		if (p->join_flags && setns(p->init_pidfd, (int)p->join_flags) < 0)
 			return err_sys(err, errno, "join the container's namespaces");
 	} else {
@@ -129,7 +131,8 @@ static int open_pty(int *ret_slave, struct err *err)
 	int unlock = 0;
 
 	if (master < 0)
-		return err_sys(err, errno, "open /dev/pts/ptmx (is devpts among the container's mounts?)");
+		return err_sys(err, errno,
+			       "open /dev/pts/ptmx (is devpts among the container's mounts?)");
 	if (fstatfs(master, &fs) < 0 || fs.f_type != DEVPTS_SUPER_MAGIC)
 		return err_set(err, EINVAL, "/dev/pts/ptmx is not on a devpts file system");
 	if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
@@ -148,7 +151,9 @@ static int send_master(const struct child *c, int master)
 		char buf[CMSG_SPACE(sizeof(int))];
 	} control = { .buf = { 0 } };
 	struct iovec iov = { &kind, sizeof(kind) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 
 	control.head.cmsg_level = SOL_SOCKET;
@@ -304,7 +309,9 @@ static int check_executable(const char *path)
 	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? errno : 0;
 }
 
-/* The words are Go's: docker and containerd look for them to choose between exit codes 126 and 127. */
+/*
+ * The words are Go's: docker and containerd look for them to choose between exit codes 126 and 127.
+ */
 static int find_executable(struct child *c, struct err *err)
 {
 	const char *name = c->plan->process->args[0], *path = env_get(c->envp, "PATH");
@@ -314,9 +321,11 @@ static int find_executable(struct child *c, struct err *err)
 		r = check_executable(name);
 		c->exe = strdup(name);
 		if (r == ENOENT || r == ENOTDIR)
-			return err_set(err, r, "exec: \"%s\": stat %s: no such file or directory", name, name);
+			return err_set(err, r, "exec: \"%s\": stat %s: no such file or directory",
+				       name, name);
 		if (r == EISDIR)
-			return err_set(err, EACCES, "exec: \"%s\": is a directory: permission denied", name);
+			return err_set(err, EACCES,
+				       "exec: \"%s\": is a directory: permission denied", name);
 		if (r)
 			return err_set(err, r, "exec: \"%s\": permission denied", name);
 		return 0;
@@ -338,7 +347,8 @@ static int find_executable(struct child *c, struct err *err)
 	return err_set(err, ENOENT, "exec: \"%s\": executable file not found in $PATH", name);
 }
 
-static int write_label(const char *file, const char *prefix, const char *label, const char *what, struct err *err)
+static int write_label(const char *file, const char *prefix, const char *label, const char *what,
+		       struct err *err)
 {
 	char text[512];
 	int r;
@@ -347,14 +357,19 @@ static int write_label(const char *file, const char *prefix, const char *label, 
 		return 0;
 	(void)snprintf(text, sizeof(text), "%s%s", prefix, label);
 	r = fdio_write_file(AT_FDCWD, file, text);
-	return r < 0 ? err_sys(err, -r, "set %s '%s' (does the guest's kernel have it?)", what, label) : 0;
+	return r < 0 ? err_sys(err, -r, "set %s '%s' (does the guest's kernel have it?)", what,
+			       label)
+		     : 0;
 }
 
 static int set_labels(const struct ctr_rules *rules, struct err *err)
 {
-	int r = write_label("/proc/self/attr/exec", "exec ", rules->apparmor, "AppArmor profile", err);
+	int r = write_label("/proc/self/attr/exec", "exec ", rules->apparmor, "AppArmor profile",
+			    err);
 
-	return r < 0 ? r : write_label("/proc/self/attr/exec", "", rules->exec_label, "SELinux label", err);
+	return r < 0 ? r
+		     : write_label("/proc/self/attr/exec", "", rules->exec_label, "SELinux label",
+				   err);
 }
 
 /* From the agent's power to the process's own. */
@@ -401,7 +416,7 @@ static int set_up(struct child *c, const struct child_io *io, struct err *err)
 	if (r < 0)
 		return r;
 	if (p->spec && p->ns->new_flags & CLONE_NEWUSER)
-		await(c);	/* until the parent has mapped our ids */
+		await(c); /* until the parent has mapped our ids */
 	r = enter_namespaces(c, err);
 	if (r == 0 && p->spec)
 		r = build_container(c, err);
@@ -424,7 +439,9 @@ static int exec_process(struct child *c, struct err *err)
 		return err_sys(err, ENOMEM, "arguments");
 	for (size_t i = 0; i < p->n_args; i++)
 		argv[i] = p->args[i];
-	/* Whatever was opened since: only the standard streams go on, and the socket until execve. */
+	/*
+	 * Whatever was opened since: only the standard streams go on, and the socket until execve.
+	 */
 	(void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 	tell(c, MSG_READY, NULL);
 	if (c->plan->spec)

@@ -20,7 +20,7 @@
 #include "lib/str.h"
 #include "loop/loop.h"
 
-#define OUTPUT_KEPT 200		/* bytes of a failed hook's output that go into the error */
+#define OUTPUT_KEPT 200 /* bytes of a failed hook's output that go into the error */
 
 static void json_string(FILE *f, const char *s)
 {
@@ -74,7 +74,8 @@ static char *state_json(const struct hook_state *st)
 static _Noreturn void exec_hook(const Grpc__Hook *h, int in, int out)
 {
 	char *fallback[] = { h->path, NULL };
-	char **argv = calloc(h->n_args + 1, sizeof(*argv)), **envp = calloc(h->n_env + 1, sizeof(*envp));
+	char **argv = calloc(h->n_args + 1, sizeof(*argv)),
+	     **envp = calloc(h->n_env + 1, sizeof(*envp));
 	int none[1] = { FD_NONE };
 
 	if (!argv || !envp)
@@ -93,8 +94,12 @@ static _Noreturn void exec_hook(const Grpc__Hook *h, int in, int out)
 	_exit(127);
 }
 
-/* Feeds the state, gathers the output until the hook ends or its time is up. Its raw status, or -errno. */
-static int follow(pid_t pid, int pidfd, int in, int out, const char *json, int64_t deadline, char *kept)
+/*
+ * Feeds the state, gathers the output until the hook ends or its time is up. Its raw status, or
+ * -errno.
+ */
+static int follow(pid_t pid, int pidfd, int in, int out, const char *json, int64_t deadline,
+		  char *kept)
 {
 	size_t left = strlen(json), have = 0;
 	AUTO_CLOSE int feed = in;
@@ -121,7 +126,7 @@ static int follow(pid_t pid, int pidfd, int in, int out, const char *json, int64
 			if (n > 0)
 				left -= (size_t)n;
 			if (left == 0 || (n < 0 && errno != EAGAIN))
-				auto_closep(&feed);	/* a hook need not read it */
+				auto_closep(&feed); /* a hook need not read it */
 		}
 		if (p[1].revents & POLLIN) {
 			n = read(out, drop, sizeof(drop));
@@ -129,7 +134,10 @@ static int follow(pid_t pid, int pidfd, int in, int out, const char *json, int64
 				kept[have++] = drop[i];
 			kept[have] = '\0';
 		} else if (p[0].revents) {
-			/* Dead, and nothing more to read: what a daemon of its writes later is its own business. */
+			/*
+			 * Dead, and nothing more to read: what a daemon of its writes later is its
+			 * own business.
+			 */
 			return waitpid(pid, &status, 0) < 0 ? -errno : status;
 		}
 	}
@@ -137,7 +145,8 @@ static int follow(pid_t pid, int pidfd, int in, int out, const char *json, int64
 
 static int run_one(const Grpc__Hook *h, const char *json, struct err *err)
 {
-	int64_t deadline = h->timeout > 0 && h->timeout < 1000000 ? loop_now_ms() + h->timeout * 1000 : -1;
+	int64_t deadline =
+		h->timeout > 0 && h->timeout < 1000000 ? loop_now_ms() + h->timeout * 1000 : -1;
 	AUTO_CLOSE int in_r = FD_NONE;
 	AUTO_CLOSE int out_r = FD_NONE;
 	AUTO_CLOSE int out_w = FD_NONE;

@@ -12,9 +12,9 @@
 
 /* The state as hooks see it. Texts are borrowed. */
 struct hook_state {
-	const char *version;	/* ociVersion */
+	const char *version; /* ociVersion */
 	const char *id, *status, *bundle;
-	pid_t pid;		/* 0: left out */
+	pid_t pid; /* 0: left out */
 	Grpc__Spec__AnnotationsEntry *const *annotations;
 	size_t n_annotations;
 };

@@ -16,10 +16,10 @@
 #include "lib/str.h"
 
 static const struct {
-	const char *name;	/* as the runtime-spec calls it */
-	const char *file;	/* as /proc/PID/ns calls it */
+	const char *name; /* as the runtime-spec calls it */
+	const char *file; /* as /proc/PID/ns calls it */
 	unsigned int flag;
-	bool lent;		/* the parent enters it for the child */
+	bool lent; /* the parent enters it for the child */
 } types[NS_COUNT] = {
 	[NS_USER] = { "user", "user", CLONE_NEWUSER, false },
 	[NS_IPC] = { "ipc", "ipc", CLONE_NEWIPC, true },
@@ -42,7 +42,9 @@ int ns_home_open(struct ns_home *home)
 	for (int t = 0; t < NS_COUNT; t++) {
 		(void)snprintf(path, sizeof(path), "/proc/self/ns/%s", types[t].file);
 		home->fd[t] = open(path, O_RDONLY | O_CLOEXEC);
-		/* A kernel without some kind cannot have containers that use it, and that is all. */
+		/*
+		 * A kernel without some kind cannot have containers that use it, and that is all.
+		 */
 		if (home->fd[t] < 0 && errno != ENOENT)
 			return -errno;
 	}
@@ -67,7 +69,8 @@ static int join_fd(struct ns_plan *p, enum ns_type t, int fd, struct err *err)
 	return 0;
 }
 
-static int take_entry(struct ns_plan *p, const Grpc__LinuxNamespace *n, unsigned int *seen, struct err *err)
+static int take_entry(struct ns_plan *p, const Grpc__LinuxNamespace *n, unsigned int *seen,
+		      struct err *err)
 {
 	int t = type_by_name(n->type);
 
@@ -77,7 +80,7 @@ static int take_entry(struct ns_plan *p, const Grpc__LinuxNamespace *n, unsigned
 		return err_set(err, EINVAL, "malformed spec file: duplicated ns \"%s\"", n->type);
 	*seen |= types[t].flag;
 	if (t == NS_PID)
-		return 0;	/* the sandbox decides */
+		return 0; /* the sandbox decides */
 	p->own_flags |= types[t].flag;
 	if (!str_empty(n->path)) {
 		p->join[t] = open(n->path, O_RDONLY | O_CLOEXEC);
@@ -91,7 +94,8 @@ static int take_entry(struct ns_plan *p, const Grpc__LinuxNamespace *n, unsigned
 	return 0;
 }
 
-int ns_plan_build(const Grpc__Spec *spec, const struct ns_sandbox *sb, struct ns_plan *ret, struct err *err)
+int ns_plan_build(const Grpc__Spec *spec, const struct ns_sandbox *sb, struct ns_plan *ret,
+		  struct err *err)
 {
 	unsigned int seen = 0;
 	int r;
@@ -144,8 +148,8 @@ void ns_leave(const struct ns_plan *p, const struct ns_home *home)
 		if (!types[t].lent || p->join[t] < 0)
 			continue;
 		if (setns(home->fd[t], (int)types[t].flag) < 0) {
-			log_error("ns", "cannot go back to the agent's %s namespace: %s", types[t].name,
-				  strerror(errno));
+			log_error("ns", "cannot go back to the agent's %s namespace: %s",
+				  types[t].name, strerror(errno));
 			abort();
 		}
 	}

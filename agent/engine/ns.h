@@ -18,23 +18,24 @@ struct ns_home {
 };
 
 struct ns_plan {
-	unsigned int new_flags;		/* CLONE_NEW* bits that clone3 makes */
-	bool new_cgroup;		/* unshared by the child once it is in its cgroup */
-	int join[NS_COUNT];		/* owned; FD_NONE: not joined */
-	unsigned int own_flags;		/* CLONE_NEW* bits of all that are not the agent's, joined or new */
+	unsigned int new_flags; /* CLONE_NEW* bits that clone3 makes */
+	bool new_cgroup;	/* unshared by the child once it is in its cgroup */
+	int join[NS_COUNT];	/* owned; FD_NONE: not joined */
+	unsigned int own_flags; /* CLONE_NEW* bits of all that are not the agent's, joined or new */
 };
 
 /* What the sandbox decides over the head of the spec. Fds are borrowed. */
 struct ns_sandbox {
-	int ipc, uts;			/* FD_NONE: as the spec says */
-	bool agent_pid;			/* stay in the agent's pid namespace */
-	int pid;			/* join this one; FD_NONE: a new one */
+	int ipc, uts;	/* FD_NONE: as the spec says */
+	bool agent_pid; /* stay in the agent's pid namespace */
+	int pid;	/* join this one; FD_NONE: a new one */
 };
 
 /* 0 or -errno. */
 int ns_home_open(struct ns_home *home);
 /* 0 or -errno with *err; *ret is to be released in any case. */
-int ns_plan_build(const Grpc__Spec *spec, const struct ns_sandbox *sb, struct ns_plan *ret, struct err *err);
+int ns_plan_build(const Grpc__Spec *spec, const struct ns_sandbox *sb, struct ns_plan *ret,
+		  struct err *err);
 void ns_plan_release(struct ns_plan *p);
 /*
  * Parent: enters the namespaces that a child is to be born in (ipc, uts, net, pid for children).

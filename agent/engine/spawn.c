@@ -52,7 +52,9 @@ void ctr_rules_release(struct ctr_rules *r)
 
 void spawn_init(struct spawn *s)
 {
-	*s = (struct spawn){ .sync = FD_NONE, .pidfd = FD_NONE, .in = FD_NONE, .out = FD_NONE, .err = FD_NONE };
+	*s = (struct spawn){
+		.sync = FD_NONE, .pidfd = FD_NONE, .in = FD_NONE, .out = FD_NONE, .err = FD_NONE
+	};
 }
 
 void spawn_release(struct spawn *s)
@@ -87,7 +89,9 @@ static void on_sync(struct source *src, uint32_t events)
 		char buf[CMSG_SPACE(sizeof(int))];
 	} control = { .buf = { 0 } };
 	struct iovec iov = { &m, sizeof(m) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 	struct err err = { 0 };
 	ssize_t n = recvmsg(s->sync, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -130,7 +134,7 @@ int spawn_continue(struct spawn *s)
 }
 
 struct pipes {
-	int child[3], ours[3];	/* stdin, stdout, stderr */
+	int child[3], ours[3]; /* stdin, stdout, stderr */
 };
 
 static void pipes_release(struct pipes *p)
@@ -158,7 +162,8 @@ static int pipes_open(struct pipes *p, uint32_t size)
 	return 0;
 }
 
-static int write_map(pid_t pid, const char *file, Grpc__LinuxIDMapping **maps, size_t n, struct err *err)
+static int write_map(pid_t pid, const char *file, Grpc__LinuxIDMapping **maps, size_t n,
+		     struct err *err)
 {
 	char text[4096], path[64];
 	size_t len = 0;
@@ -167,8 +172,8 @@ static int write_map(pid_t pid, const char *file, Grpc__LinuxIDMapping **maps, s
 	if (n == 0)
 		return 0;
 	for (size_t i = 0; i < n; i++) {
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "%u %u %u\n", maps[i]->containerid,
-					maps[i]->hostid, maps[i]->size);
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%u %u %u\n",
+					maps[i]->containerid, maps[i]->hostid, maps[i]->size);
 		if (len >= sizeof(text))
 			return err_set(err, E2BIG, "too many id mappings: %zu", n);
 	}
@@ -190,7 +195,8 @@ static int map_ids(const struct spawn_plan *plan, struct spawn *s, pid_t pid, st
 	r = write_map(pid, "uid_map", l->uidmappings, l->n_uidmappings, err);
 	if (r == 0)
 		r = write_map(pid, "gid_map", l->gidmappings, l->n_gidmappings, err);
-	return r == 0 && spawn_continue(s) < 0 ? err_set(err, ECHILD, "the process died at once") : r;
+	return r == 0 && spawn_continue(s) < 0 ? err_set(err, ECHILD, "the process died at once")
+					       : r;
 }
 
 static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
@@ -211,7 +217,8 @@ static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
 
 int spawn_start(const struct spawn_plan *plan, struct spawn *s, spawn_fn *fn, struct err *err)
 {
-	AUTO(pipes_release) struct pipes p = { { FD_NONE, FD_NONE, FD_NONE }, { FD_NONE, FD_NONE, FD_NONE } };
+	AUTO(pipes_release)
+	struct pipes p = { { FD_NONE, FD_NONE, FD_NONE }, { FD_NONE, FD_NONE, FD_NONE } };
 	AUTO_CLOSE int ours = FD_NONE;
 	AUTO_CLOSE int childs = FD_NONE;
 	AUTO_CLOSE int pidfd = FD_NONE;
@@ -249,7 +256,7 @@ int spawn_start(const struct spawn_plan *plan, struct spawn *s, spawn_fn *fn, st
 	if (r == 0 && plan->spec && plan->ns->new_flags & CLONE_NEWUSER)
 		r = map_ids(plan, s, pid, err);
 	if (r < 0) {
-		(void)kill(pid, SIGKILL);	/* nobody watches it: the reaper drops it */
+		(void)kill(pid, SIGKILL); /* nobody watches it: the reaper drops it */
 		spawn_release(s);
 		return r;
 	}

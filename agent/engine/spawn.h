@@ -22,19 +22,19 @@ struct engine {
 	struct loop *loop;
 	struct cgroup_root *cgroups;
 	struct ns_home home;
-	bool no_pivot;			/* "/" is an initramfs */
-	struct rlimit nofile;		/* as the agent found it: it raises its own, processes keep this */
-	uint32_t pipe_size;		/* bytes for stdout's and stderr's pipes; 0: the kernel's default */
+	bool no_pivot;	      /* "/" is an initramfs */
+	struct rlimit nofile; /* as the agent found it: it raises its own, processes keep this */
+	uint32_t pipe_size;   /* bytes for stdout's and stderr's pipes; 0: the kernel's default */
 };
 
 /* What a container's processes have in common, taken from its spec; kept for later execs. */
 struct ctr_rules {
 	struct caps caps;
 	struct rlimit_set rlimits;
-	struct seccomp_prog seccomp;	/* no filter when empty */
+	struct seccomp_prog seccomp; /* no filter when empty */
 	bool no_new_privs;
 	int oom_score_adj;
-	char *exec_label, *apparmor;	/* SELinux label, AppArmor profile; NULL: none */
+	char *exec_label, *apparmor; /* SELinux label, AppArmor profile; NULL: none */
 };
 
 /* 0 or -errno with *err. ctr_rules_release accepts a half-built one. */
@@ -47,18 +47,19 @@ struct spawn_plan {
 	const Grpc__Process *process;
 	const struct ctr_rules *rules;
 	struct cgroup *cgroup;
-	const struct ns_plan *ns;	/* init: its namespaces; exec: only pid is looked at */
-	const Grpc__Spec *spec;		/* init; NULL for an exec */
-	bool parent_hooks;		/* init: stop at SPAWN_MOUNTED for hooks that the agent runs */
-	int init_pidfd;			/* exec: whose namespaces to join */
-	unsigned int join_flags;	/* exec: CLONE_NEW* bits to join, without pid */
+	const struct ns_plan *ns; /* init: its namespaces; exec: only pid is looked at */
+	const Grpc__Spec *spec;	  /* init; NULL for an exec */
+	bool parent_hooks;	  /* init: stop at SPAWN_MOUNTED for hooks that the agent runs */
+	int init_pidfd;		  /* exec: whose namespaces to join */
+	unsigned int join_flags;  /* exec: CLONE_NEW* bits to join, without pid */
 };
 
 enum spawn_event {
-	SPAWN_MOUNTED,	/* the file system stands, the old root is still there: spawn_continue goes on */
-	SPAWN_READY,	/* init: waits for spawn_continue to execve */
-	SPAWN_RUNNING,	/* execve has succeeded */
-	SPAWN_FAILED,	/* err says where; the child is gone or going */
+	/* the file system stands, the old root is still there: spawn_continue goes on */
+	SPAWN_MOUNTED,
+	SPAWN_READY,   /* init: waits for spawn_continue to execve */
+	SPAWN_RUNNING, /* execve has succeeded */
+	SPAWN_FAILED,  /* err says where; the child is gone or going */
 };
 
 struct spawn;
@@ -68,11 +69,11 @@ typedef void spawn_fn(struct spawn *s, enum spawn_event event, const struct err 
 struct spawn {
 	spawn_fn *fn;
 	struct source source;
-	int sync;			/* our end of the socket */
+	int sync; /* our end of the socket */
 	bool ready;
-	pid_t pid;			/* as the agent sees it */
+	pid_t pid; /* as the agent sees it */
 	int pidfd;
-	int in, out, err;		/* non-blocking; with a terminal: out is the master, the others FD_NONE */
+	int in, out, err; /* non-blocking; with a terminal: out is the master, the others FD_NONE */
 };
 
 void spawn_init(struct spawn *s);
@@ -89,7 +90,7 @@ void spawn_release(struct spawn *s);
 /* The child's half (child.c), never returns. fds: the child's ends. */
 struct child_io {
 	int sync;
-	int in, out, err;		/* FD_NONE with a terminal */
+	int in, out, err; /* FD_NONE with a terminal */
 };
 _Noreturn void child_run(const struct spawn_plan *plan, const struct child_io *io);
 
@@ -97,7 +98,7 @@ _Noreturn void child_run(const struct spawn_plan *plan, const struct child_io *i
 enum spawn_msg_kind { MSG_FAILED, MSG_MOUNTED, MSG_TERMINAL, MSG_READY };
 struct spawn_msg {
 	int kind;
-	struct err err;		/* MSG_FAILED only */
+	struct err err; /* MSG_FAILED only */
 };
 
 #endif

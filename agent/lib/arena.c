@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ARENA_CHUNK 4000u	/* with malloc's header still below a page */
+#define ARENA_CHUNK 4000u /* with malloc's header still below a page */
 
 struct arena_chunk {
 	struct arena_chunk *next;
@@ -55,7 +55,7 @@ void *arena_alloc(struct arena *a, size_t size)
 		a->taken += room + sizeof(*c);
 		c->used = 0;
 		c->size = room;
-		if (a->chunks && room == size) {	/* a big one: the open chunk stays in front */
+		if (a->chunks && room == size) { /* a big one: the open chunk stays in front */
 			c->next = a->chunks->next;
 			a->chunks->next = c;
 		} else {

@@ -10,12 +10,12 @@
 struct arena_chunk;
 
 struct arena {
-	struct arena_chunk *chunks;	/* newest first; all freed by arena_free */
-	size_t taken, ceiling;		/* bytes asked of malloc, and how many may be */
+	struct arena_chunk *chunks; /* newest first; all freed by arena_free */
+	size_t taken, ceiling;	    /* bytes asked of malloc, and how many may be */
 };
 
 void arena_init(struct arena *a, size_t ceiling);
-void arena_free(struct arena *a);	/* all at once; the arena can be used again */
+void arena_free(struct arena *a); /* all at once; the arena can be used again */
 /* Aligned for any type, not cleared; NULL at the ceiling or when memory is out. */
 void *arena_alloc(struct arena *a, size_t size);
 void *arena_zalloc(struct arena *a, size_t size);

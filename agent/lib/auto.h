@@ -11,28 +11,28 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define FD_NONE (-EBADF)	/* an fd that isn't open; never 0 */
+#define FD_NONE (-EBADF) /* an fd that isn't open; never 0 */
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
-#define AUTO(fn) __attribute__((cleanup(fn)))
+#define AUTO(fn)   __attribute__((cleanup(fn)))
 #define AUTO_CLOSE AUTO(auto_closep)
-#define AUTO_FREE AUTO(auto_freep)
-#define AUTO_DIR AUTO(auto_closedirp)
-#define AUTO_FILE AUTO(auto_fclosep)
+#define AUTO_FREE  AUTO(auto_freep)
+#define AUTO_DIR   AUTO(auto_closedirp)
+#define AUTO_FILE  AUTO(auto_fclosep)
 
 /* Hands a pointer or an fd on and leaves nothing behind for the cleanup. */
-#define TAKE_PTR(p)                        \
-	({                                 \
+#define TAKE_PTR(p)                         \
+	({                                  \
 		__typeof__(p) taken_ = (p); \
-		(p) = NULL;                \
-		taken_;                    \
+		(p) = NULL;                 \
+		taken_;                     \
 	})
-#define TAKE_FD(fd)             \
-	({                      \
+#define TAKE_FD(fd)                \
+	({                         \
 		int taken_ = (fd); \
-		(fd) = FD_NONE; \
-		taken_;         \
+		(fd) = FD_NONE;    \
+		taken_;            \
 	})
 
 /* Closes *fd if it is open and marks it closed; errno is kept. */
@@ -41,7 +41,7 @@ static inline void auto_closep(int *fd)
 	int saved = errno;
 
 	if (*fd >= 0)
-		(void)close(*fd);	/* never retried: Linux has released the number on any result */
+		(void)close(*fd); /* never retried: Linux has released the number on any result */
 	*fd = FD_NONE;
 	errno = saved;
 }

@@ -16,7 +16,7 @@ uint8_t *buf_reserve(struct buf *b, size_t len)
 		return b->mem + b->end;
 	if (len > SIZE_MAX / 4 || have > SIZE_MAX / 4)
 		return NULL;
-	if (b->mem && b->size - have >= len && b->start > have) {	/* cheap: no overlap, no growth */
+	if (b->mem && b->size - have >= len && b->start > have) { /* cheap: no overlap, no growth */
 		(void)memcpy(b->mem, b->mem + b->start, have);
 		b->start = 0;
 		b->end = have;

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 struct buf {
-	uint8_t *mem;		/* from malloc; NULL when empty */
+	uint8_t *mem; /* from malloc; NULL when empty */
 	size_t start, end, size;
 };
 
@@ -19,7 +19,7 @@ static inline size_t buf_len(const struct buf *b)
 
 static inline uint8_t *buf_data(const struct buf *b)
 {
-	return b->mem ? b->mem + b->start : NULL;	/* NULL + 0 is not C */
+	return b->mem ? b->mem + b->start : NULL; /* NULL + 0 is not C */
 }
 
 /* Room for len more bytes at the end; where they go, or NULL when memory is out. */

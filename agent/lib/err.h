@@ -7,8 +7,8 @@
 #include <stdarg.h>
 
 struct err {
-	int code;	/* errno value, > 0; 0: nothing happened */
-	int rpc;	/* RPC status; 0: derived from code when the answer is written */
+	int code; /* errno value, > 0; 0: nothing happened */
+	int rpc;  /* RPC status; 0: derived from code when the answer is written */
 	char msg[500];
 };
 

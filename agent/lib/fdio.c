@@ -139,7 +139,9 @@ int fdio_mkdirs_in(int root, const char *path, mode_t mode)
 	fd = fdio_open_in(root, len ? path : ".", O_PATH | O_DIRECTORY, 0);
 	if (fd != -ENOENT)
 		return fd;
-	/* Component by component: each prefix is resolved inside root, its missing last name made. */
+	/*
+	 * Component by component: each prefix is resolved inside root, its missing last name made.
+	 */
 	for (size_t end = 0; end < len;) {
 		size_t start;
 
@@ -161,7 +163,7 @@ int fdio_mkdirs_in(int root, const char *path, mode_t mode)
 			fd = fdio_open_in(root, partial, O_PATH | O_DIRECTORY, 0);
 		}
 		if (fd < 0)
-			return fd;	/* a dangling link stays one: -ENOENT */
+			return fd; /* a dangling link stays one: -ENOENT */
 		auto_closep(&parent);
 		parent = fd;
 	}
@@ -259,7 +261,7 @@ void fdio_close_except(int *keep, size_t count)
 {
 	unsigned int from = 3;
 
-	for (size_t i = 1; i < count; i++) {	/* insertion: a handful */
+	for (size_t i = 1; i < count; i++) { /* insertion: a handful */
 		for (size_t k = i; k > 0 && keep[k - 1] > keep[k]; k--) {
 			int swap = keep[k];
 

@@ -21,7 +21,10 @@ ssize_t fdio_read_all(int fd, void *buf, size_t len);
 ssize_t fdio_read_file(int dirfd, const char *path, char *buf, size_t size);
 /* As above, into memory from malloc that the caller frees; -EFBIG above max bytes. */
 ssize_t fdio_slurp(int dirfd, const char *path, size_t max, char **ret);
-/* Opens an existing file O_WRONLY|O_TRUNC and writes the text with one write (what the kernel's files want). */
+/*
+ * Opens an existing file O_WRONLY|O_TRUNC and writes the text with one write (what the kernel's
+ * files want).
+ */
 int fdio_write_file(int dirfd, const char *path, const char *text);
 /*
  * Opens a path below the directory root as if root were "/": symbolic links and ".." stay inside
@@ -32,7 +35,10 @@ int fdio_open_in(int root, const char *path, int flags, mode_t mode);
 int fdio_mkdirs_in(int root, const char *path, mode_t mode);
 /* mkdir -p of an absolute path of our own making; 0 or -errno. */
 int fdio_mkdirs(const char *path, mode_t mode);
-/* rm -rf of what is below and at path relative to dirfd, never following links or leaving the file system. */
+/*
+ * rm -rf of what is below and at path relative to dirfd, never following links or leaving the file
+ * system.
+ */
 int fdio_remove_tree(int dirfd, const char *path);
 int fdio_nonblock(int fd, bool on);
 /* Closes every fd from 3 up but those in keep (in any order, FD_NONE skipped; sorted in place). */

@@ -12,21 +12,22 @@ struct list {
 	struct list *next, *prev;
 };
 
-#define LIST_INIT(name) { &(name), &(name) }
+#define LIST_INIT(name)          \
+	{                        \
+		&(name), &(name) \
+	}
 
-#define container_of(ptr, type, member) \
-	((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-#define list_for_each(type, pos, head, member)                         \
-	for (type *pos = container_of((head)->next, type, member);      \
-	     &pos->member != (head);                                    \
+#define list_for_each(type, pos, head, member)                                             \
+	for (type *pos = container_of((head)->next, type, member); &pos->member != (head); \
 	     pos = container_of(pos->member.next, type, member))
 
 /* The body may unlink pos, and nothing else. */
-#define list_for_each_safe(type, pos, head, member)                             \
-	for (type *pos = container_of((head)->next, type, member),               \
-		  *pos##_next = container_of(pos->member.next, type, member);    \
-	     &pos->member != (head);                                             \
+#define list_for_each_safe(type, pos, head, member)                           \
+	for (type *pos = container_of((head)->next, type, member),            \
+		  *pos##_next = container_of(pos->member.next, type, member); \
+	     &pos->member != (head);                                          \
 	     pos = pos##_next, pos##_next = container_of(pos->member.next, type, member))
 
 #define list_first(head, type, member) \

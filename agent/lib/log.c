@@ -37,7 +37,7 @@ struct line {
 static void put(struct line *l, const char *s)
 {
 	size_t n = strlen(s);
-	size_t room = sizeof(l->text) - 2 - l->len;	/* the newline always has a place */
+	size_t room = sizeof(l->text) - 2 - l->len; /* the newline always has a place */
 
 	if (n > room)
 		n = room;
@@ -47,7 +47,9 @@ static void put(struct line *l, const char *s)
 
 static bool is_plain(const char *s)
 {
-	return *s && strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._/@^+") == strlen(s);
+	return *s &&
+	       strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._/@^+") ==
+		       strlen(s);
 }
 
 /* Go's %q, near enough for the parser: control bytes and foreign ones as \xNN. */
@@ -153,7 +155,7 @@ int log_parse_level(const char *word, enum log_level *ret)
 		const char *word;
 		enum log_level level;
 	} words[] = {
-		{ "panic", LOG_ERROR }, { "fatal", LOG_ERROR }, { "error", LOG_ERROR },
+		{ "panic", LOG_ERROR }, { "fatal", LOG_ERROR },	 { "error", LOG_ERROR },
 		{ "warn", LOG_WARN },	{ "warning", LOG_WARN }, { "info", LOG_INFO },
 		{ "debug", LOG_DEBUG }, { "trace", LOG_DEBUG },
 	};

@@ -51,14 +51,9 @@ static const struct unit {
 	const char *name;
 	int64_t ns;
 } units[] = {
-	{ "ns", 1 },
-	{ "us", 1000 },
-	{ "\xc2\xb5s", 1000 },	/* micro sign */
-	{ "\xce\xbcs", 1000 },	/* Greek mu */
-	{ "ms", 1000000 },
-	{ "s", 1000000000 },
-	{ "m", 60000000000 },
-	{ "h", 3600000000000 },
+	{ "ns", 1 },	       { "us", 1000 },	    { "\xc2\xb5s", 1000 }, /* micro sign */
+	{ "\xce\xbcs", 1000 },						   /* Greek mu */
+	{ "ms", 1000000 },     { "s", 1000000000 }, { "m", 60000000000 },  { "h", 3600000000000 },
 };
 
 static const struct unit *find_unit(const char *s)
@@ -109,7 +104,8 @@ int str_duration_ms(const char *s, int64_t *ret)
 		if (!digits || !u)
 			return -EINVAL;
 		if (__builtin_mul_overflow(whole, u->ns, &ns) ||
-		    __builtin_add_overflow(ns, (int64_t)((__int128)fraction * u->ns / scale), &ns) ||
+		    __builtin_add_overflow(ns, (int64_t)((__int128)fraction * u->ns / scale),
+					   &ns) ||
 		    __builtin_add_overflow(total, ns, &total))
 			return -EINVAL;
 		p += strlen(u->name);
@@ -139,8 +135,11 @@ bool str_is_utf8(const void *text, size_t len)
 	const unsigned char *s = text;
 
 	for (size_t i = 0; i < len;) {
-		size_t more = s[i] < 0x80 ? 0 : s[i] >= 0xc2 && s[i] < 0xe0 ? 1 :
-			      (s[i] & 0xf0) == 0xe0 ? 2 : s[i] >= 0xf0 && s[i] < 0xf5 ? 3 : 4;
+		size_t more = s[i] < 0x80		    ? 0
+			      : s[i] >= 0xc2 && s[i] < 0xe0 ? 1
+			      : (s[i] & 0xf0) == 0xe0	    ? 2
+			      : s[i] >= 0xf0 && s[i] < 0xf5 ? 3
+							    : 4;
 
 		if (s[i] == 0 || more == 4 || len - i <= more)
 			return false;

@@ -29,7 +29,9 @@ static inline bool str_empty(const char *s)
 int str_u64(const char *s, uint64_t max, uint64_t *ret);
 /* One of Go's spellings: 1 t T TRUE true True, 0 f F FALSE false False; else -EINVAL. */
 int str_bool(const char *s, bool *ret);
-/* Go's duration text ("1m30s", "1.5s", "300ms", "0") in milliseconds, rounded down; else -EINVAL. */
+/*
+ * Go's duration text ("1m30s", "1.5s", "300ms", "0") in milliseconds, rounded down; else -EINVAL.
+ */
 int str_duration_ms(const char *s, int64_t *ret);
 /* [A-Za-z0-9][A-Za-z0-9_.-]*, up to LIMIT_ID bytes, and no "..": safe as one path component. */
 bool str_is_id(const char *s);

@@ -21,17 +21,19 @@ typedef void timer_fn(struct timer *t);
 typedef void job_fn(struct job *j);
 
 struct source {
-	struct loop *loop;	/* NULL: not in a loop */
+	struct loop *loop; /* NULL: not in a loop */
 	source_fn *fn;
-	int fd;			/* not owned */
-	uint32_t events;	/* what is being waited for; 0 waits for nothing (HUP and ERR come always) */
+	int fd; /* not owned */
+	uint32_t
+		/* what is being waited for; 0 waits for nothing (HUP and ERR come always) */
+		events;
 };
 
 struct timer {
 	struct list link;
-	struct loop *loop;	/* NULL: not armed */
+	struct loop *loop; /* NULL: not armed */
 	timer_fn *fn;
-	int64_t at;		/* CLOCK_MONOTONIC ms */
+	int64_t at; /* CLOCK_MONOTONIC ms */
 };
 
 struct job {
@@ -40,7 +42,7 @@ struct job {
 	bool queued;
 };
 
-int loop_new(struct loop **ret);	/* 0 or -errno */
+int loop_new(struct loop **ret); /* 0 or -errno */
 void loop_free(struct loop *l);
 /* Runs until loop_stop; 0 or -errno (only when epoll itself fails). */
 int loop_run(struct loop *l);
@@ -48,8 +50,8 @@ void loop_stop(struct loop *l);
 int64_t loop_now_ms(void);
 
 /*
- * Adds fd to the loop; s must not be in one. 0 or -errno. Level-triggered unless events has EPOLLET.
- * A regular file cannot be waited for: -EPERM.
+ * Adds fd to the loop; s must not be in one. 0 or -errno. Level-triggered unless events has
+ * EPOLLET. A regular file cannot be waited for: -EPERM.
  */
 int loop_add(struct loop *l, struct source *s, int fd, uint32_t events, source_fn *fn);
 int loop_mod(struct source *s, uint32_t events);
@@ -58,7 +60,7 @@ void loop_del(struct source *s);
 
 /* (Re)arms t to fire once in ms milliseconds. */
 void timer_set(struct loop *l, struct timer *t, int64_t ms, timer_fn *fn);
-void timer_cancel(struct timer *t);	/* harmless when not armed */
+void timer_cancel(struct timer *t); /* harmless when not armed */
 
 /* Runs fn once, after the current batch of events; harmless when queued already. */
 void job_queue(struct loop *l, struct job *j, job_fn *fn);

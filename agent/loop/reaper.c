@@ -28,7 +28,7 @@ static void on_sigchld(struct source *s, uint32_t events)
 
 	(void)events;
 	while (read(s->fd, drop, sizeof(drop)) > 0)
-		;	/* fifty deaths may leave one record */
+		; /* fifty deaths may leave one record */
 	for (;;) {
 		siginfo_t w = { 0 };
 
@@ -56,7 +56,8 @@ int reaper_new(struct loop *l, struct reaper **ret)
 	r->fd = FD_NONE;
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGCHLD);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 ||
+	    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
 		err = -errno;
 		goto fail;
 	}

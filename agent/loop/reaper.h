@@ -16,7 +16,7 @@ typedef void reap_fn(struct reap *r, int status);
 
 struct reap {
 	struct list link;
-	pid_t pid;		/* 0: not watched */
+	pid_t pid; /* 0: not watched */
 	reap_fn *fn;
 };
 
@@ -26,6 +26,6 @@ struct reaper;
 int reaper_new(struct loop *l, struct reaper **ret);
 void reaper_free(struct reaper *r);
 void reaper_watch(struct reaper *r, struct reap *w, pid_t pid, reap_fn *fn);
-void reaper_forget(struct reap *w);	/* its exit will be dropped */
+void reaper_forget(struct reap *w); /* its exit will be dropped */
 
 #endif

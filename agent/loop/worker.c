@@ -22,7 +22,7 @@ struct worker {
 	struct worker_opts opts;
 	worker_done *done;
 	void *arg;
-	int err_fd, out_fd;	/* read ends */
+	int err_fd, out_fd; /* read ends */
 	bool dead, timed_out;
 	struct err err;
 	size_t err_len;
@@ -41,13 +41,17 @@ static void worker_free(struct worker *w)
 	free(w);
 }
 
-/* Finished when the child is reaped and its answer read to the end; its output may be held open by others. */
+/*
+ * Finished when the child is reaped and its answer read to the end; its output may be held open by
+ * others.
+ */
 static void finish_if_done(struct worker *w)
 {
 	if (!w->dead || w->err_fd >= 0)
 		return;
 	if (w->timed_out)
-		err_set(&w->err, ETIMEDOUT, "timed out after %lld ms", (long long)w->opts.timeout_ms);
+		err_set(&w->err, ETIMEDOUT, "timed out after %lld ms",
+			(long long)w->opts.timeout_ms);
 	else if (w->err_len != sizeof(w->err))
 		err_set(&w->err, EPIPE, "worker died before it could answer");
 	w->err.msg[sizeof(w->err.msg) - 1] = '\0';
@@ -101,8 +105,8 @@ static void on_death(struct reap *r, int status)
 	w->dead = true;
 	timer_cancel(&w->timer);
 	if (w->out_fd >= 0)
-		on_out(&w->out_source, 0);	/* what it left in the pipe */
-	if (w->timed_out && w->err_fd >= 0) {	/* a grandchild may hold the pipe */
+		on_out(&w->out_source, 0);    /* what it left in the pipe */
+	if (w->timed_out && w->err_fd >= 0) { /* a grandchild may hold the pipe */
 		loop_del(&w->err_source);
 		auto_closep(&w->err_fd);
 	}
@@ -135,8 +139,8 @@ static _Noreturn void child(worker_job *job, void *arg, int err_fd, int out_fd)
 	_exit(0);
 }
 
-int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts *opts, worker_job *job,
-		 worker_done *done, void *arg, struct worker **ret)
+int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts *opts,
+		 worker_job *job, worker_done *done, void *arg, struct worker **ret)
 {
 	AUTO_FREE struct worker *w = calloc(1, sizeof(*w));
 	AUTO_CLOSE int err_w = FD_NONE;
@@ -171,7 +175,9 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 	(void)fdio_nonblock(w->err_fd, true);
 	(void)fdio_nonblock(w->out_fd, true);
 	reaper_watch(reaper, &w->reap, pid, on_death);
-	/* Pipes can always be watched; only memory can fail here, and then the death still comes. */
+	/*
+	 * Pipes can always be watched; only memory can fail here, and then the death still comes.
+	 */
 	if (loop_add(l, &w->err_source, w->err_fd, EPOLLIN, on_err) < 0)
 		auto_closep(&w->err_fd);
 	if (loop_add(l, &w->out_source, w->out_fd, EPOLLIN, on_out) < 0)
@@ -205,7 +211,8 @@ int worker_exec(char *const argv[], int out, struct err *err)
 		return 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
 		return err_set(err, ENOENT, "%s: not found in this guest", argv[0]);
-	return err_set(err, ECHILD, "%s ended with %s %d", argv[0], WIFEXITED(status) ? "status" : "signal",
+	return err_set(err, ECHILD, "%s ended with %s %d", argv[0],
+		       WIFEXITED(status) ? "status" : "signal",
 		       WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 }
 

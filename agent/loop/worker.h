@@ -28,11 +28,14 @@ typedef int worker_job(void *arg, int out, struct err *err);
 typedef void worker_done(void *arg, const struct err *err, const struct buf *out);
 
 struct worker_opts {
-	int64_t timeout_ms;	/* 0: none; after it the child is killed and err->code is ETIMEDOUT */
-	size_t max_out;		/* bytes of output kept; more is read and dropped */
+	int64_t timeout_ms; /* 0: none; after it the child is killed and err->code is ETIMEDOUT */
+	size_t max_out;	    /* bytes of output kept; more is read and dropped */
 };
 
-/* Starts job(arg) in a child; done(arg) follows from the loop. 0 (and *ret, if asked for) or -errno. */
+/*
+ * Starts job(arg) in a child; done(arg) follows from the loop. 0 (and *ret, if asked for) or
+ * -errno.
+ */
 int worker_start(struct loop *l, struct reaper *r, const struct worker_opts *opts, worker_job *job,
 		 worker_done *done, void *arg, struct worker **ret);
 /*

@@ -16,8 +16,8 @@
 static void call_free(struct call *c)
 {
 	if (c->server->trace)
-		log_info("trace", "span %s start=%lld duration=%lldms", c->method->name, (long long)c->started_ms,
-			 (long long)(loop_now_ms() - c->started_ms));
+		log_info("trace", "span %s start=%lld duration=%lldms", c->method->name,
+			 (long long)c->started_ms, (long long)(loop_now_ms() - c->started_ms));
 	timer_cancel(&c->deadline);
 	list_del(&c->parked);
 	arena_free(&c->mem);
@@ -73,7 +73,7 @@ int call_fail(struct call *c, const struct err *err)
 	int code = err->code, status = rpc_status(err);
 
 	if (status == RPC_UNKNOWN && c->schema == SCHEMA_3X)
-		status = RPC_INTERNAL;	/* what the agents of 2.x and 3.x make of a plain error */
+		status = RPC_INTERNAL; /* what the agents of 2.x and 3.x make of a plain error */
 	/* A reader at the end of its stream is no failure worth a line. */
 	if (str_eq(err->msg, "EOF"))
 		log_debug("call", "%s: end of stream", c->method->name);
@@ -106,7 +106,7 @@ void call_cancelled(struct call *c)
 	c->detached = true;
 	timer_cancel(&c->deadline);
 	if (c->cancel == call_go_on)
-		return;		/* the work goes on, and its answer frees the call */
+		return; /* the work goes on, and its answer frees the call */
 	log_debug("call", "%s: cancelled after %lld ms", c->method->name,
 		  (long long)(loop_now_ms() - c->started_ms));
 	if (c->cancel)

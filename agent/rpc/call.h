@@ -34,24 +34,28 @@ struct call_road {
 };
 
 #define CALL_HEADROOM 32
-#define CALL_PENDING 1		/* what a handler returns that has parked its call */
+#define CALL_PENDING  1 /* what a handler returns that has parked its call */
 
 struct call {
 	struct rpc_server *server;
 	const struct call_road *road;
-	void *stream;			/* the road's */
+	void *stream; /* the road's */
 	const struct rpc_method *method;
 	enum schema schema;
 	struct arena mem;		/* request, scratch: until the answer is written */
 	struct list parked;		/* link in the waiting list of whatever it waits for */
-	void (*cancel)(struct call *c);	/* set by who parks; must not answer; NULL: only unlink */
+	void (*cancel)(struct call *c); /* set by who parks; must not answer; NULL: only unlink */
 	void *wait;			/* the parker's own */
 	struct timer deadline;
-	bool detached;			/* the peer left or the deadline passed, the work goes on; answers are dropped */
+	/* the peer left or the deadline passed, the work goes on; answers are dropped */
+	bool detached;
 	int64_t started_ms;
 };
 
-/* Each ends the call; c is gone afterwards. The first two return 0, the last err's -errno, for "return call_...". */
+/*
+ * Each ends the call; c is gone afterwards. The first two return 0, the last err's -errno, for
+ * "return call_...".
+ */
 int call_reply(struct call *c, const ProtobufCMessage *msg);
 int call_reply_empty(struct call *c);
 /* An encoded message with CALL_HEADROOM bytes of room in front, from call_body; taken over. */

@@ -14,8 +14,9 @@ static bool same(const char *s, const char *text, size_t len)
 	return strlen(s) == len && memcmp(s, text, len) == 0;
 }
 
-const struct rpc_method *rpc_find(const struct rpc_server *s, const char *service, size_t service_len,
-				  const char *name, size_t name_len, bool *known)
+const struct rpc_method *rpc_find(const struct rpc_server *s, const char *service,
+				  size_t service_len, const char *name, size_t name_len,
+				  bool *known)
 {
 	*known = false;
 	for (size_t i = 0; i < s->method_count; i++) {
@@ -37,7 +38,7 @@ static void *alloc_in_arena(void *arena, size_t size)
 
 static void free_in_arena(void *arena, void *p)
 {
-	(void)arena;	/* all at once, with the call */
+	(void)arena; /* all at once, with the call */
 	(void)p;
 }
 
@@ -56,12 +57,14 @@ void rpc_call_run(struct call *c, uint8_t *body, size_t len)
 	if (r == 0) {
 		req = protobuf_c_message_unpack(c->method->request, &in_arena, len, body);
 		if (!req)
-			r = c->mem.taken + 2 * len + (64u << 10) > c->mem.ceiling ?
-				err_rpc(&err, RPC_RESOURCE_EXHAUSTED,
-					"request of %zu bytes takes more memory than a call may", len) :
-				err_rpc(&err, c->schema == SCHEMA_1X ? RPC_INTERNAL : RPC_UNKNOWN,
-					"grpc: error unmarshalling request: malformed %s",
-					c->method->request->short_name);
+			r = c->mem.taken + 2 * len + (64u << 10) > c->mem.ceiling
+				    ? err_rpc(&err, RPC_RESOURCE_EXHAUSTED,
+					      "request of %zu bytes takes more memory than a call may",
+					      len)
+				    : err_rpc(&err,
+					      c->schema == SCHEMA_1X ? RPC_INTERNAL : RPC_UNKNOWN,
+					      "grpc: error unmarshalling request: malformed %s",
+					      c->method->request->short_name);
 		else
 			r = c->method->fn(c, req, &err);
 	}

@@ -24,7 +24,10 @@ enum rpc_status {
 	RPC_UNAVAILABLE = 14,
 };
 
-/* What the peer is told: err->rpc where it is set, else UNKNOWN, as the reference does for any plain error. */
+/*
+ * What the peer is told: err->rpc where it is set, else UNKNOWN, as the reference does for any
+ * plain error.
+ */
 int rpc_status(const struct err *err);
 
 #endif

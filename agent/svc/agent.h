@@ -19,14 +19,16 @@ struct config;
 struct agent {
 	struct loop *loop;
 	struct reaper *reaper;
-	const struct config *config;	/* kernel parameters and arguments */
-	struct uevents *uevents;	/* kernel's device events; NULL where there is no socket for them */
-	struct sandbox *sandbox;	/* never NULL; sandbox_is_running tells whether CreateSandbox came */
+	const struct config *config; /* kernel parameters and arguments */
+	struct uevents
+		*uevents; /* kernel's device events; NULL where there is no socket for them */
+	struct sandbox
+		*sandbox; /* never NULL; sandbox_is_running tells whether CreateSandbox came */
 	struct rpc_server rpc;
-	bool is_init;			/* PID 1 of the guest */
-	bool no_pivot;			/* "/" is an initramfs: MS_MOVE and chroot instead of pivot_root */
-	struct list oom_waiters;	/* parked GetOOMEvent calls, oldest first */
-	struct list oom_events;		/* containers with an event nobody has taken */
+	bool is_init;		 /* PID 1 of the guest */
+	bool no_pivot;		 /* "/" is an initramfs: MS_MOVE and chroot instead of pivot_root */
+	struct list oom_waiters; /* parked GetOOMEvent calls, oldest first */
+	struct list oom_events;	 /* containers with an event nobody has taken */
 };
 
 #endif

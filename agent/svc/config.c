@@ -13,7 +13,9 @@
 
 void config_defaults(struct config *c)
 {
-	*c = (struct config){ .log_level = LOG_INFO, .use_vsock = UNSET, .hotplug_timeout_ms = 3000 };
+	*c = (struct config){ .log_level = LOG_INFO,
+			      .use_vsock = UNSET,
+			      .hotplug_timeout_ms = 3000 };
 }
 
 static int set_log(struct config *c, const char *v)
@@ -109,7 +111,7 @@ static const struct {
 
 static const struct {
 	const char *word;
-	size_t offset;	/* of a bool */
+	size_t offset; /* of a bool */
 } words[] = {
 	{ "agent.devmode", offsetof(struct config, devmode) },
 	{ "agent.debug_console", offsetof(struct config, debug_console) },
@@ -130,7 +132,7 @@ static void take_word(struct config *c, char *word)
 	if (!value || !str_starts(word, "agent."))
 		return;
 	*value++ = '\0';
-	end = strchr(value, '=');	/* the value ends at a second '=', as in the reference */
+	end = strchr(value, '='); /* the value ends at a second '=', as in the reference */
 	if (end)
 		*end = '\0';
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
@@ -156,7 +158,8 @@ void config_parse_cmdline(struct config *c, const char *cmdline)
 			word[len] = '\0';
 			take_word(c, word);
 		} else if (str_starts(cmdline, "agent.")) {
-			log_warn("config", "a kernel option of %zu characters was passed over", len);
+			log_warn("config", "a kernel option of %zu characters was passed over",
+				 len);
 		}
 		cmdline += len;
 	}

@@ -69,8 +69,9 @@ static void port_open(struct port *p)
 	int r;
 
 	p->listener = listen_vsock(VMADDR_CID_ANY, p->number);
-	r = p->listener < 0 ? p->listener :
-			      loop_add(p->agent->loop, &p->listener_source, p->listener, EPOLLIN, on_client);
+	r = p->listener < 0 ? p->listener
+			    : loop_add(p->agent->loop, &p->listener_source, p->listener, EPOLLIN,
+				       on_client);
 	if (r < 0) {
 		log_debug("console", "%s on vsock port %u: %s", p->what, p->number, strerror(-r));
 		auto_closep(&p->listener);
@@ -102,7 +103,10 @@ static void serve_log(struct port *p)
 
 /* --- the debug console --------------------------------------------------------------------- */
 
-/* Becomes the shell, so that the worker ends when it does; only failures come back. On the console if no client. */
+/*
+ * Becomes the shell, so that the worker ends when it does; only failures come back. On the console
+ * if no client.
+ */
 static int run_shell(void *arg, int out, struct err *err)
 {
 	static char bash[] = "/bin/bash", sh[] = "/bin/sh", interactive[] = "-i";
@@ -137,7 +141,7 @@ static void on_shell_end(void *arg, const struct err *err, const struct buf *out
 	struct port *p = arg;
 
 	(void)out;
-	if (err->code != EPIPE)	/* that is: it became a shell, which has ended */
+	if (err->code != EPIPE) /* that is: it became a shell, which has ended */
 		log_error("console", "debug console: %s", err->msg);
 	if (p->client >= 0) {
 		(void)shutdown(p->client, SHUT_RDWR);

@@ -6,7 +6,10 @@
 
 struct agent;
 
-/* Starts what agent.debug_console, agent.debug_console_vport and agent.log_vport ask for. Failures are logged. */
+/*
+ * Starts what agent.debug_console, agent.debug_console_vport and agent.log_vport ask for. Failures
+ * are logged.
+ */
 void console_start(struct agent *a);
 
 #endif

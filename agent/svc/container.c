@@ -117,8 +117,8 @@ static int run_hooks(void *arg, int out, struct err *err)
 }
 
 /* 0: done(ctr) follows; 1: there are none; -errno. */
-static int start_hooks(struct container *ctr, Grpc__Hook **hooks, size_t n, const char *kind, const char *status,
-		       worker_done *done, struct err *err)
+static int start_hooks(struct container *ctr, Grpc__Hook **hooks, size_t n, const char *kind,
+		       const char *status, worker_done *done, struct err *err)
 {
 	static const struct worker_opts opts = { .timeout_ms = 0 };
 	struct agent *a = ctr->agent;
@@ -133,14 +133,14 @@ static int start_hooks(struct container *ctr, Grpc__Hook **hooks, size_t n, cons
 
 /* --- teardown ------------------------------------------------------------------------------ */
 
-#define REMOVE_TRY_MS 5
+#define REMOVE_TRY_MS	  5
 #define REMOVE_GIVE_UP_MS 10000
 
 struct teardown {
 	container_gone *done;
 	void *arg;
 	int64_t give_up;
-	struct err err;		/* the first thing that went wrong */
+	struct err err; /* the first thing that went wrong */
 };
 
 static void note_error(struct container *ctr, const struct err *err)
@@ -188,7 +188,8 @@ static void release_storages(struct container *ctr)
 		container_free(ctr);
 		return;
 	}
-	if (storages_release(a, &ctr->sandbox->refs, &ctr->storages, on_storages_released, ctr, &err) < 0)
+	if (storages_release(a, &ctr->sandbox->refs, &ctr->storages, on_storages_released, ctr,
+			     &err) < 0)
 		on_storages_released(ctr, &err);
 }
 
@@ -207,8 +208,8 @@ static void run_poststop(struct container *ctr)
 {
 	const Grpc__Hooks *h = ctr->kept ? ctr->kept->hooks : NULL;
 	struct err err = { 0 };
-	int r = start_hooks(ctr, h ? h->poststop : NULL, h ? h->n_poststop : 0, "poststop", "stopped",
-			    on_poststop, &err);
+	int r = start_hooks(ctr, h ? h->poststop : NULL, h ? h->n_poststop : 0, "poststop",
+			    "stopped", on_poststop, &err);
 
 	if (r < 0)
 		note_error(ctr, &err);
@@ -216,7 +217,9 @@ static void run_poststop(struct container *ctr)
 		release_storages(ctr);
 }
 
-/* Its processes are dead or dying: gone when the init is reaped and the kernel lets the cgroup go. */
+/*
+ * Its processes are dead or dying: gone when the init is reaped and the kernel lets the cgroup go.
+ */
 static void try_remove(struct timer *t)
 {
 	struct container *ctr = container_of(t, struct container, timer);
@@ -225,7 +228,7 @@ static void try_remove(struct timer *t)
 	struct err err = { 0 };
 	int r = 0;
 
-	if (ctr->waiting) {	/* what is being mounted for it has to be released, too */
+	if (ctr->waiting) { /* what is being mounted for it has to be released, too */
 		timer_set(ctr->agent->loop, &ctr->timer, REMOVE_TRY_MS, try_remove);
 		return;
 	}
@@ -366,7 +369,8 @@ static void on_mounted(struct container *ctr)
 	const Grpc__Hooks *h = ctr->kept->hooks;
 	struct err err = { 0 };
 
-	if (start_hooks(ctr, h->prestart, h->n_prestart, "prestart", "creating", on_prestart, &err) < 0)
+	if (start_hooks(ctr, h->prestart, h->n_prestart, "prestart", "creating", on_prestart,
+			&err) < 0)
 		create_failed(ctr, &err);
 }
 
@@ -383,7 +387,7 @@ static void on_poststart(void *arg, const struct err *err, const struct buf *out
 
 	(void)out;
 	ctr->hooks = NULL;
-	if (err->code)	/* the container runs: the runtime-spec wants a line, not a failure */
+	if (err->code) /* the container runs: the runtime-spec wants a line, not a failure */
 		log_warn("container", "%s: %s", ctr->id, err->msg);
 	(void)call_reply_empty(TAKE_PTR(ctr->pending));
 }
@@ -396,8 +400,8 @@ void container_running(struct container *ctr)
 	if (ctr->state == CTR_STARTING)
 		ctr->state = CTR_RUNNING;
 	oom_watch(ctr);
-	if (start_hooks(ctr, h ? h->poststart : NULL, h ? h->n_poststart : 0, "poststart", "running",
-			on_poststart, &err) != 0)
+	if (start_hooks(ctr, h ? h->poststart : NULL, h ? h->n_poststart : 0, "poststart",
+			"running", on_poststart, &err) != 0)
 		on_poststart(ctr, &err, NULL);
 }
 
@@ -417,8 +421,11 @@ static void on_init_event(struct spawn *s, enum spawn_event event, const struct 
 		return;
 	case SPAWN_READY:
 		/* Device rules come last: the child has made its nodes, and waits. */
-		if (ctr->cgroup && cgroup_set_devices(ctr->cgroup, ctr->request->oci->linux ?
-				ctr->request->oci->linux->resources : NULL, &err) < 0)
+		if (ctr->cgroup && cgroup_set_devices(ctr->cgroup,
+						      ctr->request->oci->linux
+							      ? ctr->request->oci->linux->resources
+							      : NULL,
+						      &err) < 0)
 			create_failed(ctr, &err);
 		else
 			create_done(ctr);
@@ -439,8 +446,8 @@ static void on_init_event(struct spawn *s, enum spawn_event event, const struct 
 	}
 }
 
-static int plan_namespaces(struct container *ctr, const Grpc__CreateContainerRequest *req, struct ns_plan *ret,
-			   struct err *err)
+static int plan_namespaces(struct container *ctr, const Grpc__CreateContainerRequest *req,
+			   struct ns_plan *ret, struct err *err)
 {
 	const struct sandbox *sb = ctr->sandbox;
 	struct ns_sandbox ns = { .ipc = sb->ns_ipc, .uts = sb->ns_uts, .pid = FD_NONE };
@@ -476,14 +483,17 @@ static int spawn_container(struct container *ctr, struct err *err)
 	if (r == 0)
 		r = keep_spec(ctr, spec, err);
 	if (r == 0)
-		r = cgroup_create(sb->engine.cgroups, spec->linux ? spec->linux->cgroupspath : "", ctr->id, res,
-				  &ctr->cgroup, err);
+		r = cgroup_create(sb->engine.cgroups, spec->linux ? spec->linux->cgroupspath : "",
+				  ctr->id, res, &ctr->cgroup, err);
 	if (r < 0)
 		return r;
 	ctr->explicit_cpus = res && res->cpu && !str_empty(res->cpu->cpus);
 	/* 3.x names the init after its container, whatever the request says. */
-	ctr->init = process_new(ctr, ctr->pending->schema == SCHEMA_3X || str_empty(req->exec_id) ? ctr->id :
-				req->exec_id, spec->process->terminal);
+	ctr->init = process_new(ctr,
+				ctr->pending->schema == SCHEMA_3X || str_empty(req->exec_id)
+					? ctr->id
+					: req->exec_id,
+				spec->process->terminal);
 	if (!ctr->init)
 		return err_sys(err, ENOMEM, "container");
 	plan = (struct spawn_plan){
@@ -529,8 +539,9 @@ static void on_devices(void *arg, const struct err *e)
 		create_failed(ctr, &err);
 	} else if (req->n_storages == 0) {
 		on_storages(ctr, &err);
-	} else if (storages_add(ctr->agent, &ctr->sandbox->refs, &ctr->storages, ctr->pending->schema,
-				req->storages, req->n_storages, on_storages, ctr, &err) < 0) {
+	} else if (storages_add(ctr->agent, &ctr->sandbox->refs, &ctr->storages,
+				ctr->pending->schema, req->storages, req->n_storages, on_storages,
+				ctr, &err) < 0) {
 		create_failed(ctr, &err);
 	} else {
 		ctr->waiting = true;
@@ -543,12 +554,15 @@ static int check_create(struct call *c, const Grpc__CreateContainerRequest *req,
 	const Grpc__Spec *spec = req->oci;
 
 	if (!str_is_id(req->container_id))
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid id format: '%s'", req->container_id);
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid id format: '%s'",
+			       req->container_id);
 	if (container_find_any(call_agent(c)->sandbox, req->container_id))
-		return err_rpc(err, RPC_ALREADY_EXISTS, "Container %s already exists, impossible to create",
+		return err_rpc(err, RPC_ALREADY_EXISTS,
+			       "Container %s already exists, impossible to create",
 			       req->container_id);
 	if (sb->container_count >= LIMIT_CONTAINERS)
-		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "%zu containers exist", sb->container_count);
+		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "%zu containers exist",
+			       sb->container_count);
 	if (req->n_storages > LIMIT_STORAGES || (spec && spec->n_mounts > LIMIT_MOUNTS))
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "too many storages or mounts");
 	if (!spec || !spec->process)
@@ -556,12 +570,15 @@ static int check_create(struct call *c, const Grpc__CreateContainerRequest *req,
 	if (spec->process->n_args == 0)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid OCI spec: process has no args");
 	if (!spec->root || str_empty(spec->root->path))
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid OCI spec: Root must be specified");
+		return err_rpc(err, RPC_INVALID_ARGUMENT,
+			       "invalid OCI spec: Root must be specified");
 	for (size_t i = 0; spec->linux && i < spec->linux->n_namespaces; i++) {
 		if (str_eq(spec->linux->namespaces[i]->type, "NEWPID"))
-			return err_rpc(err, RPC_FAILED_PRECONDITION,
-				       "Unexpected PID namespace received for container %s, should have been "
-				       "cleared out", req->container_id);
+			return err_rpc(
+				err, RPC_FAILED_PRECONDITION,
+				"Unexpected PID namespace received for container %s, should have been "
+				"cleared out",
+				req->container_id);
 	}
 	return 0;
 }
@@ -584,7 +601,8 @@ int svc_create_container(struct call *c, const void *request, struct err *err)
 	(void)call_park(c, NULL, call_go_on, ctr);
 	if (req->n_devices == 0)
 		on_devices(ctr, &none);
-	else if (devices_add(a, c->schema, req->devices, req->n_devices, req->oci, &c->mem, on_devices, ctr, err) < 0)
+	else if (devices_add(a, c->schema, req->devices, req->n_devices, req->oci, &c->mem,
+			     on_devices, ctr, err) < 0)
 		create_failed(ctr, err);
 	else
 		ctr->waiting = true;

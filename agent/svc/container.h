@@ -23,11 +23,11 @@ struct sandbox;
 struct worker;
 
 enum container_state {
-	CTR_CREATING,	/* id reserved; nobody else sees it */
-	CTR_CREATED,	/* its init waits for StartContainer */
+	CTR_CREATING, /* id reserved; nobody else sees it */
+	CTR_CREATED,  /* its init waits for StartContainer */
 	CTR_STARTING,
 	CTR_RUNNING,
-	CTR_STOPPED,	/* its init is gone */
+	CTR_STOPPED, /* its init is gone */
 	CTR_REMOVING,
 };
 
@@ -44,59 +44,59 @@ struct hook_job {
 struct stream_end {
 	struct process *process;
 	struct source source;
-	int fd;			/* non-blocking; FD_NONE: never was, or closed */
-	struct list calls;	/* parked, oldest first */
-	bool eof;		/* told or known: nothing more will come */
+	int fd;		   /* non-blocking; FD_NONE: never was, or closed */
+	struct list calls; /* parked, oldest first */
+	bool eof;	   /* told or known: nothing more will come */
 };
 
 struct process {
-	struct list link;		/* in container->processes */
+	struct list link; /* in container->processes */
 	struct container *ctr;
 	char *exec_id;
 	struct spawn spawn;
 	struct reap reap;
 	bool terminal;
 	bool exited;
-	bool waited;			/* its status has been told at least once */
-	bool close_stdin;		/* once the writes that wait are through */
-	bool draining;			/* grace after the exit is over: only what is in the pipes counts */
-	int status;			/* exit code, or 128 + signal */
-	struct stream_end in, out, err;	/* with a terminal, in and err stand on out's fd */
+	bool waited;	  /* its status has been told at least once */
+	bool close_stdin; /* once the writes that wait are through */
+	bool draining;	  /* grace after the exit is over: only what is in the pipes counts */
+	int status;	  /* exit code, or 128 + signal */
+	struct stream_end in, out, err; /* with a terminal, in and err stand on out's fd */
 	size_t out_left, err_left;	/* bytes to deliver yet, when draining */
 	struct timer grace;
-	struct timer linger;		/* until it is let go, once its status has been told */
-	struct list waiters;		/* parked WaitProcess calls */
-	struct call *starter;		/* CreateContainer or ExecProcess that started it */
+	struct timer linger;  /* until it is let go, once its status has been told */
+	struct list waiters;  /* parked WaitProcess calls */
+	struct call *starter; /* CreateContainer or ExecProcess that started it */
 };
 
 struct container {
-	struct list link;		/* in sandbox->containers */
+	struct list link; /* in sandbox->containers */
 	struct agent *agent;
 	struct sandbox *sandbox;
 	char *id;
 	enum container_state state;
 	bool paused;
 	struct list processes;
-	struct process *init;		/* NULL before it is spawned */
+	struct process *init; /* NULL before it is spawned */
 	struct cgroup *cgroup;
 	struct ctr_rules rules;
-	unsigned int own_flags;		/* namespaces that an exec has to join */
-	bool own_pid_ns;		/* its init takes everybody along when it dies */
+	unsigned int own_flags; /* namespaces that an exec has to join */
+	bool own_pid_ns;	/* its init takes everybody along when it dies */
 	struct storage_set storages;
-	Grpc__Spec *kept;		/* version, hooks, annotations, root; from malloc */
-	bool explicit_cpus;		/* cpuset given: OnlineCPUMem leaves it alone */
-	struct call *pending;		/* CreateContainer or StartContainer under way */
-	const Grpc__CreateContainerRequest *request;	/* in pending's arena, while creating */
-	bool waiting;			/* for devices or storages: request and container must stay */
+	Grpc__Spec *kept;     /* version, hooks, annotations, root; from malloc */
+	bool explicit_cpus;   /* cpuset given: OnlineCPUMem leaves it alone */
+	struct call *pending; /* CreateContainer or StartContainer under way */
+	const Grpc__CreateContainerRequest *request; /* in pending's arena, while creating */
+	bool waiting; /* for devices or storages: request and container must stay */
 	struct worker *hooks;
 	struct hook_job hook_job;
 	struct source oom_source;
 	struct timer oom_timer;
 	int oom_fd;
-	struct list oom_link;		/* in agent->oom_events */
-	struct timer timer;		/* freezing, or removing */
+	struct list oom_link; /* in agent->oom_events */
+	struct timer timer;   /* freezing, or removing */
 	int freeze_tries;
-	struct call *freezer;		/* PauseContainer or ResumeContainer under way */
+	struct call *freezer; /* PauseContainer or ResumeContainer under way */
 	struct teardown *teardown;
 };
 

@@ -1,5 +1,6 @@
 /*
- * What can be asked of a container that exists: start, remove, update, statistics, pause, processes.
+ * What can be asked of a container that exists: start, remove, update, statistics, pause,
+ * processes.
  */
 #include <errno.h>
 #include <signal.h>
@@ -19,9 +20,9 @@
 #include "svc/sandbox.h"
 
 #define FREEZE_POLL_MS 1
-#define FREEZE_TRIES 5000
-#define PS_OUTPUT (1u << 20)
-#define PS_TIMEOUT_MS 10000
+#define FREEZE_TRIES   5000
+#define PS_OUTPUT      (1u << 20)
+#define PS_TIMEOUT_MS  10000
 
 static const char *state_name(const struct container *ctr)
 {
@@ -41,7 +42,8 @@ int svc_start_container(struct call *c, const void *request, struct err *err)
 	if (!ctr)
 		return -ENOENT;
 	if (ctr->state != CTR_CREATED || ctr->pending)
-		return err_rpc(err, RPC_FAILED_PRECONDITION, "Container %s status %s, should be created", ctr->id,
+		return err_rpc(err, RPC_FAILED_PRECONDITION,
+			       "Container %s status %s, should be created", ctr->id,
 			       state_name(ctr));
 	if (spawn_continue(&ctr->init->spawn) < 0)
 		return err_rpc(err, RPC_UNKNOWN, "container process is already dead");
@@ -53,7 +55,7 @@ int svc_start_container(struct call *c, const void *request, struct err *err)
 /* --- RemoveContainer ----------------------------------------------------------------------- */
 
 struct removal {
-	struct call *call;	/* NULL once its time was up */
+	struct call *call; /* NULL once its time was up */
 	struct timer timer;
 	uint32_t seconds;
 };
@@ -97,7 +99,8 @@ int svc_remove_container(struct call *c, const void *request, struct err *err)
 	if (r < 0) {
 		free(rm);
 		if (r == -EALREADY)
-			return err_rpc(err, RPC_FAILED_PRECONDITION, "Container %s is being removed", ctr->id);
+			return err_rpc(err, RPC_FAILED_PRECONDITION,
+				       "Container %s is being removed", ctr->id);
 		return err_sys(err, -r, "remove container %s", ctr->id);
 	}
 	rm->call = c;
@@ -167,7 +170,7 @@ void container_abandon_freeze(struct container *ctr)
 static void poll_freezer(struct timer *t)
 {
 	struct container *ctr = container_of(t, struct container, timer);
-	bool frozen = !ctr->paused;	/* what is being waited for */
+	bool frozen = !ctr->paused; /* what is being waited for */
 	int state = cgroup_freeze_state(ctr->cgroup);
 	struct err err = { 0 };
 
@@ -181,7 +184,8 @@ static void poll_freezer(struct timer *t)
 		return;
 	}
 	(void)cgroup_freeze(ctr->cgroup, !frozen, NULL);
-	err_sys(&err, state < 0 ? -state : EBUSY, "%s container %s", frozen ? "pause" : "resume", ctr->id);
+	err_sys(&err, state < 0 ? -state : EBUSY, "%s container %s", frozen ? "pause" : "resume",
+		ctr->id);
 	freeze_failed(ctr, &err);
 }
 
@@ -193,9 +197,11 @@ static int set_frozen(struct call *c, const char *id, bool frozen, struct err *e
 	if (!ctr)
 		return -ENOENT;
 	if (ctr->freezer)
-		return err_rpc(err, RPC_FAILED_PRECONDITION, "container %s is being paused or resumed", id);
+		return err_rpc(err, RPC_FAILED_PRECONDITION,
+			       "container %s is being paused or resumed", id);
 	if (frozen && (ctr->paused || ctr->state == CTR_STOPPED || ctr->state == CTR_REMOVING))
-		return err_rpc(err, RPC_UNKNOWN, "container not running or created: %s", state_name(ctr));
+		return err_rpc(err, RPC_UNKNOWN, "container not running or created: %s",
+			       state_name(ctr));
 	if (!frozen && !ctr->paused)
 		return err_rpc(err, RPC_UNKNOWN, "container not paused");
 	if (!ctr->cgroup)
@@ -363,7 +369,8 @@ static void cancel_ps(struct call *c)
 
 int svc_list_processes(struct call *c, const void *request, struct err *err)
 {
-	static const struct worker_opts opts = { .timeout_ms = PS_TIMEOUT_MS, .max_out = PS_OUTPUT };
+	static const struct worker_opts opts = { .timeout_ms = PS_TIMEOUT_MS,
+						 .max_out = PS_OUTPUT };
 	const Grpc__ListProcessesRequest *req = request;
 	struct agent *a = call_agent(c);
 	struct container *ctr = container_find(c, req->container_id, err);

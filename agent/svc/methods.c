@@ -1,5 +1,6 @@
 /*
- * Which handler serves which method. A unit test compares these rows with the services' descriptors.
+ * Which handler serves which method. A unit test compares these rows with the services'
+ * descriptors.
  */
 #include "svc/methods.h"
 
@@ -19,8 +20,14 @@
 #include "svc/process.h"
 #include "svc/sandbox.h"
 
-#define AGENT(name, fn, type, flags) { "grpc.AgentService", name, &grpc__##type##__descriptor, fn, flags, NULL }
-#define HEALTH(name, fn) { "grpc.Health", name, &grpc__check_request__descriptor, fn, 0, NULL }
+#define AGENT(name, fn, type, flags)                                                    \
+	{                                                                               \
+		"grpc.AgentService", name, &grpc__##type##__descriptor, fn, flags, NULL \
+	}
+#define HEALTH(name, fn)                                                           \
+	{                                                                          \
+		"grpc.Health", name, &grpc__check_request__descriptor, fn, 0, NULL \
+	}
 
 const struct rpc_method svc_methods[] = {
 	HEALTH("Check", svc_check),
@@ -66,7 +73,8 @@ int svc_gate(struct call *c, struct err *err)
 {
 	const struct sandbox *sb = call_agent(c)->sandbox;
 
-	if (!(c->method->flags & M_SANDBOX) || c->schema == SCHEMA_3X || (sb->running && !sb->destroying))
+	if (!(c->method->flags & M_SANDBOX) || c->schema == SCHEMA_3X ||
+	    (sb->running && !sb->destroying))
 		return 0;
 	return err_rpc(err, RPC_FAILED_PRECONDITION, "Sandbox not started");
 }

@@ -11,7 +11,7 @@
 #include "svc/agent.h"
 #include "svc/sandbox.h"
 
-#define RECHECK_MS 100	/* cgroup v1 tells before the kill is counted */
+#define RECHECK_MS 100 /* cgroup v1 tells before the kill is counted */
 
 static int reply_event(struct call *c, struct container *ctr)
 {
@@ -72,7 +72,7 @@ void oom_watch(struct container *ctr)
 		log_debug("oom", "container %s: no OOM events: %s", ctr->id, err.msg);
 		return;
 	}
-	ctr->oom_fd = r;	/* the cgroup's own */
+	ctr->oom_fd = r; /* the cgroup's own */
 	r = loop_add(ctr->agent->loop, &ctr->oom_source, ctr->oom_fd, EPOLLIN, on_oom);
 	if (r < 0)
 		log_warn("oom", "container %s: no OOM events: error %d", ctr->id, -r);

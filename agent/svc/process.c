@@ -24,7 +24,7 @@
 #include "svc/agent.h"
 #include "svc/sandbox.h"
 
-#define LINGER_MS 10000		/* unread output of a process whose status has been told */
+#define LINGER_MS 10000 /* unread output of a process whose status has been told */
 
 struct process *process_new(struct container *ctr, const char *exec_id, bool terminal)
 {
@@ -108,7 +108,8 @@ static void on_exit_status(struct reap *r, int status)
 {
 	struct process *p = container_of(r, struct process, reap);
 
-	log_debug("process", "container %s, process %s: exit status %d", p->ctr->id, p->exec_id, status);
+	log_debug("process", "container %s, process %s: exit status %d", p->ctr->id, p->exec_id,
+		  status);
 	p->exited = true;
 	p->status = status;
 	answer_waiters(p);
@@ -155,7 +156,7 @@ static void on_exec_event(struct spawn *s, enum spawn_event event, const struct 
 
 	process_take_terminal(p);
 	if (event == SPAWN_READY || event == SPAWN_MOUNTED)
-		return;		/* execve is next */
+		return; /* execve is next */
 	p->starter = NULL;
 	if (event == SPAWN_RUNNING) {
 		(void)call_reply_empty(c);
@@ -174,17 +175,21 @@ static int check_exec(struct container *ctr, const Grpc__ExecProcessRequest *req
 	if (!req->process || req->process->n_args == 0)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "process without arguments");
 	if (ctr->state != CTR_CREATED && ctr->state != CTR_RUNNING && ctr->state != CTR_STARTING)
-		return err_rpc(err, RPC_FAILED_PRECONDITION, "Cannot exec in stopped container %s", ctr->id);
-	if (ctr->paused)	/* it would only stand still, and the caller with it */
-		return err_rpc(err, RPC_FAILED_PRECONDITION, "Cannot exec in paused container %s", ctr->id);
+		return err_rpc(err, RPC_FAILED_PRECONDITION, "Cannot exec in stopped container %s",
+			       ctr->id);
+	if (ctr->paused) /* it would only stand still, and the caller with it */
+		return err_rpc(err, RPC_FAILED_PRECONDITION, "Cannot exec in paused container %s",
+			       ctr->id);
 	list_for_each(struct process, p, &ctr->processes, link) {
 		count++;
 		if (str_eq(p->exec_id, req->exec_id) && !p->waited)
-			return err_rpc(err, RPC_ALREADY_EXISTS, "exec_id '%s' already exists in container %s",
-				       req->exec_id, ctr->id);
+			return err_rpc(err, RPC_ALREADY_EXISTS,
+				       "exec_id '%s' already exists in container %s", req->exec_id,
+				       ctr->id);
 	}
 	if (count >= LIMIT_PROCESSES)
-		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "container %s has %zu processes", ctr->id, count);
+		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "container %s has %zu processes",
+			       ctr->id, count);
 	return 0;
 }
 
@@ -212,7 +217,8 @@ int svc_exec_process(struct call *c, const void *request, struct err *err)
 	if (r < 0)
 		return r;
 	if (str_eq(req->exec_id, ctr->init->exec_id))
-		return err_rpc(err, RPC_ALREADY_EXISTS, "exec_id '%s' is the container's own", req->exec_id);
+		return err_rpc(err, RPC_ALREADY_EXISTS, "exec_id '%s' is the container's own",
+			       req->exec_id);
 	forget_waited(ctr, req->exec_id);
 	p = process_new(ctr, req->exec_id, req->process->terminal);
 	if (!p)
@@ -302,11 +308,14 @@ static int signal_all(struct container *ctr, int sig, struct err *err)
 {
 	int r = ctr->cgroup ? cgroup_kill(ctr->cgroup, sig) : -ENOENT;
 
-	if (r == -ENOENT && ctr->init)	/* no cgroups in this guest: init takes its namespace along */
+	if (r == -ENOENT &&
+	    ctr->init) /* no cgroups in this guest: init takes its namespace along */
 		r = kill(ctr->init->spawn.pid, sig) < 0 ? -errno : 0;
 	if (ctr->paused && r == 0 && cgroup_freeze(ctr->cgroup, false, err) == 0)
 		ctr->paused = false;
-	return r < 0 && r != -ESRCH ? err_sys(err, -r, "signal %d to all of container %s", sig, ctr->id) : 0;
+	return r < 0 && r != -ESRCH
+		       ? err_sys(err, -r, "signal %d to all of container %s", sig, ctr->id)
+		       : 0;
 }
 
 int svc_signal_process(struct call *c, const void *request, struct err *err)
@@ -319,9 +328,11 @@ int svc_signal_process(struct call *c, const void *request, struct err *err)
 
 	if (!ctr) {
 		if (c->schema == SCHEMA_1X)
-			return err_rpc(err, RPC_FAILED_PRECONDITION,
-				       "Could not signal process %s: rpc error: code = NotFound desc = "
-				       "Container %s not found", req->exec_id, req->container_id);
+			return err_rpc(
+				err, RPC_FAILED_PRECONDITION,
+				"Could not signal process %s: rpc error: code = NotFound desc = "
+				"Container %s not found",
+				req->exec_id, req->container_id);
 		return -ENOENT;
 	}
 	if (ctr->state == CTR_STOPPED || ctr->state == CTR_REMOVING)

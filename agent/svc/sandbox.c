@@ -223,8 +223,8 @@ static void on_modules(void *arg, const struct err *e)
 	if (r == 0 && req->sandbox_pidns && sb->pending->schema == SCHEMA_1X)
 		r = start_pause(sb, &err);
 	if (r == 0)
-		r = storages_add(sb->agent, &sb->refs, &sb->storages, sb->pending->schema, req->storages,
-				 req->n_storages, on_storages, cr, &err);
+		r = storages_add(sb->agent, &sb->refs, &sb->storages, sb->pending->schema,
+				 req->storages, req->n_storages, on_storages, cr, &err);
 	if (r < 0)
 		fail_create(sb, &err);
 }
@@ -249,12 +249,15 @@ int svc_create_sandbox(struct call *c, const void *request, struct err *err)
 	struct err none = { 0 };
 
 	if (sb->running || sb->pending)
-		return err_rpc(err, RPC_ALREADY_EXISTS, "Sandbox already started, impossible to start again");
+		return err_rpc(err, RPC_ALREADY_EXISTS,
+			       "Sandbox already started, impossible to start again");
 	if (*req->sandbox_id && !str_is_id(req->sandbox_id))
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid sandbox id '%s'", req->sandbox_id);
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid sandbox id '%s'",
+			       req->sandbox_id);
 	if (req->n_storages > LIMIT_STORAGES)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "%zu storages", req->n_storages);
-	if (!cr || set_text(&sb->id, req->sandbox_id) < 0 || set_text(&sb->hook_path, req->guest_hook_path) < 0)
+	if (!cr || set_text(&sb->id, req->sandbox_id) < 0 ||
+	    set_text(&sb->hook_path, req->guest_hook_path) < 0)
 		return err_sys(err, ENOMEM, "sandbox");
 	*cr = (struct create){ sb, req };
 	sb->running = true;
@@ -263,7 +266,8 @@ int svc_create_sandbox(struct call *c, const void *request, struct err *err)
 	(void)call_park(c, NULL, call_go_on, cr);
 	if (req->n_kernel_modules == 0)
 		on_modules(cr, &none);
-	else if (guest_load_modules(a, req->kernel_modules, req->n_kernel_modules, on_modules, cr, err) < 0)
+	else if (guest_load_modules(a, req->kernel_modules, req->n_kernel_modules, on_modules, cr,
+				    err) < 0)
 		fail_create(sb, err);
 	return CALL_PENDING;
 }
@@ -297,8 +301,12 @@ static void on_unmounted(void *arg, const struct err *e)
 
 	if (e->code)
 		log_warn("sandbox", "destroy: %s", e->msg);
-	/* What the guest wrote must be on its disks when the answer comes: the host then quits the VM. */
-	if (worker_start(sb->agent->loop, sb->agent->reaper, &opts, run_sync, on_synced, sb, NULL) < 0)
+	/*
+	 * What the guest wrote must be on its disks when the answer comes: the host then quits the
+	 * VM.
+	 */
+	if (worker_start(sb->agent->loop, sb->agent->reaper, &opts, run_sync, on_synced, sb, NULL) <
+	    0)
 		on_synced(sb, e, NULL);
 }
 
@@ -317,7 +325,7 @@ static void destroy_next(struct sandbox *sb);
 
 static void on_container_gone(void *arg, const struct err *err)
 {
-	(void)err;	/* logged where it happened */
+	(void)err; /* logged where it happened */
 	destroy_next(arg);
 }
 
@@ -328,7 +336,8 @@ static void destroy_next(struct sandbox *sb)
 	int r;
 
 	if (!ctr) {
-		if (storages_release(sb->agent, &sb->refs, &sb->storages, on_own_released, sb, &err) < 0)
+		if (storages_release(sb->agent, &sb->refs, &sb->storages, on_own_released, sb,
+				     &err) < 0)
 			on_own_released(sb, &err);
 		return;
 	}

@@ -13,18 +13,18 @@
 struct sandbox {
 	struct agent *agent;
 	struct engine engine;
-	bool running;			/* between CreateSandbox and the end of DestroySandbox */
+	bool running; /* between CreateSandbox and the end of DestroySandbox */
 	bool destroying;
-	char *id, *hook_path;		/* "" until known */
+	char *id, *hook_path; /* "" until known */
 	struct list containers;
 	size_t container_count;
 	struct storage_refs refs;
 	struct storage_set storages;
-	int ns_ipc, ns_uts;		/* FD_NONE: none are shared */
-	int ns_pid;			/* the pause process's or the first container's; FD_NONE: none known */
-	bool sandbox_pidns;		/* all containers join ns_pid */
-	struct reap pause;		/* the pause process; pid 0: none */
-	struct call *pending;		/* CreateSandbox or DestroySandbox under way */
+	int ns_ipc, ns_uts; /* FD_NONE: none are shared */
+	int ns_pid;	    /* the pause process's or the first container's; FD_NONE: none known */
+	bool sandbox_pidns; /* all containers join ns_pid */
+	struct reap pause;  /* the pause process; pid 0: none */
+	struct call *pending; /* CreateSandbox or DestroySandbox under way */
 	bool traced, trace_stopped;
 };
 

@@ -1,10 +1,11 @@
 /*
  * Standard streams. Output is read only when somebody asks for it: the pipe is the back-pressure
- * and the agent's memory stays flat. A reader that leaves takes no bytes along, since bytes are read
- * only at the moment they are answered with.
+ * and the agent's memory stays flat. A reader that leaves takes no bytes along, since bytes are
+ * read only at the moment they are answered with.
  *
- * The end of output: a pipe's own end, or, when others still hold it, the process's exit, some grace
- * and then what the pipe held at that moment. A terminal ends with its process once it is empty.
+ * The end of output: a pipe's own end, or, when others still hold it, the process's exit, some
+ * grace and then what the pipe held at that moment. A terminal ends with its process once it is
+ * empty.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,7 @@
 #include "svc/process.h"
 #include "svc/sandbox.h"
 
-#define GRACE_MS 500	/* for those who inherited the pipe of a process that is gone */
+#define GRACE_MS 500 /* for those who inherited the pipe of a process that is gone */
 
 /* The wire head of ReadStreamResponse: tag, then the length as a varint of up to four bytes. */
 #define READ_HEAD 5u
@@ -58,7 +59,9 @@ bool stdio_drained(const struct process *p)
 	return p->out.eof && (p->terminal || p->err.eof);
 }
 
-/* Waits for an event only while somebody wants it: a hung-up pipe would otherwise wake us forever. */
+/*
+ * Waits for an event only while somebody wants it: a hung-up pipe would otherwise wake us forever.
+ */
 static int end_watch(struct stream_end *e, uint32_t events, source_fn *fn)
 {
 	struct loop *l = e->process->ctr->agent->loop;
@@ -80,7 +83,10 @@ static int eof_error(struct err *err)
 	return err_rpc(err, RPC_UNKNOWN, "EOF");
 }
 
-/* The varint of a length below 2^28, always in four bytes: then its place is known before the length. */
+/*
+ * The varint of a length below 2^28, always in four bytes: then its place is known before the
+ * length.
+ */
 static void put_length(uint8_t *at, size_t len)
 {
 	at[0] = (uint8_t)(len | 0x80);
@@ -121,7 +127,7 @@ static int read_for(struct stream_end *e, struct call *c, size_t want, struct er
 	if (n > 0) {
 		if (p->draining)
 			*left -= (size_t)n;
-		buf_data(&body)[0] = 0x0a;	/* field 1, length-delimited */
+		buf_data(&body)[0] = 0x0a; /* field 1, length-delimited */
 		put_length(buf_data(&body) + 1, (size_t)n);
 		body.end += READ_HEAD + (size_t)n;
 		(void)call_reply_body(c, &body);
@@ -233,7 +239,8 @@ static struct process *find(struct call *c, const char *cid, const char *exec_id
 	return ctr ? process_find(ctr, exec_id, err) : NULL;
 }
 
-static int read_stream(struct call *c, const Grpc__ReadStreamRequest *req, bool is_err, struct err *err)
+static int read_stream(struct call *c, const Grpc__ReadStreamRequest *req, bool is_err,
+		       struct err *err)
 {
 	struct process *p = find(c, req->container_id, req->exec_id, err);
 	size_t want = req->len < LIMIT_READ ? req->len : LIMIT_READ;
@@ -306,8 +313,8 @@ static int reply_written(struct call *c, size_t len)
 
 static int write_failed(struct err *err, int r)
 {
-	return r == -EPIPE ? err_rpc(err, RPC_UNKNOWN, "write |1: broken pipe") :
-			     err_sys(err, -r, "write stdin");
+	return r == -EPIPE ? err_rpc(err, RPC_UNKNOWN, "write |1: broken pipe")
+			   : err_sys(err, -r, "write stdin");
 }
 
 static void close_stdin(struct process *p)
@@ -343,7 +350,10 @@ static void on_stdin(struct source *s, uint32_t events)
 		close_stdin(p);
 }
 
-/* A terminal's stdin shares the master with its output, and epoll takes an fd once: so it gets a copy. */
+/*
+ * A terminal's stdin shares the master with its output, and epoll takes an fd once: so it gets a
+ * copy.
+ */
 static int watch_stdin(struct process *p)
 {
 	if (p->terminal && p->in.fd < 0) {
@@ -366,7 +376,7 @@ int svc_write_stdin(struct call *c, const void *request, struct err *err)
 	if (p->close_stdin || p->in.eof)
 		return reply_written(c, 0);
 	if (req->data.len == 0) {
-		if (c->schema == SCHEMA_3X && !p->terminal)	/* there it means CloseStdin */
+		if (c->schema == SCHEMA_3X && !p->terminal) /* there it means CloseStdin */
 			p->close_stdin = true;
 		if (p->close_stdin && list_empty(&p->in.calls))
 			close_stdin(p);
@@ -405,13 +415,15 @@ int svc_close_stdin(struct call *c, const void *request, struct err *err)
 int svc_tty_win_resize(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__TtyWinResizeRequest *req = request;
-	struct winsize ws = { .ws_row = (unsigned short)req->row, .ws_col = (unsigned short)req->column };
+	struct winsize ws = { .ws_row = (unsigned short)req->row,
+			      .ws_col = (unsigned short)req->column };
 	struct process *p = find(c, req->container_id, req->exec_id, err);
 
 	if (!p)
 		return -ENOENT;
 	if (!p->terminal || (p->out.fd < 0 && !p->exited))
-		return err_rpc(err, c->schema == SCHEMA_3X ? RPC_UNAVAILABLE : RPC_FAILED_PRECONDITION,
+		return err_rpc(err,
+			       c->schema == SCHEMA_3X ? RPC_UNAVAILABLE : RPC_FAILED_PRECONDITION,
 			       "Terminal is not set, impossible to resize it");
 	if (p->out.fd >= 0 && ioctl(p->out.fd, TIOCSWINSZ, &ws) < 0)
 		return err_sys(err, errno, "resize terminal");
