@@ -49,7 +49,7 @@ measures() {
 		lines=$(wc -l <"$f")
 		((lines <= 1000)) || echo "$f: $lines lines"
 		[[ $(head -c 2 "$f") == '/*' ]] || echo "$f: does not open with a comment"
-		expand -t 8 "$f" | awk -v f="$f" 'length($0) > 100 { print f ":" NR ": " length($0) " columns" }'
+		expand -t 8 "$f" | awk -v f="$f" 'length($0) > 100 && !/"/ { print f ":" NR ": " length($0) " columns" }'
 		awk -v f="$f" '/^[a-z_].*\)$/ { name = $0 } /^{$/ { start = NR }
 			/^}$/ { if (start && NR - start - 1 > 100) print f ":" start ": " NR - start - 1 " lines: " name; start = 0 }' "$f"
 	done
