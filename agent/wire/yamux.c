@@ -39,6 +39,7 @@ struct session {
 	bool saying_bye;		/* hangs up when all is written */
 	bool paused;
 	struct buf backlog;
+	size_t begun;			/* so much of it ends a frame that is partly sent */
 	struct job flush;
 
 	uint8_t header[HEADER];
@@ -96,8 +97,19 @@ static void pause_if_full(struct session *s)
 	s->conn->carrier->pause(s->conn, full);
 }
 
+/* The backlog's first n bytes go: how many of the rest belong to the frame that is cut there. */
+static size_t rest_of_frame(const struct session *s, size_t n)
+{
+	const uint8_t *p = buf_data(&s->backlog);
+	size_t at = s->begun;
+
+	while (at < n)
+		at += HEADER + (p[at + 1] == TYPE_DATA ? get_u32(p + at + 8) : 0);
+	return at - n;
+}
+
 /*
- * Sends the backlog and then iov[1..count-1] (iov[0] is left free for the backlog). All of it is
+ * Sends the backlog and then the frame in iov[1..count-1] (iov[0] is left free for the backlog). All of it is
  * taken: what the connection refuses becomes the backlog. 0 or -errno: the session is lost.
  */
 static int send_all(struct session *s, struct iovec *iov, int count)
@@ -112,6 +124,10 @@ static int send_all(struct session *s, struct iovec *iov, int count)
 	if (n < 0)
 		return (int)n;
 	skip = (size_t)n < old ? 0 : (size_t)n - old;
+	s->begun = old ? rest_of_frame(s, (size_t)n < old ? (size_t)n : old) : 0;
+	for (int i = 1; i < count && skip > 0; i++)
+		s->begun += iov[i].iov_len;
+	s->begun -= skip;
 	if (n > 0)
 		buf_consume(&s->backlog, (size_t)n < old ? (size_t)n : old);
 	for (int i = 1; i < count && r == 0; i++) {
@@ -393,6 +409,22 @@ static bool is_new(struct session *s, uint32_t id)
 	return true;
 }
 
+/* Nobody opens a stream twice: the host side left, and another came, before we looked. */
+static void take_over(struct session *s)
+{
+	log_info("yamux", "%s: another peer has taken over", s->conn->peer);
+	drop_streams(s);
+	/* A frame that is partly sent goes to its end: the new peer may be in step already. */
+	if (s->begun)
+		s->backlog.end = s->backlog.start + s->begun;
+	else
+		buf_free(&s->backlog);
+	s->blocked = s->begun > 0;
+	s->newest = -1;
+	s->opened = 0;
+	pause_if_full(s);
+}
+
 static int stream_frame(struct session *s, enum type type, unsigned int flags, uint32_t id, uint32_t len)
 {
 	struct stream *st = find(s, id);
@@ -402,18 +434,14 @@ static int stream_frame(struct session *s, enum type type, unsigned int flags, u
 		return protocol_error(s, "a stream's frame without its id");
 	if (flags & FLAG_SYN) {
 		if (!is_new(s, id)) {
-			/* Nobody opens a stream twice: the host side left, and another came, before we looked. */
-			log_info("yamux", "%s: another peer has taken over", s->conn->peer);
-			drop_streams(s);
-			buf_free(&s->backlog);
-			s->blocked = false;
-			s->newest = -1;
-			s->opened = 0;
-			pause_if_full(s);
+			take_over(s);
 			(void)is_new(s, id);
 		}
 		r = open_stream(s, id);
 		st = find(s, id);
+	} else if (id / 2 > s->newest && !(flags & (FLAG_FIN | FLAG_RST))) {
+		/* Its SYN went to a session that ended just then: its owner should not wait for us. */
+		r = send_control(s, TYPE_WINDOW, FLAG_RST, id, 0);
 	}
 	if (type == TYPE_DATA) {
 		if (st && len > st->recv_window)
