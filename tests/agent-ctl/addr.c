@@ -237,3 +237,29 @@ int addr_connect(const struct addr *a, int64_t deadline_ms, int *ret_fd, struct 
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
+
+int addr_listen(const struct addr *a, int *ret_fd, struct err *err)
+{
+	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	AUTO_CLOSE int other = FD_NONE;
+	struct sockaddr_storage ss = { 0 };
+	socklen_t len = fill_sockaddr(a, &ss);
+	int r;
+
+	if (fd < 0)
+		return err_set(err, errno, "socket: %s", strerror(errno));
+	r = bind(fd, (struct sockaddr *)&ss, len);
+	if (r < 0 && errno == EADDRINUSE && a->path[0] != '@') {
+		struct err why;
+
+		if (addr_connect(a, now_ms() + 1000, &other, &why) == 0 ||
+		    why.code != ECONNREFUSED)
+			return err_set(err, EADDRINUSE, "listen at '%s': somebody does already",
+				       a->path);
+		r = unlink(a->path) < 0 ? -1 : bind(fd, (struct sockaddr *)&ss, len);
+	}
+	if (r < 0 || listen(fd, SOMAXCONN) < 0)
+		return err_set(err, errno, "listen at '%s': %s", a->path, strerror(errno));
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}

@@ -23,6 +23,11 @@ int addr_parse(const char *text, struct addr *ret, struct err *err);
  * Gives up at deadline_ms (of now_ms). err->code tells whether trying again makes sense.
  */
 int addr_connect(const struct addr *a, int64_t deadline_ms, int *ret_fd, struct err *err);
+/*
+ * A listening socket, non-blocking and close-on-exec, at a unix:// address. A file that a socket's
+ * last owner has left there is replaced, one where somebody listens is not.
+ */
+int addr_listen(const struct addr *a, int *ret_fd, struct err *err);
 /* Nobody listens yet, or a VMM has closed the door because its guest does not: try again. */
 bool addr_may_retry(int code);
 

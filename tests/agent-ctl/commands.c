@@ -190,6 +190,8 @@ const struct command commands[] = {
 	{ "attach", "[OPTIONS] ID", "join a container's streams, pass its exit status on",
 	  attach_main, NULL },
 	{ "spec", "[OPTIONS]", "print a config.json for a bundle", spec_main, NULL },
+	{ "proxy", "[OPTIONS] --listen unix://PATH",
+	  "offer a serial port's agent at a socket: a stream for each client", proxy_main, NULL },
 	{ "bench", "[OPTIONS] BUNDLE", "measure calls, starts and streams", bench_main, NULL },
 	{ "call", "METHOD [JSON|@FILE|-]", "any RPC, request and response as JSON", call_main,
 	  NULL },

@@ -48,7 +48,7 @@ const struct schema *ctl_schema(const struct ctl *c)
 	return p ? p->schema : &schema_1x;
 }
 
-static int resolve_globals(struct ctl *c, struct err *err)
+int ctl_resolve(struct ctl *c, struct err *err)
 {
 	const struct protocol *p;
 
@@ -78,11 +78,7 @@ static int try_connect(struct ctl *c, bool check, int64_t deadline_ms, struct er
 	const char *service;
 	int fd, r;
 
-	/*
-	 * A serial port has one session for good: what a given-up one has sent would be waiting
-	 * there for the next, so the first attempt is the only one.
-	 */
-	if (attempt > deadline_ms || c->addr.kind == ADDR_SERIAL)
+	if (attempt > deadline_ms)
 		attempt = deadline_ms;
 	r = addr_connect(&c->addr, attempt, &fd, err);
 	if (r < 0)
@@ -102,6 +98,31 @@ static int try_connect(struct ctl *c, bool check, int64_t deadline_ms, struct er
 	return 0; /* any other answer is an answer */
 }
 
+static void say_waiting(const struct ctl *c, const struct err *err, bool *said)
+{
+	if (!*said && c->verbose)
+		say("waiting for the agent at %s (%s)", c->addr_text, err->msg);
+	*said = true;
+}
+
+int ctl_connect_socket(struct ctl *c, double default_wait_s, int *ret_fd, struct err *err)
+{
+	double wait_s = c->wait_s >= 0 ? c->wait_s : default_wait_s;
+	int64_t deadline = now_ms() + (int64_t)(wait_s * 1000);
+	bool said = false;
+	int r;
+
+	if (ctl_resolve(c, err) < 0)
+		return -err->code;
+	for (;;) {
+		r = addr_connect(&c->addr, now_ms() + ATTEMPT_MS, ret_fd, err);
+		if (r == 0 || !addr_may_retry(-r) || now_ms() + RETRY_MS >= deadline)
+			return r;
+		say_waiting(c, err, &said);
+		(void)poll(NULL, 0, RETRY_MS);
+	}
+}
+
 int ctl_connect(struct ctl *c, double default_wait_s, struct err *err)
 {
 	double wait_s = c->wait_s >= 0 ? c->wait_s : default_wait_s;
@@ -109,7 +130,7 @@ int ctl_connect(struct ctl *c, double default_wait_s, struct err *err)
 	bool said = false;
 	int r;
 
-	if (resolve_globals(c, err) < 0)
+	if (ctl_resolve(c, err) < 0)
 		return -err->code;
 	if (wait_s <= 0)
 		return try_connect(c, false, start + ATTEMPT_MS, err);
@@ -119,10 +140,7 @@ int ctl_connect(struct ctl *c, double default_wait_s, struct err *err)
 			return r;
 		if (now_ms() + RETRY_MS >= deadline)
 			return err_wrap(err, "no agent within %g s", wait_s);
-		if (!said && c->verbose) {
-			say("waiting for the agent at %s (%s)", c->addr_text, err->msg);
-			said = true;
-		}
+		say_waiting(c, err, &said);
 		(void)poll(NULL, 0, RETRY_MS);
 	}
 }
@@ -196,7 +214,8 @@ static const char help_end[] =
 	"  unix://PATH         a Unix socket; unix://@NAME an abstract one\n"
 	"  hvsock://PATH:PORT  a VMM's socket that takes CONNECT PORT (hybrid vsock)\n"
 	"  vsock://CID:PORT    a guest's vsock through the kernel (vhost)\n"
-	"  serial://PATH       a virtio-serial port's socket: yamux, as kata-proxy speaks it\n"
+	"  serial://PATH       a virtio-serial port's socket: yamux, as kata-proxy speaks it; for\n"
+	"                      one client at a time, see 'agent-ctl proxy'\n"
 	"\nexit status: that of the process for run and exec (128+N if signal N ended it),\n"
 	"126 or 127 if it could not be started; 1 if the agent answered a single RPC with\n"
 	"an error; 125 if agent-ctl itself failed (usage, files, no connection).\n";

@@ -30,6 +30,10 @@ bool ctl_options(struct ctl *c, const struct command *self, const struct opt *ow
 		 int stop, int *argc, char **argv, int min_args, int max_args, int *ret);
 /* The messages that --protocol speaks; grpc's for an unknown one. */
 const struct schema *ctl_schema(const struct ctl *c);
+/* Finds out what --addr and --protocol mean; the ones below do so themselves. */
+int ctl_resolve(struct ctl *c, struct err *err);
+/* Only a socket, for up to --wait seconds (or default_wait_s) until there is one. */
+int ctl_connect_socket(struct ctl *c, double default_wait_s, int *ret_fd, struct err *err);
 /* Connects, for up to --wait seconds (or default_wait_s), until the agent answers a Check. */
 int ctl_connect(struct ctl *c, double default_wait_s, struct err *err);
 void ctl_disconnect(struct ctl *c);

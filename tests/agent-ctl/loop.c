@@ -10,6 +10,7 @@ void loop_add(struct loop *l, struct io *io)
 	for (size_t i = 0; i < LOOP_MAX_IO; i++) {
 		if (!l->ios[i] || l->ios[i] == io) {
 			l->ios[i] = io;
+			l->n_ios = i >= l->n_ios ? i + 1 : l->n_ios;
 			return;
 		}
 	}
@@ -18,10 +19,12 @@ void loop_add(struct loop *l, struct io *io)
 
 void loop_del(struct loop *l, struct io *io)
 {
-	for (size_t i = 0; i < LOOP_MAX_IO; i++) {
+	for (size_t i = 0; i < l->n_ios; i++) {
 		if (l->ios[i] == io)
 			l->ios[i] = NULL;
 	}
+	while (l->n_ios > 0 && !l->ios[l->n_ios - 1])
+		l->n_ios--;
 }
 
 void loop_timer(struct loop *l, struct timer *t, int64_t at_ms)
@@ -88,7 +91,7 @@ void loop_turn(struct loop *l)
 	nfds_t n = 0;
 	int r;
 
-	for (size_t i = 0; i < LOOP_MAX_IO; i++) {
+	for (size_t i = 0; i < l->n_ios; i++) {
 		if (!l->ios[i] || !l->ios[i]->events)
 			continue;
 		fds[n] = (struct pollfd){ .fd = l->ios[i]->fd, .events = l->ios[i]->events };

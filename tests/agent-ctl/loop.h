@@ -1,13 +1,13 @@
 /*
- * One poll loop. ppoll rather than epoll: standard input and output may be regular files, which
- * epoll refuses, and there are never more than a handful of descriptors.
+ * One poll loop. poll rather than epoll: standard input and output may be regular files, which
+ * epoll refuses, and but for the proxy there are never more than a handful of descriptors.
  */
 #ifndef CTL_LOOP_H
 #define CTL_LOOP_H
 
 #include "common.h"
 
-#define LOOP_MAX_IO	16
+#define LOOP_MAX_IO	1032 /* the proxy's clients and a few more */
 #define LOOP_MAX_TIMERS 1024
 
 /* Embedded in its owner, which keeps it until loop_del. events may be changed at any time. */
@@ -27,6 +27,7 @@ struct timer {
 
 struct loop {
 	struct io *ios[LOOP_MAX_IO];
+	size_t n_ios; /* those in use lie below */
 	struct timer *timers[LOOP_MAX_TIMERS];
 	size_t n_timers;
 };

@@ -51,8 +51,6 @@ static void clean_up(struct run *run, bool quiet)
 	struct err err;
 
 	if (c->rpc && c->rpc->dead) {
-		if (c->addr.kind == ADDR_SERIAL)
-			return;
 		ctl_disconnect(c);
 		c->wait_s = LAST_WORD_WAIT_S;
 		if (ctl_connect(c, LAST_WORD_WAIT_S, &err) < 0)

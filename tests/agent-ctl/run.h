@@ -12,6 +12,7 @@ int spec_main(struct ctl *c, const struct command *self, int argc, char **argv);
 int call_main(struct ctl *c, const struct command *self, int argc, char **argv);
 int methods_main(struct ctl *c, const struct command *self, int argc, char **argv);
 int copy_main(struct ctl *c, const struct command *self, int argc, char **argv);
+int proxy_main(struct ctl *c, const struct command *self, int argc, char **argv);
 int bench_main(struct ctl *c, const struct command *self, int argc, char **argv);
 
 #endif

@@ -1,25 +1,17 @@
-/* A byte stream to the agent over a connected socket, plain or inside yamux. */
+/* A byte stream to the agent over a connected socket, plain or as a stream of a serial port's. */
 #ifndef CTL_XPORT_H
 #define CTL_XPORT_H
 
-#include "loop.h"
-#include "yamux.h"
-
-struct bytes {
-	uint8_t *p;
-	size_t head, tail, cap; /* [head, tail) is what is there */
-};
+#include "port.h"
 
 struct xport {
-	struct loop *loop;
-	struct io io;
-	struct timer heartbeat; /* yamux only */
 	bool mux_on;
-	struct yamux mux;
+	struct sock sock; /* plain */
+	/* yamux: */
+	struct port port;
+	struct yamux_stream stream;
+	struct bytes staged; /* not framed yet, for want of window */
 
-	struct bytes out;    /* for the socket */
-	struct bytes staged; /* yamux only: not framed yet, for want of window */
-	uint8_t *in;	     /* one read's worth, handed up before the next */
 	bool dead;
 	struct err why; /* once dead */
 
