@@ -19,6 +19,7 @@
 #include "cgroups.h"
 #include "init.h"
 #include "lib/auto.h"
+#include "lib/crash.h"
 #include "lib/fdio.h"
 #include "lib/limits.h"
 #include "lib/log.h"
@@ -291,6 +292,7 @@ int main(int argc, char **argv)
 	/* Big buffers go back to the kernel as soon as they are freed: idle is our usual state. */
 	(void)mallopt(M_TRIM_THRESHOLD, 64 << 10);
 	(void)mallopt(M_TOP_PAD, 16 << 10);
+	crash_handlers();
 	list_init(&a.oom_waiters);
 	list_init(&a.oom_events);
 	config_defaults(&cfg);

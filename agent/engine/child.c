@@ -19,6 +19,7 @@
 
 #include "engine/hooks.h"
 #include "engine/rootfs.h"
+#include "engine/seccomp.h"
 #include "engine/spawn.h"
 #include "engine/user.h"
 #include "lib/auto.h"
@@ -31,6 +32,7 @@ struct child {
 	int sync;
 	struct rootfs *rootfs; /* init only */
 	struct user user;
+	struct seccomp_prog filter;
 	char **envp;
 	char *exe; /* what argv[0] stands for */
 };
@@ -61,7 +63,7 @@ static void await(const struct child *c)
 static int shed(struct child *c, const struct child_io *io, struct err *err)
 {
 	const struct spawn_plan *p = c->plan;
-	int keep[NS_COUNT + 3], n = 0, std[3] = { io->in, io->out, io->err };
+	int keep[NS_COUNT + 4], n = 0, std[3] = { io->in, io->out, io->err };
 	char text[16];
 	sigset_t none;
 	int r;
@@ -79,6 +81,7 @@ static int shed(struct child *c, const struct child_io *io, struct err *err)
 			return r;
 	}
 	keep[n++] = io->sync;
+	keep[n++] = p->rules->seccomp_fd;
 	keep[n++] = p->spec ? FD_NONE : p->init_pidfd;
 	for (int t = 0; p->spec && t < NS_COUNT; t++)
 		keep[n++] = p->ns->join[t];
@@ -395,7 +398,7 @@ static int drop_power(struct child *c, struct err *err)
 	if (rules->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(err, errno, "no_new_privs");
 	/* Without no_new_privs the filter needs a right that is about to go. */
-	if (!rules->no_new_privs && (r = seccomp_prog_load(&rules->seccomp, err)) < 0)
+	if (!rules->no_new_privs && (r = seccomp_prog_load(&c->filter, err)) < 0)
 		return r;
 	r = caps_apply_bounding(&rules->caps, err);
 	if (r == 0)
@@ -405,6 +408,20 @@ static int drop_power(struct child *c, struct err *err)
 	if (r == 0)
 		r = caps_apply(&rules->caps, err);
 	return r;
+}
+
+/* The init compiles the container's filter, and the execs after it take it as it is. */
+static int get_filter(struct child *c, struct err *err)
+{
+	const struct spawn_plan *p = c->plan;
+	int r, fd = p->rules->seccomp_fd;
+
+	if (fd < 0)
+		return 0;
+	if (!p->spec)
+		return seccomp_prog_restore(fd, &c->filter, err);
+	r = seccomp_compile(p->spec->linux->seccomp, p->schema_3x, &c->filter, err);
+	return r < 0 ? r : seccomp_prog_save(&c->filter, fd, err);
 }
 
 static int set_up(struct child *c, const struct child_io *io, struct err *err)
@@ -417,7 +434,9 @@ static int set_up(struct child *c, const struct child_io *io, struct err *err)
 		return r;
 	if (p->spec && p->ns->new_flags & CLONE_NEWUSER)
 		await(c); /* until the parent has mapped our ids */
-	r = enter_namespaces(c, err);
+	r = get_filter(c, err);
+	if (r == 0)
+		r = enter_namespaces(c, err);
 	if (r == 0 && p->spec)
 		r = build_container(c, err);
 	else if (r == 0 && p->process->terminal)
@@ -447,7 +466,7 @@ static int exec_process(struct child *c, struct err *err)
 	if (c->plan->spec)
 		await(c);
 	if (c->plan->rules->no_new_privs)
-		r = seccomp_prog_load(&c->plan->rules->seccomp, err);
+		r = seccomp_prog_load(&c->filter, err);
 	if (r < 0)
 		return r;
 	(void)execve(c->exe, argv, c->envp);

@@ -3,8 +3,6 @@
  */
 #include "engine/seccomp.h"
 
-#undef seccomp_release	/* libseccomp's again */
-#undef seccomp_load
 
 #include <errno.h>
 #include <inttypes.h>
@@ -330,5 +328,44 @@ int seccomp_prog_load(const struct seccomp_prog *p, struct err *err)
 		return 0;
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, p->flags, &fprog) < 0)
 		return err_sys(err, errno, "load the seccomp filter");
+	return 0;
+}
+
+/* The file: count, flags, instructions. */
+struct saved {
+	unsigned int count, flags;
+};
+
+int seccomp_prog_save(const struct seccomp_prog *p, int fd, struct err *err)
+{
+	struct saved head = { p->count, p->flags };
+	int r = fdio_write_all(fd, &head, sizeof(head));
+
+	if (r == 0)
+		r = fdio_write_all(fd, p->filter, p->count * sizeof(*p->filter));
+	return r < 0 ? err_sys(err, -r, "keep the seccomp filter") : 0;
+}
+
+int seccomp_prog_restore(int fd, struct seccomp_prog *ret, struct err *err)
+{
+	AUTO(seccomp_prog_release) struct seccomp_prog prog = { 0 };
+	struct saved head = { 0 };
+	size_t size;
+
+	*ret = prog;
+	if (pread(fd, &head, sizeof(head), 0) != sizeof(head) || head.count > USHRT_MAX)
+		return err_set(err, EIO, "the seccomp filter was not kept");
+	if (head.count == 0)
+		return 0;
+	size = head.count * sizeof(*prog.filter);
+	prog.filter = malloc(size);
+	if (!prog.filter)
+		return err_sys(err, ENOMEM, "seccomp filter");
+	if (pread(fd, prog.filter, size, sizeof(head)) != (ssize_t)size)
+		return err_set(err, EIO, "the seccomp filter was not kept");
+	prog.count = (unsigned short)head.count;
+	prog.flags = head.flags;
+	*ret = prog;
+	prog = (struct seccomp_prog){ 0 };
 	return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * System call filters. The parent compiles the spec's words into a BPF program with libseccomp;
- * the child only loads it.
+ * System call filters. Compiling the spec's words into a BPF program takes libseccomp milliseconds,
+ * so that a container's init does it, and leaves the program in a memfd for the execs that follow.
  */
 #ifndef ENGINE_SECCOMP_H
 #define ENGINE_SECCOMP_H
@@ -11,10 +11,6 @@
 
 #include "lib/err.h"
 #include "oci.pb-c.h"
-
-/* libseccomp has functions of these names, so the linker must not see ours under them. */
-#define seccomp_release seccomp_prog_release
-#define seccomp_load seccomp_prog_load
 
 struct sock_filter;
 
@@ -31,9 +27,13 @@ struct seccomp_prog {			/* all zero: no filter */
  */
 int seccomp_compile(const Grpc__LinuxSeccomp *s, bool schema_3x, struct seccomp_prog *ret,
 		    struct err *err);
-void seccomp_release(struct seccomp_prog *p);
+void seccomp_prog_release(struct seccomp_prog *p);
 /* For the child: needs CAP_SYS_ADMIN in its user namespace or no_new_privs. */
-int seccomp_load(const struct seccomp_prog *p, struct err *err);
+int seccomp_prog_load(const struct seccomp_prog *p, struct err *err);
+
+/* Keeps a program in an empty file and takes it out again. 0 or -errno with *err. */
+int seccomp_prog_save(const struct seccomp_prog *p, int fd, struct err *err);
+int seccomp_prog_restore(int fd, struct seccomp_prog *ret, struct err *err);
 
 /*
  * To be called on the bytes of a CreateContainerRequest that came by a 3.x road, before it is

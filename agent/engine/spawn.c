@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,12 +21,12 @@
 #include "lib/fdio.h"
 #include "lib/str.h"
 
-int ctr_rules_build(const Grpc__Spec *spec, int schema_3x, struct ctr_rules *ret, struct err *err)
+int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *err)
 {
 	const Grpc__Process *p = spec->process;
 	int r;
 
-	*ret = (struct ctr_rules){ 0 };
+	*ret = (struct ctr_rules){ .seccomp_fd = FD_NONE };
 	ret->no_new_privs = p->nonewprivileges;
 	if (p->oomscoreadj < -1000 || p->oomscoreadj > 1000)
 		return err_set(err, EINVAL, "oomScoreAdj %lld is not within -1000 and 1000",
@@ -37,17 +38,20 @@ int ctr_rules_build(const Grpc__Spec *spec, int schema_3x, struct ctr_rules *ret
 	r = caps_parse(p->capabilities, &ret->caps, err);
 	if (r == 0)
 		r = rlimit_parse(p->rlimits, p->n_rlimits, &ret->rlimits, err);
-	if (r == 0 && spec->linux && spec->linux->seccomp)
-		r = seccomp_compile(spec->linux->seccomp, schema_3x, &ret->seccomp, err);
+	if (r == 0 && spec->linux && spec->linux->seccomp) {
+		ret->seccomp_fd = memfd_create("seccomp", MFD_CLOEXEC);
+		if (ret->seccomp_fd < 0)
+			r = err_sys(err, errno, "seccomp filter");
+	}
 	return r;
 }
 
 void ctr_rules_release(struct ctr_rules *r)
 {
-	seccomp_prog_release(&r->seccomp);
+	auto_closep(&r->seccomp_fd);
 	free(r->exec_label);
 	free(r->apparmor);
-	*r = (struct ctr_rules){ 0 };
+	*r = (struct ctr_rules){ .seccomp_fd = FD_NONE };
 }
 
 void spawn_init(struct spawn *s)

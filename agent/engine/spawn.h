@@ -12,7 +12,6 @@
 #include "engine/cgroup.h"
 #include "engine/ns.h"
 #include "engine/rlimit.h"
-#include "engine/seccomp.h"
 #include "lib/err.h"
 #include "loop/loop.h"
 #include "oci.pb-c.h"
@@ -31,14 +30,14 @@ struct engine {
 struct ctr_rules {
 	struct caps caps;
 	struct rlimit_set rlimits;
-	struct seccomp_prog seccomp; /* no filter when empty */
+	int seccomp_fd; /* where the init leaves its compiled filter; FD_NONE: no filter */
 	bool no_new_privs;
 	int oom_score_adj;
 	char *exec_label, *apparmor; /* SELinux label, AppArmor profile; NULL: none */
 };
 
 /* 0 or -errno with *err. ctr_rules_release accepts a half-built one. */
-int ctr_rules_build(const Grpc__Spec *spec, int schema_3x, struct ctr_rules *ret, struct err *err);
+int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *err);
 void ctr_rules_release(struct ctr_rules *r);
 
 /* One start. All pointers are borrowed for the duration of spawn_start. */
@@ -49,6 +48,7 @@ struct spawn_plan {
 	struct cgroup *cgroup;
 	const struct ns_plan *ns; /* init: its namespaces; exec: only pid is looked at */
 	const Grpc__Spec *spec;	  /* init; NULL for an exec */
+	bool schema_3x;     /* init: which road the spec came by */
 	bool parent_hooks;	  /* init: stop at SPAWN_MOUNTED for hooks that the agent runs */
 	int init_pidfd;		  /* exec: whose namespaces to join */
 	unsigned int join_flags;  /* exec: CLONE_NEW* bits to join, without pid */

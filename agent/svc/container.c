@@ -64,7 +64,7 @@ static struct container *container_new(struct agent *a, const char *id)
 	}
 	ctr->agent = a;
 	ctr->sandbox = a->sandbox;
-	ctr->oom_fd = FD_NONE;
+	ctr->oom_fd = ctr->rules.seccomp_fd = FD_NONE;
 	list_init(&ctr->processes);
 	list_init(&ctr->oom_link);
 	storage_set_init(&ctr->storages);
@@ -479,7 +479,7 @@ static int spawn_container(struct container *ctr, struct err *err)
 	if (r == 0)
 		r = plan_namespaces(ctr, req, &ns, err);
 	if (r == 0)
-		r = ctr_rules_build(spec, ctr->pending->schema == SCHEMA_3X, &ctr->rules, err);
+		r = ctr_rules_build(spec, &ctr->rules, err);
 	if (r == 0)
 		r = keep_spec(ctr, spec, err);
 	if (r == 0)
@@ -503,6 +503,7 @@ static int spawn_container(struct container *ctr, struct err *err)
 		.cgroup = ctr->cgroup,
 		.ns = &ns,
 		.spec = spec,
+		.schema_3x = ctr->pending->schema == SCHEMA_3X,
 		.parent_hooks = spec->hooks && spec->hooks->n_prestart > 0,
 		.init_pidfd = FD_NONE,
 	};

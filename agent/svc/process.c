@@ -22,6 +22,7 @@
 #include "lib/str.h"
 #include "rpc/status.h"
 #include "svc/agent.h"
+#include "svc/oom.h"
 #include "svc/sandbox.h"
 
 #define LINGER_MS 10000 /* unread output of a process whose status has been told */
@@ -115,6 +116,8 @@ static void on_exit_status(struct reap *r, int status)
 	answer_waiters(p);
 	stdio_exited(p);
 	process_settle(p);
+	if (status == 128 + SIGKILL)	/* maybe by the OOM killer, which cgroup v1 does not always tell */
+		oom_check(p->ctr);
 	if (p == p->ctr->init)
 		container_init_exited(p->ctr);
 }

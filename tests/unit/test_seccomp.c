@@ -80,12 +80,12 @@ static int run(const struct profile *p, bool schema_3x, int (*fn)(void))
 	pid = fork();
 	if (pid == 0) {
 		(void)signal(SIGSYS, SIG_DFL);
-		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_load(&prog, &err) < 0)
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_prog_load(&prog, &err) < 0)
 			_exit(200);
 		_exit(fn());
 	}
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
-	seccomp_release(&prog);
+	seccomp_prog_release(&prog);
 	return status;
 }
 
@@ -104,8 +104,8 @@ Test(seccomp, nothing_is_no_filter)
 	cr_expect_eq(prog.count, 0);
 	cr_expect_eq(seccomp_compile(&empty, true, &prog, &err), 0);
 	cr_expect_eq(prog.count, 0);
-	cr_expect_eq(seccomp_load(&prog, &err), 0);
-	seccomp_release(&prog);
+	cr_expect_eq(seccomp_prog_load(&prog, &err), 0);
+	seccomp_prog_release(&prog);
 }
 
 Test(seccomp, actions)
@@ -248,7 +248,7 @@ Test(seccomp, architectures_and_flags)
 	cr_assert_eq(seccomp_compile(&p.s, true, &prog, &err), 0);
 	cr_expect_eq(prog.flags, SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_TSYNC |
 		     SECCOMP_FILTER_FLAG_SPEC_ALLOW);
-	seccomp_release(&prog);
+	seccomp_prog_release(&prog);
 }
 
 static void refused(struct profile *p, int code, const char *text)

@@ -1,0 +1,10 @@
+/*
+ * A last word when the agent itself crashes.
+ */
+#ifndef LIB_CRASH_H
+#define LIB_CRASH_H
+
+/* From now on SIGSEGV and its like leave a line on the console and in the kernel's log. */
+void crash_handlers(void);
+
+#endif
