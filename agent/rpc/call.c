@@ -70,7 +70,7 @@ int call_reply_empty(struct call *c)
 
 int call_fail(struct call *c, const struct err *err)
 {
-	int code = err->code, status = rpc_status(err);
+	int status = rpc_status(err);
 
 	if (status == RPC_UNKNOWN && c->schema == SCHEMA_3X)
 		status = RPC_INTERNAL; /* what the agents of 2.x and 3.x make of a plain error */
@@ -82,7 +82,7 @@ int call_fail(struct call *c, const struct err *err)
 	if (!c->detached)
 		c->road->fail(c, status, err->msg);
 	call_free(c);
-	return -code;
+	return 0;
 }
 
 void call_go_on(struct call *c)

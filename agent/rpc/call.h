@@ -53,8 +53,8 @@ struct call {
 };
 
 /*
- * Each ends the call; c is gone afterwards. The first two return 0, the last err's -errno, for
- * "return call_...".
+ * Each ends the call; c is gone afterwards. All return 0, for "return call_...": a negative errno from
+ * a handler means that the call is still there and is to be failed.
  */
 int call_reply(struct call *c, const ProtobufCMessage *msg);
 int call_reply_empty(struct call *c);

@@ -1,0 +1,143 @@
+// objs: agent/wire/h2.o agent/wire/grpc.o
+// ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc
+#include "wire/h2.h"
+
+#include "wire_fake.h"
+
+#include "lib/limits.h"
+
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+static void begin(void)
+{
+	fake_begin();
+	cr_assert_eq(fake_feed(preface, sizeof(preface) - 1, 100), 0);
+}
+
+/* How many frames of a type are in the output; the payload of the last one goes to *last. */
+static int frames(uint8_t type, const uint8_t **last, size_t *last_len)
+{
+	const uint8_t *p = buf_data(&fake.out), *end = p + buf_len(&fake.out);
+	int n = 0;
+
+	while (p && end - p >= 9) {
+		size_t len = (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2];
+
+		cr_assert_leq(len, (size_t)(end - p) - 9, "whole frames");
+		if (p[3] == type) {
+			n++;
+			if (last) {
+				*last = p + 9;
+				*last_len = len;
+			}
+		}
+		p += 9 + len;
+	}
+	return n;
+}
+
+Test(h2, check_in_portions)
+{
+	static const uint8_t want[] = { 0, 0, 0, 0, 2, 8, 1 };
+	uint8_t req[1000];
+	size_t n = fake_read_seed("h2/check", req, sizeof(req)), len;
+	const uint8_t *data;
+
+	for (size_t portion = 1; portion < 60; portion += 3) {
+		begin();
+		cr_assert_eq(fake_feed(req, n, portion), 0);
+		cr_assert_eq(frames(0, &data, &len), 1);
+		cr_assert_eq(len, sizeof(want));
+		cr_assert_eq(memcmp(data, want, len), 0);
+		cr_assert_eq(frames(1, NULL, NULL), 2, "headers and trailers");
+		fake_end();
+	}
+	fake_all_over();
+}
+
+Test(h2, output_byte_by_byte)
+{
+	uint8_t req[1000];
+	size_t n = fake_read_seed("h2/check", req, sizeof(req)), whole;
+	uint8_t copy[1000];
+
+	begin();
+	cr_assert_eq(fake_feed(req, n, n), 0);
+	whole = buf_len(&fake.out);
+	memcpy(copy, buf_data(&fake.out), whole);
+	fake_end();
+	fake_begin();
+	fake.room = 0;
+	cr_assert_eq(fake_feed(preface, sizeof(preface) - 1, 100), 0);
+	cr_assert_eq(fake_feed(req, n, n), 0);
+	for (int i = 0; i < 500; i++) {
+		fake.room = 1;
+		cr_assert_eq(conn_writable(&fake.conn), 0);
+	}
+	cr_assert_eq(buf_len(&fake.out), whole);
+	cr_assert_eq(memcmp(buf_data(&fake.out), copy, whole), 0);
+	fake_end();
+	fake_all_over();
+}
+
+Test(h2, reset_cancels)
+{
+	uint8_t req[1000];
+	size_t n = fake_read_seed("h2/wait-reset", req, sizeof(req));
+
+	begin();
+	cr_assert_eq(fake_feed(req, n, n), 0);
+	cr_assert_eq(fake_service.cancelled + (fake_service.run == 0), 1);
+	cr_assert_eq(fake_service.parked_now, 0);
+	fake_end();
+	fake_all_over();
+}
+
+Test(h2, good_bye_after_the_answers)
+{
+	uint8_t req[1000];
+	size_t n = fake_read_seed("h2/check", req, sizeof(req)), len;
+	const uint8_t *data;
+
+	begin();
+	cr_assert_eq(conn_input(&fake.conn, req, n), 0);	/* the answer is ready, and not written yet */
+	fake.conn.protocol->bye(&fake.conn);
+	cr_assert_eq(frames(0, &data, &len), 1);
+	cr_assert_eq(frames(7, &data, &len), 1, "GOAWAY");
+	cr_assert_eq(data[7], 0, "NO_ERROR");
+	cr_assert(fake.hung_up);
+	fake_end();
+	fake_all_over();
+}
+
+Test(h2, dead_peer)
+{
+	uint8_t req[1000];
+	size_t n = fake_read_seed("h2/check", req, sizeof(req));
+
+	begin();
+	fake.dead = -EPIPE;
+	cr_assert_eq(fake_feed(req, n, n), 0);
+	cr_assert(fake.hung_up);
+	fake_end();
+	fake_all_over();
+}
+
+static void without_memory(const char *seed)
+{
+	uint8_t data[2000];
+	size_t n;
+
+	memcpy(data, preface, sizeof(preface) - 1);
+	n = fake_read_seed(seed, data + sizeof(preface) - 1, sizeof(data) - sizeof(preface));
+	fake_without_memory(data, n + sizeof(preface) - 1, NULL, 40);
+}
+
+Test(h2, without_memory)
+{
+	without_memory("h2/check");
+	without_memory("h2/wait");
+	without_memory("h2/stats");
+	without_memory("h2/unknown");
+	without_memory("h2/read");
+}
