@@ -28,13 +28,17 @@ Usage: ${0##*/} start --dir DIR --kernel KERNEL (--initrd INITRD | --image IMAGE
 
 start    boots a guest in the background, with the devices and the kernel command line that Kata's
          1.x runtime gives it, and returns once QEMU runs. It writes into DIR:
-           address       for agent-ctl: hvsock://DIR/vsock.sock:1024, vsock://CID:1024 or
-                         serial://DIR/kata.sock
+           address       for agent-ctl: hvsock://DIR/vsock.sock:1024, vsock://CID:1024 or, with
+                         --transport serial, unix://DIR/agent.sock
+           address.serial  with --transport serial: serial://DIR/kata.sock, for one client at a time
+                         and while no proxy holds it
            vsock.sock    the guest's vsock ports (CONNECT N); vsock.sock_N if there: its way to us
-           kata.sock     the port agent.channel.0, with --transport serial
+           kata.sock     the port agent.channel.0, with --transport serial; agent.sock the proxy's
+                         socket, each connection to which is a stream of its own on that port
            qmp.sock      QEMU's monitor
            console.log   what the guest printed; console.sock takes input for it
-           qemu.pid, qemu.log, qemu.status, backend.*   the processes, their words, how they ended
+           qemu.pid, qemu.log, qemu.status, backend.*, proxy.*   the processes, their words, how
+                         they ended
            control.sock  takes faults for the vsock device (vhost-user-vsock --help)
            started_ms    when QEMU was started, in ms since the epoch
          The guest is ended when the caller of this script ends, unless --watch says otherwise.
@@ -46,6 +50,9 @@ accel    prints kvm or tcg: what 'start' would use, see --accel.
 
   --transport vsock|serial   default vsock: /dev/vhost-vsock where it is usable, else our own device
   --vhost auto|user|kernel   which of these two (default auto)
+  --proxy yes|no             with --transport serial: 'agent-ctl proxy' holds the port, as
+                             kata-proxy does on a real host (default yes; no if there is no
+                             agent-ctl; then DIR/address is the port itself)
   --root pmem|blk            how IMAGE is attached: as NVDIMM with DAX (default) or virtio-blk
   --share HOSTDIR            export HOSTDIR by 9p, tag kataShared
   --mem SIZE                 default 256M; QEMU's notation
@@ -113,6 +120,7 @@ stop_one() { # NAME
 }
 
 stop_all() {
+	stop_one proxy
 	stop_one qemu
 	stop_one backend
 }
@@ -125,6 +133,7 @@ give_up() { # 'start' failed or was interrupted; a guard may not yet have its lo
 
 last_words() {
 	[[ ! -s $dir/qemu.log ]] || sed 's/^/qemu: /' "$dir/qemu.log" >&2
+	[[ ! -s $dir/proxy.log ]] || tail -n 5 "$dir/proxy.log" | sed 's/^/proxy: /' >&2
 	[[ ! -s $dir/backend.log ]] || tail -n 5 "$dir/backend.log" | sed 's/^/backend: /' >&2
 	if [[ -s $dir/console.log ]]; then
 		printf 'boot.sh: the last lines of %s:\n' "$dir/console.log" >&2
@@ -186,7 +195,7 @@ choose_accel() { # KERNEL; prints kvm or tcg
 
 # ---- start ----
 
-kernel='' initrd='' image='' root=pmem transport=vsock vhost=auto share='' mem=256M cpus=1
+kernel='' initrd='' image='' root=pmem transport=vsock vhost=auto proxy=yes share='' mem=256M cpus=1
 hotplug='' debug='' accel=${ACCEL:-auto} cid='' watched=$PPID
 append=() qemu_args=() faults=()
 
@@ -208,6 +217,7 @@ check_start() {
 		misuse "--transport $transport: one of vsock, serial"
 	[[ $vhost == auto || $vhost == user || $vhost == kernel ]] ||
 		misuse "--vhost $vhost: one of auto, user, kernel"
+	[[ $proxy == yes || $proxy == no ]] || misuse "--proxy $proxy: one of yes, no"
 	[[ $cpus =~ ^[1-9][0-9]*$ ]] || misuse "--cpus $cpus: a number"
 	((${#dir} <= dir_max)) || die "--dir $dir: longer than $dir_max characters, too long for sockets"
 	for f in vm-guard vhost-user-vsock; do
@@ -256,6 +266,7 @@ transport_args() {
 		args+=(-chardev "socket,id=charch0,path=$(quote "$dir")/kata.sock,server=on,wait=off"
 			-device virtserialport,chardev=charch0,id=channel0,name=agent.channel.0)
 		address=serial://$dir/kata.sock
+		[[ -x $agent_ctl ]] || proxy=no
 		return
 	fi
 	if [[ $vhost == auto ]]; then
@@ -333,14 +344,28 @@ start_backend() {
 	die "the vsock device did not start"
 }
 
+# The proxy waits for the agent itself; who connects to it before is kept waiting.
+start_proxy() {
+	[[ $transport == serial ]] || return 0
+	printf '%s\n' "$address" >"$dir/address.serial"
+	[[ $proxy == yes ]] || return 0
+	run_guarded proxy "$agent_ctl" --verbose proxy --addr "$address" --listen "unix://$dir/agent.sock"
+	address=unix://$dir/agent.sock
+	await_socket proxy "$dir/agent.sock" 5 && return
+	cat "$dir/proxy.log" >&2
+	die "the proxy did not start"
+}
+
 start() {
 	local machine=q35 args=() cmdline=() address='' slots=0 max_mem max_cpus=$cpus mem_bytes
 	local memory
 
 	check_start
 	mkdir -p "$dir"
+	stop_one proxy
 	stop_one backend
-	(cd "$dir" && rm -f -- *.sock vsock.sock_* ./*.log ./*.status ./*.pid address started_ms)
+	(cd "$dir" && rm -f -- *.sock vsock.sock_* ./*.log ./*.status ./*.pid address address.serial \
+		started_ms)
 	mem_bytes=$(bytes "$mem")
 	max_mem=$mem_bytes
 
@@ -376,6 +401,7 @@ start() {
 		cat "$dir/qemu.log" >&2
 		die "QEMU did not start; what it said is above, and its arguments were: ${args[*]}"
 	fi
+	start_proxy
 	printf '%s\n' "$address" >"$dir/address"
 	trap - EXIT INT TERM
 }
@@ -440,6 +466,7 @@ while (($# > 0)); do
 	--root) root=$2 ;;
 	--transport) transport=$2 ;;
 	--vhost) vhost=$2 ;;
+	--proxy) proxy=$2 ;;
 	--share) share=$2 ;;
 	--mem) mem=$2 ;;
 	--cpus) cpus=$2 ;;
