@@ -1,0 +1,74 @@
+// objs: agent/svc/metrics.o
+#include "svc/metrics.h"
+
+#include <criterion/criterion.h>
+#include <ctype.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+Test(metrics, item_names)
+{
+	static const char *const rows[][2] = {
+		{ "MemTotal", "mem_total" }, { "SReclaimable", "s_reclaimable" }, { "Active(anon)", "active_anon" },
+		{ "DirectMap4k", "direct_map_4k" }, { "HugePages_Total", "hugepages_total" },
+		{ "AnonHugePages", "anon_hugepages" }, { "Committed_AS", "committed_as" },
+		{ "NFS_Unstable", "nfs_unstable" }, { "rchar", "rchar" }, { "write_bytes", "write_bytes" },
+		{ "KernelStack", "kernel_stack" }, { "VmallocTotal", "vmalloc_total" },
+	};
+	char out[64], tight[6];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		metrics_item_name(rows[i][0], strlen(rows[i][0]), out, sizeof(out));
+		cr_expect_str_eq(out, rows[i][1]);
+	}
+	metrics_item_name("LongNameThatDoesNotFit", 22, tight, sizeof(tight));
+	cr_expect_lt(strlen(tight), sizeof(tight));
+}
+
+/* Every line is what the format allows, and every metric has its type before its values, once. */
+Test(metrics, format)
+{
+	int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct metrics_text t = { 0 };
+	char *save = NULL, *text, type[128] = "", all[8192] = " ";
+	int values = 0;
+
+	metrics_agent(&t, proc, 3);
+	metrics_guest(&t, proc);
+	close(proc);
+	cr_assert(!t.failed);
+	cr_assert_eq(buf_append(&t.buf, "", 1), 0);
+	text = (char *)buf_data(&t.buf);
+	cr_assert_not_null(strstr(text, "\nkata_agent_scrape_count 3\n"));
+	cr_assert_not_null(strstr(text, "\nkata_agent_threads "));
+	cr_assert_not_null(strstr(text, "kata_guest_load{item=\"load15\"} "));
+	cr_assert_not_null(strstr(text, "kata_guest_cpu_time{cpu=\"total\",item=\"user\"} "));
+	cr_assert_not_null(strstr(text, "kata_guest_cpu_time{cpu=\"0\",item=\"idle\"} "));
+	cr_assert_not_null(strstr(text, "kata_guest_meminfo{item=\"mem_total\"} "));
+	cr_assert_not_null(strstr(text, "kata_guest_netdev_stat{interface=\"lo\",item=\"recv_bytes\"} "));
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		size_t name = strcspn(line, "{ "), n = strlen(type);
+		char word[130], *end;
+
+		if (strncmp(line, "# HELP ", 7) == 0)
+			continue;
+		if (strncmp(line, "# TYPE ", 7) == 0) {
+			snprintf(type, sizeof(type), "%.*s", (int)strcspn(line + 7, " "), line + 7);
+			snprintf(word, sizeof(word), " %s ", type);
+			cr_assert_null(strstr(all, word), "%s twice", type);
+			strcat(all, word + 1);
+			continue;
+		}
+		cr_assert(name == n && strncmp(line, type, n) == 0, "value of another metric: %s", line);
+		end = strrchr(line, ' ');
+		cr_assert_not_null(end);
+		(void)strtod(end + 1, &end);
+		cr_assert_eq(*end, '\0', "no number: %s", line);
+		values++;
+	}
+	cr_assert_gt(values, 100);
+	buf_free(&t.buf);
+}
