@@ -29,6 +29,8 @@
 #include "svc/container.h"
 #include "svc/guest.h"
 
+#define RETRY_MS 10
+
 int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
 {
 	AUTO_FREE struct sandbox *sb = calloc(1, sizeof(*sb));
@@ -193,6 +195,7 @@ static void on_storages(void *arg, const struct err *e)
 			fail_create(sb, &err);
 		return;
 	}
+	sb->running = true;
 	log_info("sandbox", "sandbox created");
 	(void)call_reply_empty(TAKE_PTR(sb->pending));
 }
@@ -260,7 +263,6 @@ int svc_create_sandbox(struct call *c, const void *request, struct err *err)
 	    set_text(&sb->hook_path, req->guest_hook_path) < 0)
 		return err_sys(err, ENOMEM, "sandbox");
 	*cr = (struct create){ sb, req };
-	sb->running = true;
 	sb->pending = c;
 	log_set_sandbox(sb->id);
 	(void)call_park(c, NULL, call_go_on, cr);
@@ -329,6 +331,11 @@ static void on_container_gone(void *arg, const struct err *err)
 	destroy_next(arg);
 }
 
+static void on_retry(struct timer *t)
+{
+	destroy_next(container_of(t, struct sandbox, retry));
+}
+
 static void destroy_next(struct sandbox *sb)
 {
 	struct container *ctr = list_first(&sb->containers, struct container, link);
@@ -342,11 +349,9 @@ static void destroy_next(struct sandbox *sb)
 		return;
 	}
 	r = container_remove(ctr, on_container_gone, sb);
-	if (r == 0)
-		return;
-	sb->destroying = false;
-	err_sys(&err, -r, "container %s is being removed by another call", ctr->id);
-	(void)call_fail(TAKE_PTR(sb->pending), &err);
+	/* Another call removes it, or memory is short: neither lasts. */
+	if (r < 0)
+		timer_set(sb->agent->loop, &sb->retry, RETRY_MS, on_retry);
 }
 
 int svc_destroy_sandbox(struct call *c, const void *request, struct err *err)
@@ -354,7 +359,7 @@ int svc_destroy_sandbox(struct call *c, const void *request, struct err *err)
 	struct sandbox *sb = call_agent(c)->sandbox;
 
 	(void)request;
-	if (!sb->running)
+	if (!sb->running && !sb->pending)
 		return call_reply_empty(c);
 	if (sb->pending)
 		return err_rpc(err, RPC_FAILED_PRECONDITION, "the sandbox is being %s",

@@ -25,6 +25,7 @@ struct sandbox {
 	bool sandbox_pidns; /* all containers join ns_pid */
 	struct reap pause;  /* the pause process; pid 0: none */
 	struct call *pending; /* CreateSandbox or DestroySandbox under way */
+	struct timer retry;   /* of the destruction, while another call removes a container */
 	bool traced, trace_stopped;
 };
 
