@@ -188,6 +188,13 @@ static int watch_signals(struct agent *a, struct source *s)
 	sigset_t set;
 	int fd;
 
+	/* What our starter ignores (nohup, say) is not for containers to inherit. */
+	for (int sig = 1; sig < NSIG; sig++) {
+		struct sigaction sa;
+
+		if (sigaction(sig, NULL, &sa) == 0 && sa.sa_handler == SIG_IGN)
+			(void)signal(sig, SIG_DFL);
+	}
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGUSR1);

@@ -86,8 +86,7 @@ static int shed(struct child *c, const struct child_io *io, struct err *err)
 	for (int t = 0; p->spec && t < NS_COUNT; t++)
 		keep[n++] = p->ns->join[t];
 	fdio_close_except(keep, (size_t)n);
-	for (int sig = 1; sig < NSIG; sig++)
-		(void)signal(sig, SIG_DFL);
+	(void)signal(SIGPIPE, SIG_DFL); /* the one that the agent ignores; handlers clone3 has cleared */
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();

@@ -207,11 +207,12 @@ static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
 {
 	int cgroup_fd = plan->cgroup ? cgroup_attach_fd(plan->cgroup) : FD_NONE;
 	struct clone_args args = {
-		.flags = CLONE_PIDFD | (plan->spec ? plan->ns->new_flags : 0),
+		.flags = CLONE_PIDFD | (plan->spec ? plan->ns->new_flags : 0U),
 		.pidfd = (uint64_t)(uintptr_t)pidfd,
 		.exit_signal = SIGCHLD,
 	};
 
+	args.flags |= CLONE_CLEAR_SIGHAND;
 	if (cgroup_fd >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (unsigned int)cgroup_fd;
