@@ -15,7 +15,6 @@ ext4_size() {
 		$1 == "l" { inodes++; if ($4 >= 60) blocks++; next }
 		$1 == "d" { inodes++; blocks++; next }
 		{ inodes++ }
-		{ }
 		END {
 			inodes += 64
 			blocks += int(inodes * 32 / block)		# names
@@ -151,7 +150,7 @@ ext4_check() {	# FILE OFFSET ROOT
 	for p in "/usr/bin/${AGENT_BIN:-kata-agent}" /sbin/init; do
 		exec_in "$3" "$p" || continue
 		p=$(resolve_in "$3" "$p")
-		debugfs -R "dump $(quote "${p#"$3"}") $scratch/file" "$1?offset=$2" 2> /dev/null
+		debugfs -R "dump $(quote "${p#"$3"}") $(quote "$scratch/file")" "$1?offset=$2" 2> /dev/null
 		cmp -s "$p" "$scratch/file" || die "$1: ${p#"$3"} did not arrive in the image"
 	done
 	rm -rf "$scratch"

@@ -187,10 +187,12 @@ fs_at=$fs_offset_dax
 [[ $SKIP_DAX_HEADER == no ]] || fs_at=$fs_offset_plain
 align=$((IMAGE_SIZE_ALIGNMENT_MB * mib))
 inodes=0 journal=0
+# Everything on the way is made beside the image: /tmp may be too small for it, and in memory.
 mkdir -p "$(dirname "$IMAGE")"
-new=$IMAGE.new
-erofs_file=
-trap 'rm -f "$new" "$erofs_file"' EXIT
+TMPDIR=$(mktemp -d "$(realpath "$(dirname "$IMAGE")")/.kata-image.XXXXXX")
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+new=$TMPDIR/image
 
 case $FS_TYPE in
 erofs) erofs_size "$root" ;;
@@ -219,5 +221,4 @@ done
 [[ $MEASURED_ROOTFS == no ]] || verity_make "$new"
 check_image "$new" "$root"
 mv "$new" "$IMAGE"
-trap - EXIT
 OK "Image $IMAGE ready: $FS_TYPE, $size bytes, $(du -B1 "$IMAGE" | cut -f 1) of them on disk"

@@ -59,14 +59,15 @@ proto_dir() {	# DIR MODE NAME UID GID
 xfs_make() {	# FILE OFFSET BYTES ROOT
 	local scratch odd
 	need_program mkfs.xfs xfsprogs
-	odd=$(find "$4" -name '*[[:space:]]*' -print -quit)
+	odd=$(find "$4" -mindepth 1 -name '*[[:space:]]*' -print -quit)
 	[[ -z $odd ]] || die "xfs images cannot hold names with blanks: $odd. Use -f ext4"
 	scratch=$(mktemp -d)
-	xfs_proto "$4" > "$scratch/proto"
+	# Names relative to the tree: its own path may have blanks.
+	(cd "$4" && xfs_proto .) > "$scratch/proto"
 	truncate -s "$3" "$scratch/fs"
 	# DAX and shared extents exclude each other in kernels before 5.18.
-	mkfs.xfs -q -f -b "size=$BLOCK_SIZE" -m "reflink=0,bigtime=0,inobtcount=0,uuid=$xfs_uuid" -d agcount=2 -p "$scratch/proto" "$scratch/fs" \
-		> "$scratch/log" 2>&1 || { cat "$scratch/log" >&2; rm -rf "$scratch"; return 1; }
+	(cd "$4" && mkfs.xfs -q -f -b "size=$BLOCK_SIZE" -m "reflink=0,bigtime=0,inobtcount=0,uuid=$xfs_uuid" -d agcount=2 -p "$scratch/proto" "$scratch/fs" \
+		> "$scratch/log" 2>&1) || { cat "$scratch/log" >&2; rm -rf "$scratch"; return 1; }
 	dd if="$scratch/fs" of="$1" bs=1M oflag=seek_bytes seek="$2" conv=notrunc,sparse status=none
 	rm -rf "$scratch"
 }

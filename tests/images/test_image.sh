@@ -5,8 +5,8 @@ source "$(dirname "$0")/tap.sh"
 
 make_agent "$work/kata-agent" -static -s
 export AGENT_SOURCE_BIN=$work/kata-agent
-root=$work/rootfs
-img=$work/kata.img
+root="$work/root fs"
+img="$work/a disk.img"
 mib=1048576
 "$rootfs_sh" -r "$root" busybox > /dev/null
 before=$(tree_sum "$root")

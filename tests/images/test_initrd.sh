@@ -5,7 +5,7 @@ source "$(dirname "$0")/tap.sh"
 
 make_agent "$work/kata-agent" -static -s
 export AGENT_SOURCE_BIN=$work/kata-agent
-root=$work/rootfs
+root="$work/root fs"
 out=$work/initrd
 "$rootfs_sh" -r "$root" busybox > /dev/null
 ln "$root/bin/busybox" "$root/bin/second name"
