@@ -94,15 +94,20 @@ static int take_entry(struct ns_plan *p, const Grpc__LinuxNamespace *n, unsigned
 	return 0;
 }
 
+void ns_plan_init(struct ns_plan *p)
+{
+	*p = (struct ns_plan){ 0 };
+	for (int t = 0; t < NS_COUNT; t++)
+		p->join[t] = FD_NONE;
+}
+
 int ns_plan_build(const Grpc__Spec *spec, const struct ns_sandbox *sb, struct ns_plan *ret,
 		  struct err *err)
 {
 	unsigned int seen = 0;
 	int r;
 
-	*ret = (struct ns_plan){ 0 };
-	for (int t = 0; t < NS_COUNT; t++)
-		ret->join[t] = FD_NONE;
+	ns_plan_init(ret);
 	for (size_t i = 0; spec->linux && i < spec->linux->n_namespaces; i++) {
 		const Grpc__LinuxNamespace *n = spec->linux->namespaces[i];
 		int t = type_by_name(n->type);

@@ -33,6 +33,8 @@ struct ns_sandbox {
 
 /* 0 or -errno. */
 int ns_home_open(struct ns_home *home);
+/* An empty plan, safe to release: all zero would own descriptor 0. */
+void ns_plan_init(struct ns_plan *p);
 /* 0 or -errno with *err; *ret is to be released in any case. */
 int ns_plan_build(const Grpc__Spec *spec, const struct ns_sandbox *sb, struct ns_plan *ret,
 		  struct err *err);

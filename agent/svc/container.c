@@ -471,10 +471,11 @@ static int spawn_container(struct container *ctr, struct err *err)
 	const Grpc__Spec *spec = req->oci;
 	const Grpc__LinuxResources *res = spec->linux ? spec->linux->resources : NULL;
 	struct sandbox *sb = ctr->sandbox;
-	AUTO(ns_plan_release) struct ns_plan ns = { 0 };
+	AUTO(ns_plan_release) struct ns_plan ns;
 	struct spawn_plan plan;
 	int r;
 
+	ns_plan_init(&ns);
 	r = rootfs_check(spec, sb->engine.no_pivot, err);
 	if (r == 0)
 		r = plan_namespaces(ctr, req, &ns, err);

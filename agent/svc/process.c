@@ -209,7 +209,7 @@ int svc_exec_process(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__ExecProcessRequest *req = request;
 	struct container *ctr = container_find(c, req->container_id, err);
-	struct ns_plan ns = { 0 };
+	struct ns_plan ns;
 	struct spawn_plan plan = { 0 };
 	struct process *p;
 	int r;
@@ -226,8 +226,7 @@ int svc_exec_process(struct call *c, const void *request, struct err *err)
 	p = process_new(ctr, req->exec_id, req->process->terminal);
 	if (!p)
 		return err_sys(err, ENOMEM, "process");
-	for (int t = 0; t < NS_COUNT; t++)
-		ns.join[t] = FD_NONE;
+	ns_plan_init(&ns);
 	/* setns on a pidfd takes the pid namespace of the process itself. */
 	if (ctr->own_flags & CLONE_NEWPID)
 		ns.join[NS_PID] = ctr->init->spawn.pidfd;
