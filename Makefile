@@ -170,9 +170,33 @@ $(INITRD): $(ROOTFS)/.stamp initrd/initrd_builder.sh
 	$(call say,INITRD,$@)
 	$(Q)initrd/initrd_builder.sh -o $@ $(ROOTFS) >$(BUILD)/initrd.log 2>&1 || { cat $(BUILD)/initrd.log; exit 1; }
 
-.PHONY: kernel initrd
+IMAGE := $(BUILD)/kata-containers.img
+$(IMAGE): $(ROOTFS)/.stamp $(wildcard image-builder/*.sh)
+	$(call say,IMAGE,$@)
+	$(Q)AGENT_INIT=yes image-builder/image_builder.sh -o $@ $(ROOTFS) >$(BUILD)/image.log 2>&1 || { cat $(BUILD)/image.log; exit 1; }
+
+.PHONY: kernel initrd image images
 kernel: $(KERNEL)
 initrd: $(INITRD)
+image: $(IMAGE)
+images: deps-run
+	@$(MAKE) --no-print-directory images-all
+.PHONY: images-all
+images-all: $(KERNEL) $(INITRD) $(IMAGE)
+	@ls -lL $^
+
+## make install             agent, units and images to where kata-runtime looks for them (DESTDIR=)
+DESTDIR :=
+SHARE := $(DESTDIR)/usr/share/kata-containers
+.PHONY: install
+install: $(BUILD)/kata-agent $(BUILD)/agent-ctl images-all
+	install -D -m 755 $(BUILD)/kata-agent $(DESTDIR)/usr/bin/kata-agent
+	install -D -m 755 $(BUILD)/agent-ctl $(DESTDIR)/usr/bin/agent-ctl
+	install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/system rootfs-builder/systemd/kata-agent.service \
+		rootfs-builder/systemd/kata-containers.target
+	install -D -m 644 $(KERNEL) $(SHARE)/vmlinuz.container
+	install -D -m 644 $(INITRD) $(SHARE)/kata-containers-initrd.img
+	install -D -m 644 $(IMAGE) $(SHARE)/kata-containers.img
 
 # --- run --------------------------------------------------------------------------------------
 CMD ?= uname -a; id; cat /proc/1/cgroup
@@ -185,7 +209,7 @@ export ACCEL ROOT TRANSPORT PROTOCOL
 run: deps-run
 	@$(MAKE) --no-print-directory run-guest
 .PHONY: run-guest
-run-guest: $(VM_TOOLS) $(KERNEL) $(INITRD)
+run-guest: $(VM_TOOLS) $(KERNEL) $(if $(filter initrd,$(ROOT)),$(INITRD),$(IMAGE)) $(ROOTFS)/.stamp
 	@CMD='$(subst ','\'',$(CMD))' tests/vm/run.sh
 
 # --- tests ------------------------------------------------------------------------------------
@@ -227,7 +251,7 @@ define unit_link
 endef
 
 TESTS_SLOW := $(sort $(wildcard tests/ns/test_* tests/wire/test_* tests/interop/test_* tests/images/test_* tests/vm/test_*))
-TESTS := tests/check.sh $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW))
+TESTS := tests/check.sh $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW)) $(wildcard tests/fuzz/run.sh)
 
 .PHONY: test test-all unit
 test: deps-test
@@ -243,6 +267,17 @@ bench: deps-test
 .PHONY: bench-all
 bench-all: all $(VM_TOOLS) $(KERNEL) $(INITRD)
 	@python3 tests/bench.py
+
+# --- looking harder ---------------------------------------------------------------------------
+.PHONY: analyze fuzz format
+analyze: | $(GEN)
+	@for f in $(AGENT_SRC); do $(CC) $(CFLAGS) -O1 -fanalyzer -Wno-analyzer-use-of-uninitialized-value \
+		-c -o /dev/null -MF /dev/null $$f || exit 1; done
+FUZZ_SECONDS ?= 60
+fuzz: deps-test | $(GEN)
+	tests/fuzz/run.sh $(FUZZ_SECONDS)
+format:
+	clang-format -i $(AGENT_SRC) $(wildcard agent/*/*.h init/*.h)
 
 ## make clean               remove build/ but for the kernel, which takes long
 .PHONY: clean
