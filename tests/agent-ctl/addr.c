@@ -10,7 +10,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define DEFAULT_PORT 1024
+#define DEFAULT_PORT  1024
+#define FULL_QUEUE_MS 10
 
 static const struct scheme {
 	const char *prefix;
@@ -202,13 +203,33 @@ static int hybrid_handshake(const struct addr *a, int fd, int64_t deadline_ms, s
 	return 0;
 }
 
+/* 0 or -errno. A Unix socket whose queue is full is no reason to give up. */
+static int start_connect(const struct addr *a, int fd, int64_t deadline_ms)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t len = fill_sockaddr(a, &ss), size = sizeof(int);
+	int r, so_error = 0;
+
+	while (connect(fd, (struct sockaddr *)&ss, len) < 0) {
+		if (errno == EINPROGRESS) {
+			r = wait_fd(fd, POLLOUT, deadline_ms);
+			if (r == 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &so_error, &size) == 0)
+				r = -so_error;
+			return r;
+		}
+		if (errno != EINTR && (errno != EAGAIN || now_ms() >= deadline_ms))
+			return -errno;
+		(void)poll(NULL, 0, FULL_QUEUE_MS);
+	}
+	return 0;
+}
+
 int addr_connect(const struct addr *a, int64_t deadline_ms, int *ret_fd, struct err *err)
 {
 	int family = a->kind == ADDR_VSOCK ? AF_VSOCK : AF_UNIX;
 	AUTO_CLOSE int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct sockaddr_storage ss = { 0 };
 	char where[140];
-	int r = 0, so_error = 0;
+	int r;
 
 	if (a->kind == ADDR_VSOCK)
 		(void)snprintf(where, sizeof(where), "vsock CID %d port %u", (int)a->cid, a->port);
@@ -217,16 +238,7 @@ int addr_connect(const struct addr *a, int64_t deadline_ms, int *ret_fd, struct 
 	if (fd < 0)
 		return err_set(err, errno, "socket for %s: %s%s", where, strerror(errno),
 			       family == AF_VSOCK ? " (modprobe vsock vhost_vsock?)" : "");
-	if (connect(fd, (struct sockaddr *)&ss, fill_sockaddr(a, &ss)) < 0) {
-		socklen_t len = sizeof(so_error);
-
-		r = -errno;
-		if (r == -EINPROGRESS) {
-			r = wait_fd(fd, POLLOUT, deadline_ms);
-			if (r == 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &so_error, &len) == 0)
-				r = -so_error;
-		}
-	}
+	r = start_connect(a, fd, deadline_ms);
 	if (r < 0)
 		return err_set(err, -r, "connect to %s: %s", where, strerror(-r));
 	if (a->kind == ADDR_HVSOCK) {
@@ -252,8 +264,7 @@ int addr_listen(const struct addr *a, int *ret_fd, struct err *err)
 	if (r < 0 && errno == EADDRINUSE && a->path[0] != '@') {
 		struct err why;
 
-		if (addr_connect(a, now_ms() + 1000, &other, &why) == 0 ||
-		    why.code != ECONNREFUSED)
+		if (addr_connect(a, now_ms() + 1000, &other, &why) == 0 || why.code != ECONNREFUSED)
 			return err_set(err, EADDRINUSE, "listen at '%s': somebody does already",
 				       a->path);
 		r = unlink(a->path) < 0 ? -1 : bind(fd, (struct sockaddr *)&ss, len);

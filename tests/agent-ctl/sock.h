@@ -8,7 +8,7 @@
 #define SOCK_READ_MAX (512u * 1024)
 
 struct sock_ops {
-	/* What was read, in a buffer that the next read uses again. < 0: the socket dies of *err. */
+	/* What was read, in a buffer that the next read uses again. < 0: it dies of *err. */
 	int (*input)(void *user, const uint8_t *data, size_t len, struct err *err);
 	/* Once: the peer has left, or the socket has failed. */
 	void (*end)(void *user, const struct err *why);
@@ -30,7 +30,7 @@ struct sock {
 	const struct sock_ops *ops;
 };
 
-/* Takes fd. The functions of ops are called from the loop, from flush and step; none after close. */
+/* Takes fd. Functions of ops are called from the loop, from flush and step, none after close. */
 void sock_open(struct sock *s, struct loop *loop, int fd, const struct sock_ops *ops, void *user);
 void sock_put(struct sock *s, const void *data, size_t len);
 void sock_flush(struct sock *s);

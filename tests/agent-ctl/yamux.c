@@ -181,7 +181,7 @@ static int handle_window(struct yamux *y, const struct yamux_frame *f, struct er
 	struct yamux_stream *s = find(y, f->stream);
 
 	if (!s)
-		return 0; /* of a stream of an earlier session, or dropped: as hashicorp's, ignored */
+		return 0; /* of an earlier session, or dropped: as hashicorp's, ignored */
 	if (f->length > UINT32_MAX - s->send_window)
 		return err_set(err, EPROTO, "yamux window of more than 4 GiB");
 	s->send_window += f->length;
