@@ -20,7 +20,7 @@
 #include "svc/agent.h"
 
 #define TIMEOUT_MS 20000
-#define RULES_MAX (3u << 20)	/* fits into one answer */
+#define RULES_MAX  (3u << 20) /* fits into one answer */
 
 /* Where distributions have them; PATH is of no use in an agent that is PID 1. */
 static const char *const dirs[] = { "/usr/sbin", "/sbin", "/usr/bin", "/bin" };
@@ -32,15 +32,19 @@ static int find_program(const char *name, char *path, size_t size, struct err *e
 		if (access(path, X_OK) == 0)
 			return 0;
 	}
-	return err_rpc(err, RPC_INTERNAL, "%s is not installed in this guest (looked in /usr/sbin, /sbin, /usr/bin, "
-		       "/bin): build the image with the package iptables", name);
+	return err_rpc(err, RPC_INTERNAL,
+		       "%s is not installed in this guest (looked in /usr/sbin, /sbin, /usr/bin, "
+		       "/bin): build the image with the package iptables",
+		       name);
 }
 
 static _Noreturn void program(char *const argv[], int in, int out, int errors)
 {
-	static char *const env[] = { (char *)(uintptr_t)"PATH=/usr/sbin:/sbin:/usr/bin:/bin", NULL };
+	static char *const env[] = { (char *)(uintptr_t) "PATH=/usr/sbin:/sbin:/usr/bin:/bin",
+				     NULL };
 
-	if (dup2(in, STDIN_FILENO) >= 0 && dup2(out, STDOUT_FILENO) >= 0 && dup2(errors, STDERR_FILENO) >= 0)
+	if (dup2(in, STDIN_FILENO) >= 0 && dup2(out, STDOUT_FILENO) >= 0 &&
+	    dup2(errors, STDERR_FILENO) >= 0)
 		(void)execve(argv[0], argv, env);
 	_exit(127);
 }
@@ -69,7 +73,8 @@ static int run(char *const argv[], int in, int out, struct err *err)
 		return 0;
 	n = pread(errors, text, sizeof(text) - 1, 0);
 	text[n > 0 ? n : 0] = '\0';
-	return err_rpc(err, RPC_INTERNAL, "%s ended with %s %d: %s", argv[0], WIFEXITED(status) ? "status" : "signal",
+	return err_rpc(err, RPC_INTERNAL, "%s ended with %s %d: %s", argv[0],
+		       WIFEXITED(status) ? "status" : "signal",
 		       WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), text);
 }
 
@@ -81,7 +86,8 @@ static int hand_over(int file, int out, struct err *err)
 	int r = 0;
 
 	if (size > (off_t)RULES_MAX)
-		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "%lld bytes of rules are more than an answer can carry",
+		return err_rpc(err, RPC_RESOURCE_EXHAUSTED,
+			       "%lld bytes of rules are more than an answer can carry",
 			       (long long)size);
 	for (off_t at = 0; at < size && r == 0;) {
 		ssize_t n = pread(file, chunk, sizeof(chunk), at);
@@ -105,7 +111,8 @@ static int save(void *arg, int out, struct err *err)
 
 	if (in < 0 || rules < 0)
 		return err_sys(err, errno, "save rules");
-	if (find_program(req->is_ipv6 ? "ip6tables-save" : "iptables-save", path, sizeof(path), err) < 0 ||
+	if (find_program(req->is_ipv6 ? "ip6tables-save" : "iptables-save", path, sizeof(path),
+			 err) < 0 ||
 	    run(argv, in, rules, err) < 0)
 		return -err->code;
 	return hand_over(rules, out, err);
@@ -126,7 +133,8 @@ static int restore(void *arg, int out, struct err *err)
 	r = fdio_write_all(rules, req->data.data, req->data.len);
 	if (r < 0 || lseek(rules, 0, SEEK_SET) < 0)
 		return err_sys(err, r < 0 ? -r : errno, "restore rules");
-	if (find_program(req->is_ipv6 ? "ip6tables-restore" : "iptables-restore", path, sizeof(path), err) < 0 ||
+	if (find_program(req->is_ipv6 ? "ip6tables-restore" : "iptables-restore", path,
+			 sizeof(path), err) < 0 ||
 	    run(argv, rules, told, err) < 0)
 		return -err->code;
 	return hand_over(told, out, err);
@@ -156,7 +164,8 @@ static void restored(void *arg, const struct err *err, const struct buf *out)
 	(void)call_reply(arg, &resp.base);
 }
 
-static int start(struct call *c, const void *req, worker_job *job, worker_done *done, struct err *err)
+static int start(struct call *c, const void *req, worker_job *job, worker_done *done,
+		 struct err *err)
 {
 	static const struct worker_opts opts = { .timeout_ms = TIMEOUT_MS, .max_out = RULES_MAX };
 	struct agent *a = call_agent(c);

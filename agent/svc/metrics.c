@@ -16,8 +16,8 @@
 #include "lib/fdio.h"
 #include "lib/str.h"
 
-#define FILE_MAX (256u << 10)
-#define FILESYSTEMS 64		/* at most so many are told of */
+#define FILE_MAX    (256u << 10)
+#define FILESYSTEMS 64 /* at most so many are told of */
 
 void metrics_add(struct metrics_text *t, const char *fmt, ...)
 {
@@ -43,7 +43,10 @@ static const char *label(const char *s, char out[128])
 	size_t n = 0;
 
 	for (; *s && n < 127; s++)
-		out[n++] = *s == '"' || *s == '\\' || (unsigned char)*s < 0x20 || (unsigned char)*s >= 0x7f ? '_' : *s;
+		out[n++] = *s == '"' || *s == '\\' || (unsigned char)*s < 0x20 ||
+					   (unsigned char)*s >= 0x7f
+				   ? '_'
+				   : *s;
 	out[n] = '\0';
 	return out;
 }
@@ -53,8 +56,10 @@ void metrics_item_name(const char *field, size_t len, char *out, size_t size)
 	size_t n = 0;
 
 	for (size_t i = 0; i < len && n + 2 < size; i++) {
-		char c = field[i], before = i ? field[i - 1] : '\0', after = i + 1 < len ? field[i + 1] : '\0';
-		bool joined = i >= 4 && strncmp(field + i - 4, "HugePages", 9) == 0;	/* one word there */
+		char c = field[i], before = i ? field[i - 1] : '\0',
+		     after = i + 1 < len ? field[i + 1] : '\0';
+		bool joined =
+			i >= 4 && strncmp(field + i - 4, "HugePages", 9) == 0; /* one word there */
 		bool word = isupper((unsigned char)c) && !joined &&
 			    (islower((unsigned char)before) ||
 			     (isupper((unsigned char)before) && islower((unsigned char)after)));
@@ -91,7 +96,8 @@ static char *read_proc(int proc, const char *path)
 }
 
 /* "Name:  123 kB" lines, one item each; kB become bytes. Only the fields that want(name) likes. */
-static void add_fields(struct metrics_text *t, const char *metric, char *text, bool (*want)(const char *field))
+static void add_fields(struct metrics_text *t, const char *metric, char *text,
+		       bool (*want)(const char *field))
 {
 	char *line;
 
@@ -123,44 +129,57 @@ static void add_status(struct metrics_text *t, char *text)
 		char *colon = strchr(line, ':'), *end;
 		unsigned long long v;
 
-		if (!colon || !(str_starts(line, "Vm") || str_starts(line, "Rss") || str_starts(line, "Huge") ||
-				strstr(line, "ctxt_switches")))
+		if (!colon || !(str_starts(line, "Vm") || str_starts(line, "Rss") ||
+				str_starts(line, "Huge") || strstr(line, "ctxt_switches")))
 			continue;
 		v = strtoull(colon + 1, &end, 10);
 		if (str_eq(end, " kB"))
 			v *= 1024;
 		for (char *p = line; p < colon; p++)
 			*p = (char)tolower((unsigned char)*p);
-		metrics_add(t, "kata_agent_proc_status{item=\"%.*s\"} %llu\n", (int)(colon - line), line, v);
+		metrics_add(t, "kata_agent_proc_status{item=\"%.*s\"} %llu\n", (int)(colon - line),
+			    line, v);
 	}
 }
 
 void metrics_agent(struct metrics_text *t, int proc, unsigned long scrapes)
 {
-	AUTO_FREE char *stat = read_proc(proc, "self/stat"), *status = read_proc(proc, "self/status"),
-		       *io = read_proc(proc, "self/io");
-	unsigned long long utime = 0, stime = 0, cutime = 0, cstime = 0, threads = 0, vsize = 0, rss = 0;
+	AUTO_FREE char *stat = read_proc(proc, "self/stat"),
+		       *status = read_proc(proc, "self/status"), *io = read_proc(proc, "self/io");
+	unsigned long long utime = 0, stime = 0, cutime = 0, cstime = 0, threads = 0, vsize = 0,
+			   rss = 0;
 	const char *after = stat ? strrchr(stat, ')') : NULL;
 	double hz = (double)sysconf(_SC_CLK_TCK);
 
 	metrics_head(t, "kata_agent_scrape_count", "counter", "Metrics scrape count");
 	metrics_add(t, "kata_agent_scrape_count %lu\n", scrapes);
-	/* Behind the name: state and ten fields, four times, two priorities, threads, two more, vsize, rss. */
-	if (after && sscanf(after, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu %*d %*d %llu %*d %*u %llu %llu",
-			    &utime, &stime, &cutime, &cstime, &threads, &vsize, &rss) == 7) {
+	/*
+	 * Behind the name: state and ten fields, four times, two priorities, threads, two more,
+	 * vsize, rss.
+	 */
+	if (after &&
+	    sscanf(after,
+		   ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u "
+		   "%llu %llu %llu %llu %*d %*d %llu %*d %*u %llu %llu",
+		   &utime, &stime, &cutime, &cstime, &threads, &vsize, &rss) == 7) {
 		metrics_head(t, "kata_agent_threads", "gauge", "Agent process threads");
 		metrics_add(t, "kata_agent_threads %llu\n", threads);
-		metrics_head(t, "kata_agent_total_time", "gauge", "Agent process total time (in seconds)");
+		metrics_head(t, "kata_agent_total_time", "gauge",
+			     "Agent process total time (in seconds)");
 		metrics_add(t, "kata_agent_total_time %.2f\n", (double)(utime + stime) / hz);
-		metrics_head(t, "kata_agent_total_vm", "gauge", "Agent process total VM size (in bytes)");
+		metrics_head(t, "kata_agent_total_vm", "gauge",
+			     "Agent process total VM size (in bytes)");
 		metrics_add(t, "kata_agent_total_vm %llu\n", vsize);
-		metrics_head(t, "kata_agent_total_rss", "gauge", "Agent process total RSS size (in bytes)");
-		metrics_add(t, "kata_agent_total_rss %llu\n", rss * (unsigned long long)sysconf(_SC_PAGESIZE));
-		metrics_head(t, "kata_agent_proc_stat", "gauge", "Agent process statistics (in clock ticks)");
-		metrics_add(t, "kata_agent_proc_stat{item=\"utime\"} %llu\nkata_agent_proc_stat{item=\"stime\"} %llu\n", utime,
-		    stime);
-		metrics_add(t, "kata_agent_proc_stat{item=\"cutime\"} %llu\nkata_agent_proc_stat{item=\"cstime\"} %llu\n",
-		    cutime, cstime);
+		metrics_head(t, "kata_agent_total_rss", "gauge",
+			     "Agent process total RSS size (in bytes)");
+		metrics_add(t, "kata_agent_total_rss %llu\n",
+			    rss * (unsigned long long)sysconf(_SC_PAGESIZE));
+		metrics_head(t, "kata_agent_proc_stat", "gauge",
+			     "Agent process statistics (in clock ticks)");
+		metrics_add(t, "kata_agent_proc_stat{item=\"utime\"} %llu\n", utime);
+		metrics_add(t, "kata_agent_proc_stat{item=\"stime\"} %llu\n", stime);
+		metrics_add(t, "kata_agent_proc_stat{item=\"cutime\"} %llu\n", cutime);
+		metrics_add(t, "kata_agent_proc_stat{item=\"cstime\"} %llu\n", cstime);
 	}
 	if (status) {
 		metrics_head(t, "kata_agent_proc_status", "gauge", "Agent process status");
@@ -181,22 +200,24 @@ static void add_load(struct metrics_text *t, int proc)
 	if (!text || sscanf(text, "%15s %15s %15s %u/%u", one, five, fifteen, &run, &all) != 5)
 		return;
 	metrics_head(t, "kata_guest_load", "gauge", "Guest system load");
-	metrics_add(t, "kata_guest_load{item=\"load1\"} %s\nkata_guest_load{item=\"load5\"} %s\n", one, five);
+	metrics_add(t, "kata_guest_load{item=\"load1\"} %s\nkata_guest_load{item=\"load5\"} %s\n",
+		    one, five);
 	metrics_add(t, "kata_guest_load{item=\"load15\"} %s\n", fifteen);
 	metrics_head(t, "kata_guest_tasks", "gauge", "Guest system load");
-	metrics_add(t, "kata_guest_tasks{item=\"cur\"} %u\nkata_guest_tasks{item=\"max\"} %u\n", run, all);
+	metrics_add(t, "kata_guest_tasks{item=\"cur\"} %u\nkata_guest_tasks{item=\"max\"} %u\n",
+		    run, all);
 }
 
 /* Blank-separated numbers, one item each, with the labels that are given. */
-static void add_numbers(struct metrics_text *t, const char *metric, const char *labels, const char *text,
-			const char *const *items, size_t n)
+static void add_numbers(struct metrics_text *t, const char *metric, const char *labels,
+			const char *text, const char *const *items, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		char *end;
 		unsigned long long v = strtoull(text, &end, 10);
 
 		if (end == text)
-			return;		/* an older kernel tells less */
+			return; /* an older kernel tells less */
 		metrics_add(t, "%s{%sitem=\"%s\"} %llu\n", metric, labels, items[i], v);
 		text = end;
 	}
@@ -204,8 +225,8 @@ static void add_numbers(struct metrics_text *t, const char *metric, const char *
 
 static void add_cpus(struct metrics_text *t, int proc)
 {
-	static const char *const items[] = { "user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal",
-					     "guest", "guest_nice" };
+	static const char *const items[] = { "user", "nice",	"system", "idle",  "iowait",
+					     "irq",  "softirq", "steal",  "guest", "guest_nice" };
 	AUTO_FREE char *text = read_proc(proc, "stat");
 	char *at = text, *line;
 
@@ -216,8 +237,8 @@ static void add_cpus(struct metrics_text *t, int proc)
 		size_t n = strcspn(line, " ");
 		char labels[48];
 
-		(void)snprintf(labels, sizeof(labels), "cpu=\"%.*s\",", (int)(n > 3 && n < 16 ? n - 3 : 5),
-			       n > 3 ? line + 3 : "total");
+		(void)snprintf(labels, sizeof(labels), "cpu=\"%.*s\",",
+			       (int)(n > 3 && n < 16 ? n - 3 : 5), n > 3 ? line + 3 : "total");
 		add_numbers(t, "kata_guest_cpu_time", labels, line + n, items, ARRAY_LEN(items));
 	}
 }
@@ -234,16 +255,19 @@ static void add_vmstat(struct metrics_text *t, int proc)
 		size_t n = strcspn(line, " ");
 
 		if (line[n] == ' ' && isdigit((unsigned char)line[n + 1]))
-			metrics_add(t, "kata_guest_vm_stat{item=\"%.*s\"} %s\n", (int)n, line, line + n + 1);
+			metrics_add(t, "kata_guest_vm_stat{item=\"%.*s\"} %s\n", (int)n, line,
+				    line + n + 1);
 	}
 }
 
 static void add_netdevs(struct metrics_text *t, int proc)
 {
-	static const char *const items[] = { "recv_bytes", "recv_packets", "recv_errs", "recv_drop", "recv_fifo",
-					     "recv_frame", "recv_compressed", "recv_multicast", "sent_bytes",
-					     "sent_packets", "sent_errs", "sent_drop", "sent_fifo", "sent_colls",
-					     "sent_carrier", "sent_compressed" };
+	static const char *const items[] = { "recv_bytes",	"recv_packets",	  "recv_errs",
+					     "recv_drop",	"recv_fifo",	  "recv_frame",
+					     "recv_compressed", "recv_multicast", "sent_bytes",
+					     "sent_packets",	"sent_errs",	  "sent_drop",
+					     "sent_fifo",	"sent_colls",	  "sent_carrier",
+					     "sent_compressed" };
 	AUTO_FREE char *text = read_proc(proc, "net/dev");
 	char *at = text, *line;
 
@@ -254,20 +278,33 @@ static void add_netdevs(struct metrics_text *t, int proc)
 		char *colon = strrchr(line, ':'), labels[160], name[128];
 
 		if (!colon)
-			continue;	/* the two lines of headings */
+			continue; /* the two lines of headings */
 		*colon = '\0';
 		line += strspn(line, " ");
 		(void)snprintf(labels, sizeof(labels), "interface=\"%s\",", label(line, name));
-		add_numbers(t, "kata_guest_netdev_stat", labels, colon + 1, items, ARRAY_LEN(items));
+		add_numbers(t, "kata_guest_netdev_stat", labels, colon + 1, items,
+			    ARRAY_LEN(items));
 	}
 }
 
 static void add_disks(struct metrics_text *t, int proc)
 {
-	static const char *const items[] = { "reads", "merged", "sectors_read", "time_reading", "writes",
-					     "writes_merged", "sectors_written", "time_writing", "in_progress",
-					     "time_in_progress", "weighted_time_in_progress", "discards",
-					     "discards_merged", "sectors_discarded", "time_discarding", "flushes",
+	static const char *const items[] = { "reads",
+					     "merged",
+					     "sectors_read",
+					     "time_reading",
+					     "writes",
+					     "writes_merged",
+					     "sectors_written",
+					     "time_writing",
+					     "in_progress",
+					     "time_in_progress",
+					     "weighted_time_in_progress",
+					     "discards",
+					     "discards_merged",
+					     "sectors_discarded",
+					     "time_discarding",
+					     "flushes",
 					     "time_flushing" };
 	AUTO_FREE char *text = read_proc(proc, "diskstats");
 	char *at = text, *line;
@@ -302,8 +339,8 @@ static bool is_disk(char *line, char dev[24], char **point, char **source)
 	opts = strtok_r(NULL, " ", &save);
 	kind = strtok_r(dash + 3, " ", &save);
 	*source = strtok_r(NULL, " ", &save);
-	if (!*point || !opts || !kind || !*source || !(str_eq(opts, "rw") || str_starts(opts, "rw,")) ||
-	    strchr(*point, '\\'))
+	if (!*point || !opts || !kind || !*source ||
+	    !(str_eq(opts, "rw") || str_starts(opts, "rw,")) || strchr(*point, '\\'))
 		return false;
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		if (str_eq(kind, kinds[i]))
@@ -335,32 +372,35 @@ static void add_filesystems(struct metrics_text *t, int proc)
 			seen = seen || str_eq(fs[i].dev, fs[n].dev);
 		if (seen || statvfs(point, &fs[n].st) < 0)
 			continue;
-		(void)snprintf(fs[n].labels, sizeof(fs[n].labels), "mount=\"%s\",device=\"%s\"", label(point, a),
-			       label(source, b));
+		(void)snprintf(fs[n].labels, sizeof(fs[n].labels), "mount=\"%s\",device=\"%s\"",
+			       label(point, a), label(source, b));
 		n++;
 	}
 	if (n == 0)
 		return;
-	metrics_head(t, "kata_guest_filesystem_bytes", "gauge", "Guest filesystem space (in bytes)");
+	metrics_head(t, "kata_guest_filesystem_bytes", "gauge",
+		     "Guest filesystem space (in bytes)");
 	for (size_t i = 0; i < n; i++) {
 		const struct statvfs *s = &fs[i].st;
 		unsigned long long unit = s->f_frsize;
 
-		metrics_add(t, "kata_guest_filesystem_bytes{%s,item=\"total\"} %llu\n", fs[i].labels, unit * s->f_blocks);
+		metrics_add(t, "kata_guest_filesystem_bytes{%s,item=\"total\"} %llu\n",
+			    fs[i].labels, unit * s->f_blocks);
 		metrics_add(t, "kata_guest_filesystem_bytes{%s,item=\"used\"} %llu\n", fs[i].labels,
-		    unit * (s->f_blocks - s->f_bfree));
-		metrics_add(t, "kata_guest_filesystem_bytes{%s,item=\"available\"} %llu\n", fs[i].labels, unit * s->f_bavail);
+			    unit * (s->f_blocks - s->f_bfree));
+		metrics_add(t, "kata_guest_filesystem_bytes{%s,item=\"available\"} %llu\n",
+			    fs[i].labels, unit * s->f_bavail);
 	}
 	metrics_head(t, "kata_guest_filesystem_inodes", "gauge", "Guest filesystem inodes");
 	for (size_t i = 0; i < n; i++) {
 		const struct statvfs *s = &fs[i].st;
 
-		metrics_add(t, "kata_guest_filesystem_inodes{%s,item=\"total\"} %llu\n", fs[i].labels,
-		    (unsigned long long)s->f_files);
-		metrics_add(t, "kata_guest_filesystem_inodes{%s,item=\"used\"} %llu\n", fs[i].labels,
-		    (unsigned long long)(s->f_files - s->f_ffree));
-		metrics_add(t, "kata_guest_filesystem_inodes{%s,item=\"available\"} %llu\n", fs[i].labels,
-		    (unsigned long long)s->f_favail);
+		metrics_add(t, "kata_guest_filesystem_inodes{%s,item=\"total\"} %llu\n",
+			    fs[i].labels, (unsigned long long)s->f_files);
+		metrics_add(t, "kata_guest_filesystem_inodes{%s,item=\"used\"} %llu\n",
+			    fs[i].labels, (unsigned long long)(s->f_files - s->f_ffree));
+		metrics_add(t, "kata_guest_filesystem_inodes{%s,item=\"available\"} %llu\n",
+			    fs[i].labels, (unsigned long long)s->f_favail);
 	}
 }
 
@@ -374,7 +414,8 @@ void metrics_guest(struct metrics_text *t, int proc)
 	add_netdevs(t, proc);
 	add_disks(t, proc);
 	if (meminfo) {
-		metrics_head(t, "kata_guest_meminfo", "gauge", "Statistics about memory usage on the system");
+		metrics_head(t, "kata_guest_meminfo", "gauge",
+			     "Statistics about memory usage on the system");
 		add_fields(t, "kata_guest_meminfo", meminfo, NULL);
 	}
 	add_filesystems(t, proc);

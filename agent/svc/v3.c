@@ -1,6 +1,6 @@
 /*
- * Handlers that only 3.x has. State: how often metrics were asked for. A worker gets the call itself
- * as its argument, with the request in call->wait; it reads both in its own copy of memory.
+ * Handlers that only 3.x has. State: how often metrics were asked for. A worker gets the call
+ * itself as its argument, with the request in call->wait; it reads both in its own copy of memory.
  */
 #include "svc/v3.h"
 
@@ -35,17 +35,18 @@
 #include "sys/confine.h"
 #include "sys/devfind.h"
 
-#define SHARE_DIR "/run/kata-containers/shared/containers/"
+#define SHARE_DIR	    "/run/kata-containers/shared/containers/"
 #define TERMINATION_MESSAGE "io.kubernetes.container.terminationMessagePath"
 #define TERMINATION_LOG_MAX 4096u
-#define WORKER_MS 50000		/* within the minute that the runtime gives a call */
+#define WORKER_MS	    50000 /* within the minute that the runtime gives a call */
 #ifndef EXT4_IOC_RESIZE_FS
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
 #endif
 
 /* --- workers ------------------------------------------------------------------------------- */
 
-static int start_worker(struct call *c, const void *req, worker_job *job, worker_done *done, struct err *err)
+static int start_worker(struct call *c, const void *req, worker_job *job, worker_done *done,
+			struct err *err)
 {
 	static const struct worker_opts opts = { .timeout_ms = WORKER_MS, .max_out = 64u << 10 };
 	struct agent *a = call_agent(c);
@@ -76,22 +77,29 @@ static int open_below_run(const char *path, struct err *err)
 		return err_sys(err, errno, "open " STORAGE_ROOT);
 	r = confine_clean(STORAGE_ROOT, path, rel);
 	if (r < 0)
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "path '%s' is not below " STORAGE_ROOT, path);
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "path '%s' is not below " STORAGE_ROOT,
+			       path);
 	r = confine_any(root, rel);
-	return r < 0 ? err_rpc(err, r == -ENOENT ? RPC_NOT_FOUND : RPC_INTERNAL, "open '%s': %s", path, strerror(-r)) :
-		       r;
+	return r < 0 ? err_rpc(err, r == -ENOENT ? RPC_NOT_FOUND : RPC_INTERNAL, "open '%s': %s",
+			       path, strerror(-r))
+		     : r;
 }
 
 /* --- metrics ------------------------------------------------------------------------------- */
 
-/* Of each container that has a cgroup. The values of one metric have to stand together: three rounds. */
+/*
+ * Of each container that has a cgroup. The values of one metric have to stand together: three
+ * rounds.
+ */
 static void container_metrics(struct metrics_text *t, const struct sandbox *sb)
 {
 	static const struct {
 		const char *name, *type, *help;
 	} metrics[] = {
-		{ "kata_container_cpu_seconds_total", "counter", "CPU time of a container (in seconds)" },
-		{ "kata_container_memory_bytes", "gauge", "Memory usage of a container (in bytes)" },
+		{ "kata_container_cpu_seconds_total", "counter",
+		  "CPU time of a container (in seconds)" },
+		{ "kata_container_memory_bytes", "gauge",
+		  "Memory usage of a container (in bytes)" },
 		{ "kata_container_pids", "gauge", "Tasks in a container" },
 	};
 	struct arena mem;
@@ -105,13 +113,19 @@ static void container_metrics(struct metrics_text *t, const struct sandbox *sb)
 
 			arena_init(&mem, 1u << 20);
 			if (ctr->cgroup && cgroup_stats(ctr->cgroup, &mem, &s, NULL) == 0) {
-				metrics_add(t, "%s{container_id=\"%s\"} ", metrics[i].name, ctr->id);
+				metrics_add(t, "%s{container_id=\"%s\"} ", metrics[i].name,
+					    ctr->id);
 				if (i == 0)
-					metrics_add(t, "%.6f\n", (double)s.cpu_stats->cpu_usage->total_usage / 1e9);
+					metrics_add(t, "%.6f\n",
+						    (double)s.cpu_stats->cpu_usage->total_usage /
+							    1e9);
 				else
-					metrics_add(t, "%llu\n",
-						    (unsigned long long)(i == 1 ? s.memory_stats->usage->usage :
-										  s.pids_stats->current));
+					metrics_add(
+						t, "%llu\n",
+						(unsigned long long)(i == 1 ? s.memory_stats->usage
+										      ->usage
+									    : s.pids_stats
+										      ->current));
 			}
 			arena_free(&mem);
 		}
@@ -145,7 +159,7 @@ int svc_get_metrics(struct call *c, const void *req, struct err *err)
 
 /* --- swap ---------------------------------------------------------------------------------- */
 
-struct swap {			/* in the call's arena */
+struct swap { /* in the call's arena */
 	struct dev_find find;
 	struct call *call;
 	char device[8 + DEV_NAME_MAX];
@@ -158,7 +172,8 @@ static int swap_on(const char *path, struct err *err)
 	if (stat(path, &st) < 0)
 		return err_rpc(err, RPC_INTERNAL, "swap device '%s': %s", path, strerror(errno));
 	if (!S_ISBLK(st.st_mode))
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "swap device '%s' is no block device", path);
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "swap device '%s' is no block device",
+			       path);
 	if (swapon(path, 0) < 0)
 		return err_rpc(err, RPC_INTERNAL, "swapon '%s': %s", path, strerror(errno));
 	return 0;
@@ -201,7 +216,7 @@ static void swap_found(struct dev_find *f, const char *name, const struct err *w
 		return;
 	}
 	(void)snprintf(s->device, sizeof(s->device), "/dev/%s", name);
-	s->call->cancel = call_go_on;	/* the device is there: what follows is short */
+	s->call->cancel = call_go_on; /* the device is there: what follows is short */
 	r = worker_start(a->loop, a->reaper, &opts, swap_device_job, swap_done, s, NULL);
 	if (r < 0) {
 		err_sys(&err, -r, "start a worker");
@@ -225,11 +240,13 @@ int svc_add_swap(struct call *c, const void *r, struct err *err)
 	size_t len = 0;
 
 	if (req->n_pcipath == 0 || req->n_pcipath > PCI_PATH_MAX)
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "a PCI path of %zu elements", req->n_pcipath);
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "a PCI path of %zu elements",
+			       req->n_pcipath);
 	for (size_t i = 0; i < req->n_pcipath; i++) {
 		if (req->pcipath[i] > 0xff)
 			return err_rpc(err, RPC_INVALID_ARGUMENT, "PCI slot %u", req->pcipath[i]);
-		len += (size_t)snprintf(path + len, sizeof(path) - len, "%s%02x", i ? "/" : "", req->pcipath[i]);
+		len += (size_t)snprintf(path + len, sizeof(path) - len, "%s%02x", i ? "/" : "",
+					req->pcipath[i]);
 	}
 	if (!a->uevents)
 		return err_rpc(err, RPC_INTERNAL, "devices cannot be waited for here");
@@ -237,7 +254,8 @@ int svc_add_swap(struct call *c, const void *r, struct err *err)
 	if (!s)
 		return err_sys(err, ENOMEM, "swap");
 	s->call = c;
-	if (dev_find(&s->find, a->uevents, DEV_PCI_BLOCK, path, a->config->hotplug_timeout_ms, swap_found, err) < 0)
+	if (dev_find(&s->find, a->uevents, DEV_PCI_BLOCK, path, a->config->hotplug_timeout_ms,
+		     swap_found, err) < 0)
 		return -err->code;
 	return call_park(c, NULL, swap_cancelled, s);
 }
@@ -259,7 +277,8 @@ static int volume_stats_job(void *arg, int out, struct err *err)
 	if (fd < 0)
 		return fd;
 	if (fstatfs(fd, &st) < 0)
-		return err_rpc(err, RPC_INTERNAL, "statfs '%s': %s", req->volume_guest_path, strerror(errno));
+		return err_rpc(err, RPC_INTERNAL, "statfs '%s': %s", req->volume_guest_path,
+			       strerror(errno));
 	return fdio_write_all(out, &st, sizeof(st));
 }
 
@@ -273,7 +292,9 @@ static void volume_stats_done(void *arg, const struct err *err, const struct buf
 	struct statfs st;
 
 	if (err->code || buf_len(out) != sizeof(st)) {
-		struct err lost = { .code = EIO, .rpc = RPC_INTERNAL, .msg = "no answer from the worker" };
+		struct err lost = { .code = EIO,
+				    .rpc = RPC_INTERNAL,
+				    .msg = "no answer from the worker" };
 
 		(void)call_fail(arg, err->code ? err : &lost);
 		return;
@@ -281,7 +302,8 @@ static void volume_stats_done(void *arg, const struct err *err, const struct buf
 	(void)memcpy(&st, buf_data(out), sizeof(st));
 	bytes.unit = GRPC__VOLUME_USAGE__UNIT__BYTES;
 	bytes.total = st.f_blocks * (uint64_t)st.f_bsize;
-	bytes.available = st.f_bfree * (uint64_t)st.f_bsize;	/* as 3.x has it: root's reserve is counted in */
+	bytes.available =
+		st.f_bfree * (uint64_t)st.f_bsize; /* as 3.x has it: root's reserve is counted in */
 	bytes.used = bytes.total - bytes.available;
 	inodes.unit = GRPC__VOLUME_USAGE__UNIT__INODES;
 	inodes.total = st.f_files;
@@ -333,20 +355,26 @@ static int resize_job(void *arg, int out, struct err *err)
 		return any;
 	dir = open(fdio_path(&path, any), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0 || fstatfs(dir, &fs) < 0 || fstat(dir, &st) < 0)
-		return err_rpc(err, RPC_INTERNAL, "open volume '%s': %s", req->volume_guest_path, strerror(errno));
+		return err_rpc(err, RPC_INTERNAL, "open volume '%s': %s", req->volume_guest_path,
+			       strerror(errno));
 	if (fs.f_type != EXT4_SUPER_MAGIC)
-		return err_rpc(err, RPC_UNIMPLEMENTED, "resize_volume is implemented for ext4, and '%s' is of type 0x%lx",
+		return err_rpc(err, RPC_UNIMPLEMENTED,
+			       "resize_volume is implemented for ext4, and '%s' is of type 0x%lx",
 			       req->volume_guest_path, (unsigned long)fs.f_type);
 	if (disk_size(st.st_dev, &disk, err) < 0)
 		return -err->code;
 	size = req->size ? req->size : disk;
 	blocks = size / (uint64_t)fs.f_bsize;
 	if (size > disk || blocks < fs.f_blocks)
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "volume '%s' cannot have %llu bytes: its disk has %llu, its file system %llu",
-			       req->volume_guest_path, (unsigned long long)size, (unsigned long long)disk,
-			       (unsigned long long)(fs.f_blocks * (uint64_t)fs.f_bsize));
+		return err_rpc(
+			err, RPC_INVALID_ARGUMENT,
+			"volume '%s' cannot have %llu bytes: its disk has %llu, "
+			"its file system %llu",
+			req->volume_guest_path, (unsigned long long)size, (unsigned long long)disk,
+			(unsigned long long)(fs.f_blocks * (uint64_t)fs.f_bsize));
 	if (ioctl(dir, EXT4_IOC_RESIZE_FS, &blocks) < 0)
-		return err_rpc(err, RPC_INTERNAL, "resize volume '%s': %s", req->volume_guest_path, strerror(errno));
+		return err_rpc(err, RPC_INTERNAL, "resize volume '%s': %s", req->volume_guest_path,
+			       strerror(errno));
 	return 0;
 }
 
@@ -357,7 +385,8 @@ int svc_resize_volume(struct call *c, const void *req, struct err *err)
 
 /* --- mounts -------------------------------------------------------------------------------- */
 
-static int plan_ephemeral(struct call *c, const Grpc__Storage *s, struct mount_plan *p, struct err *err)
+static int plan_ephemeral(struct call *c, const Grpc__Storage *s, struct mount_plan *p,
+			  struct err *err)
 {
 	char **options = arena_alloc(&c->mem, (s->n_options + 1) * sizeof(*options));
 	char *rel = arena_alloc(&c->mem, CONFINE_MAX);
@@ -366,16 +395,21 @@ static int plan_ephemeral(struct call *c, const Grpc__Storage *s, struct mount_p
 	if (!options || !rel)
 		return err_sys(err, ENOMEM, "storage");
 	if (!str_eq(s->driver, "ephemeral"))
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "Unsupported storage type %s for updating ephemeral mounts",
+		return err_rpc(err, RPC_INVALID_ARGUMENT,
+			       "Unsupported storage type %s for updating ephemeral mounts",
 			       s->driver);
 	if (confine_clean(STORAGE_ROOT, s->mount_point, rel) < 0)
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "mount point '%s' is not below " STORAGE_ROOT, s->mount_point);
+		return err_rpc(err, RPC_INVALID_ARGUMENT,
+			       "mount point '%s' is not below " STORAGE_ROOT, s->mount_point);
 	for (size_t i = 0; i < s->n_options; i++) {
 		if (!str_starts(s->options[i], "fsgid="))
 			options[n++] = s->options[i];
 	}
-	*p = (struct mount_plan){ .kind = n ? MOUNT_TAG : MOUNT_NONE, .source = s->source, .fstype = s->fstype,
-				  .rel = rel, .mode = 0777 };
+	*p = (struct mount_plan){ .kind = n ? MOUNT_TAG : MOUNT_NONE,
+				  .source = s->source,
+				  .fstype = s->fstype,
+				  .rel = rel,
+				  .mode = 0777 };
 	return mountopt_parse(options, n, &p->opt, &c->mem, err);
 }
 
@@ -400,7 +434,8 @@ int svc_update_ephemeral_mounts(struct call *c, const void *r, struct err *err)
 	const Grpc__UpdateEphemeralMountsRequest *req = r;
 
 	if (req->n_storages > LIMIT_STORAGES)
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "%zu storages are too many", req->n_storages);
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "%zu storages are too many",
+			       req->n_storages);
 	return start_worker(c, req, ephemeral_job, done_empty, err);
 }
 
@@ -410,8 +445,8 @@ static void unescape(char *s)
 	char *to = s;
 
 	for (; *s; s++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' &&
-		    s[3] <= '7') {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+		    s[3] >= '0' && s[3] <= '7') {
 			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
 			s += 3;
 		} else {
@@ -447,7 +482,7 @@ static int stale_job(void *arg, int out, struct err *err)
 
 static void stale_done(void *arg, const struct err *err, const struct buf *out)
 {
-	(void)err;	/* it was only a hint */
+	(void)err; /* it was only a hint */
 	(void)out;
 	(void)call_reply_empty(arg);
 }
@@ -459,13 +494,14 @@ int svc_remove_stale_virtiofs_share_mounts(struct call *c, const void *req, stru
 
 /* --- diagnostics --------------------------------------------------------------------------- */
 
-struct log_file {		/* in the call's arena: what the worker reads */
-	const char *root;	/* "" or the container's root: path stays inside */
+struct log_file {	  /* in the call's arena: what the worker reads */
+	const char *root; /* "" or the container's root: path stays inside */
 	const char *path;
 };
 
 /* Where in the guest a container's file is: in one of its mounts, or in its root. */
-static int locate(struct call *c, const struct container *ctr, const char *path, struct log_file *ret)
+static int locate(struct call *c, const struct container *ctr, const char *path,
+		  struct log_file *ret)
 {
 	const Grpc__Spec *spec = ctr->kept;
 	const Grpc__Mount *best = NULL;
@@ -477,13 +513,15 @@ static int locate(struct call *c, const struct container *ctr, const char *path,
 
 		while (len > 1 && m->destination[len - 1] == '/')
 			len--;
-		if (len > best_len && strncmp(path, m->destination, len) == 0 && (path[len] == '/' || path[len] == '\0')) {
+		if (len > best_len && strncmp(path, m->destination, len) == 0 &&
+		    (path[len] == '/' || path[len] == '\0')) {
 			best = m;
 			best_len = len;
 		}
 	}
 	ret->root = best ? "" : spec->root ? spec->root->path : "";
-	ret->path = best ? arena_printf(&c->mem, "%s%s", best->source, path + best_len) : arena_strdup(&c->mem, path);
+	ret->path = best ? arena_printf(&c->mem, "%s%s", best->source, path + best_len)
+			 : arena_strdup(&c->mem, path);
 	return ret->path ? 0 : -ENOMEM;
 }
 
@@ -518,7 +556,7 @@ static int log_job(void *arg, int out, struct err *err)
 
 	if (n > 0 && fdio_write_all(out, text, (size_t)n) < 0)
 		return err_rpc(err, RPC_INTERNAL, "hand over the log");
-	return 0;		/* a log that isn't there is empty */
+	return 0; /* a log that isn't there is empty */
 }
 
 static void log_done(void *arg, const struct err *err, const struct buf *out)
@@ -534,7 +572,10 @@ static void log_done(void *arg, const struct err *err, const struct buf *out)
 	/* A protobuf string is UTF-8; each byte that is not becomes U+FFFD. */
 	for (size_t i = 0; i < buf_len(out) && n + 4 < sizeof(text);) {
 		const uint8_t *p = buf_data(out) + i;
-		size_t left = buf_len(out) - i, len = *p < 0x80 ? 1 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : 4;
+		size_t left = buf_len(out) - i, len = *p < 0x80	  ? 1
+						      : *p < 0xe0 ? 2
+						      : *p < 0xf0 ? 3
+								  : 4;
 
 		if (*p && len <= left && str_is_utf8(p, len)) {
 			(void)memcpy(text + n, p, len);
@@ -562,7 +603,8 @@ int svc_get_diagnostic_data(struct call *c, const void *r, struct err *err)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "unknown log type '%s'", req->log_type);
 	ctr = container_find_any(call_agent(c)->sandbox, req->container_id);
 	if (!ctr || !ctr->kept)
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid container id '%s'", req->container_id);
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid container id '%s'",
+			       req->container_id);
 	file = arena_zalloc(&c->mem, sizeof(*file));
 	if (!file)
 		return err_sys(err, ENOMEM, "diagnostic data");
@@ -575,7 +617,8 @@ int svc_get_diagnostic_data(struct call *c, const void *r, struct err *err)
 			return err_sys(err, ENOMEM, "diagnostic data");
 		return start_worker(c, file, log_job, log_done, err);
 	}
-	return err_rpc(err, RPC_INTERNAL, "container '%s' has no annotation " TERMINATION_MESSAGE, req->container_id);
+	return err_rpc(err, RPC_INTERNAL, "container '%s' has no annotation " TERMINATION_MESSAGE,
+		       req->container_id);
 }
 
 /* --- not here ------------------------------------------------------------------------------ */

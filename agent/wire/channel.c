@@ -19,7 +19,7 @@
 #include "wire/serial.h"
 
 #define GIVE_UP_MS 10000
-#define LOOK_MS 50		/* the longest pause between two looks; the first ones are closer */
+#define LOOK_MS	   50 /* the longest pause between two looks; the first ones are closer */
 
 struct channel {
 	struct loop *loop;
@@ -48,7 +48,8 @@ static int have_vsock(const char *root)
 	(void)snprintf(path, sizeof(path), "%s/dev/vsock", root);
 	if (access(path, F_OK) < 0)
 		return -errno;
-	(void)snprintf(path, sizeof(path), "%s/sys/bus/virtio/drivers/vmw_vsock_virtio_transport", root);
+	(void)snprintf(path, sizeof(path), "%s/sys/bus/virtio/drivers/vmw_vsock_virtio_transport",
+		       root);
 	d = opendir(path);
 	if (!d)
 		return -errno;
@@ -77,7 +78,10 @@ static int try_vsock(struct channel *c, struct err *err)
 	return r;
 }
 
-/* One look at everything that is allowed: 0 if a road is open, else -errno with both reasons in *err. */
+/*
+ * One look at everything that is allowed: 0 if a road is open, else -errno with both reasons in
+ * *err.
+ */
 static int look(struct channel *c, struct err *err)
 {
 	struct err vsock = { .msg = "not wanted" }, serial = { .msg = "not wanted" };
@@ -88,7 +92,8 @@ static int look(struct channel *c, struct err *err)
 		(void)serial_start(c->loop, c->rpc, c->root, NULL, &c->serial, &serial);
 	if (c->listener || c->serial)
 		return 0;
-	return err_set(err, ENODEV, "Neither vsocks nor serial ports were found (vsock: %.200s; serial: %.200s)",
+	return err_set(err, ENODEV,
+		       "Neither vsocks nor serial ports were found (vsock: %.200s; serial: %.200s)",
 		       vsock.msg, serial.msg);
 }
 
@@ -110,7 +115,8 @@ static void on_look(struct timer *t)
 static int open_address(struct channel *c, const char *address, struct err *err)
 {
 	if (str_starts(address, "serial://"))
-		return serial_start(c->loop, c->rpc, c->root, address + strlen("serial://"), &c->serial, err);
+		return serial_start(c->loop, c->rpc, c->root, address + strlen("serial://"),
+				    &c->serial, err);
 	return listen_start(c->loop, c->rpc, address, &c->listener, err);
 }
 

@@ -1,6 +1,7 @@
 /*
- * Which roads lead in: an address that was given, or, in a guest, vsock port 1024 and the virtio-serial
- * port, whichever is there. Devices may be plugged in late, so that they are looked for a while.
+ * Which roads lead in: an address that was given, or, in a guest, vsock port 1024 and the
+ * virtio-serial port, whichever is there. Devices may be plugged in late, so that they are looked
+ * for a while.
  */
 #ifndef WIRE_CHANNEL_H
 #define WIRE_CHANNEL_H
@@ -12,10 +13,11 @@
 struct channel;
 
 struct channel_opts {
-	const char *address;	/* vsock://CID:PORT, unix://PATH, yamux+unix://PATH, serial://DEVICE; NULL or "": look */
-	int use_vsock;		/* 1: vsock only, 0: serial only, -1: what is found */
-	const char *root;	/* put before /sys and /dev; NULL: nothing */
-	int64_t give_up_ms;	/* how long to look; 0: the 10 s of the specification */
+	/* vsock://CID:PORT, unix://PATH, yamux+unix://PATH, serial://DEVICE; NULL or "": look */
+	const char *address;
+	int use_vsock;	    /* 1: vsock only, 0: serial only, -1: what is found */
+	const char *root;   /* put before /sys and /dev; NULL: nothing */
+	int64_t give_up_ms; /* how long to look; 0: the 10 s of the specification */
 };
 
 /* Nothing was found in time. Called once, from the loop. */

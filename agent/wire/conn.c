@@ -16,7 +16,7 @@
 #include "wire/h2.h"
 #include "wire/ttrpc.h"
 
-#define LINGER_MS 2000
+#define LINGER_MS  2000
 #define READ_CHUNK (64u << 10)
 
 struct fdconn {
@@ -27,9 +27,9 @@ struct fdconn {
 	struct job hang_up;
 	struct timer linger;
 	int fd;
-	bool paused;		/* nothing is read until the peer has taken its answers */
-	bool blocked;		/* the socket is full: EPOLLOUT is being waited for */
-	bool leaving;		/* shut down; waiting for the peer to have read everything */
+	bool paused;  /* nothing is read until the peer has taken its answers */
+	bool blocked; /* the socket is full: EPOLLOUT is being waited for */
+	bool leaving; /* shut down; waiting for the peer to have read everything */
 };
 
 /* All of them, and who wants to know when the last one has gone. */
@@ -89,7 +89,10 @@ static void fdconn_free(struct fdconn *f)
 	loop_del(&f->source);
 	job_cancel(&f->hang_up);
 	timer_cancel(&f->linger);
-	/* Forked workers may hold the socket for a while: shutting it down reaches the peer at once. */
+	/*
+	 * Forked workers may hold the socket for a while: shutting it down reaches the peer at
+	 * once.
+	 */
 	(void)shutdown(f->fd, SHUT_RDWR);
 	(void)close(f->fd);
 	list_del(&f->link);
@@ -132,14 +135,18 @@ static void fdconn_hang_up(struct conn *c)
 
 static void wait_for_more(struct fdconn *f)
 {
-	(void)loop_mod(&f->source, (f->paused && !f->leaving ? 0 : EPOLLIN) | (f->blocked ? EPOLLOUT : 0));
+	(void)loop_mod(&f->source,
+		       (f->paused && !f->leaving ? 0 : EPOLLIN) | (f->blocked ? EPOLLOUT : 0));
 }
 
 static ssize_t fdconn_writev(struct conn *c, const struct iovec *iov, int count)
 {
 	struct fdconn *f = container_of(c, struct fdconn, conn);
-	/* The count is the caller's, never negative; sendmsg rather than writev for MSG_NOSIGNAL. */
-	struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count };
+	/*
+	 * The count is the caller's, never negative; sendmsg rather than writev for MSG_NOSIGNAL.
+	 */
+	struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov,
+			      .msg_iovlen = (size_t)count };
 	size_t total = 0;
 	ssize_t n;
 
@@ -171,7 +178,7 @@ static const struct conn_carrier fdconn_carrier = { fdconn_writev, fdconn_hang_u
 
 static void on_event(struct source *s, uint32_t events)
 {
-	static uint8_t chunk[READ_CHUNK];	/* one for all: it is empty again when this returns */
+	static uint8_t chunk[READ_CHUNK]; /* one for all: it is empty again when this returns */
 	struct fdconn *f = container_of(s, struct fdconn, source);
 	ssize_t n;
 	int r = 0;
@@ -196,7 +203,8 @@ static void on_event(struct source *s, uint32_t events)
 	}
 }
 
-int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer, conn_start *start)
+int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer,
+		 conn_start *start)
 {
 	AUTO_FREE struct fdconn *f = NULL;
 	int r;
@@ -220,7 +228,7 @@ int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *pee
 	}
 	conns.count++;
 	list_add_tail(&conns.list, &f->link);
-	f = NULL;	/* it belongs to its source now */
+	f = NULL; /* it belongs to its source now */
 	return 0;
 }
 

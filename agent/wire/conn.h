@@ -18,7 +18,10 @@ struct conn;
 
 /* What carries the bytes. */
 struct conn_carrier {
-	/* Takes what it can without blocking: the count, maybe 0 (then conn_writable follows), or -errno: dead. */
+	/*
+	 * Takes what it can without blocking: the count, maybe 0 (then conn_writable follows), or
+	 * -errno: dead.
+	 */
 	ssize_t (*writev)(struct conn *c, const struct iovec *iov, int count);
 	/* The protocol is through with the peer: flush, close, free, all from the loop, later. */
 	void (*hang_up)(struct conn *c);
@@ -33,16 +36,18 @@ struct conn_protocol {
 	int (*writable)(struct conn *c);
 	/* The peer is gone: cancel calls, free upper. No answer can be sent any more. */
 	void (*closed)(struct conn *c);
-	/* The server goes: send what is ready, say good-bye where the protocol can, then hang up. */
+	/*
+	 * The server goes: send what is ready, say good-bye where the protocol can, then hang up.
+	 */
 	void (*bye)(struct conn *c);
 };
 
 struct conn {
 	struct rpc_server *rpc;
 	const struct conn_carrier *carrier;
-	const struct conn_protocol *protocol;	/* NULL until the first byte */
+	const struct conn_protocol *protocol; /* NULL until the first byte */
 	void *upper;
-	const char *peer;			/* for logs; static text */
+	const char *peer; /* for logs; static text */
 };
 
 /* For carriers: bytes came; room came; the peer left (after that the carrier may free c). */
@@ -57,12 +62,13 @@ typedef int conn_start(struct conn *c);
  * A connection over a socket (taken over on any result) that lives until the peer leaves. The first
  * byte tells the protocol, unless start does. 0 or -errno.
  */
-int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer, conn_start *start);
+int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer,
+		 conn_start *start);
 
 /*
- * Before the end: every connection is told, its output flushed and its socket drained until the peer
- * closes, since what virtio-vsock has queued is lost with the guest. gone(arg) follows from the loop
- * when the last one has gone, or after ms. Listeners are the caller's to stop.
+ * Before the end: every connection is told, its output flushed and its socket drained until the
+ * peer closes, since what virtio-vsock has queued is lost with the guest. gone(arg) follows from
+ * the loop when the last one has gone, or after ms. Listeners are the caller's to stop.
  */
 typedef void conns_gone(void *arg);
 void fdconn_leave_all(struct loop *l, int64_t ms, conns_gone *gone, void *arg);

@@ -14,10 +14,10 @@ int64_t grpc_timeout_ms(const char *text, size_t len)
 {
 	static const struct {
 		char unit;
-		int64_t ms, per;	/* ms = value * ms / per */
+		int64_t ms, per; /* ms = value * ms / per */
 	} units[] = {
-		{ 'H', 3600000, 1 }, { 'M', 60000, 1 },	  { 'S', 1000, 1 },
-		{ 'm', 1, 1 },	     { 'u', 1, 1000 },	  { 'n', 1, 1000000 },
+		{ 'H', 3600000, 1 }, { 'M', 60000, 1 }, { 'S', 1000, 1 },
+		{ 'm', 1, 1 },	     { 'u', 1, 1000 },	{ 'n', 1, 1000000 },
 	};
 	int64_t v = 0;
 
@@ -62,12 +62,14 @@ int grpc_read(struct grpc_reader *r, const uint8_t *data, size_t len, struct err
 	if (r->prefix_len < GRPC_PREFIX)
 		return 0;
 	if (r->prefix[0] != 0)
-		return err_rpc(err, RPC_UNIMPLEMENTED, "grpc: compressed messages are not supported");
-	r->want = (uint32_t)r->prefix[1] << 24 | (uint32_t)r->prefix[2] << 16 | (uint32_t)r->prefix[3] << 8 |
-		  r->prefix[4];
+		return err_rpc(err, RPC_UNIMPLEMENTED,
+			       "grpc: compressed messages are not supported");
+	r->want = (uint32_t)r->prefix[1] << 24 | (uint32_t)r->prefix[2] << 16 |
+		  (uint32_t)r->prefix[3] << 8 | r->prefix[4];
 	if (r->want > LIMIT_MESSAGE)
 		return err_rpc(err, RPC_RESOURCE_EXHAUSTED,
-			       "grpc: received message larger than max (%u vs. %u)", r->want, LIMIT_MESSAGE);
+			       "grpc: received message larger than max (%u vs. %u)", r->want,
+			       LIMIT_MESSAGE);
 	if (len > r->want - buf_len(&r->body))
 		return err_rpc(err, RPC_INTERNAL, "grpc: more than one message in a unary call");
 	if (len == 0)
@@ -90,7 +92,8 @@ int grpc_read_end(const struct grpc_reader *r, struct err *err)
 	return 0;
 }
 
-const struct rpc_method *grpc_method(const struct rpc_server *s, const char *path, size_t len, struct err *err)
+const struct rpc_method *grpc_method(const struct rpc_server *s, const char *path, size_t len,
+				     struct err *err)
 {
 	const char *slash = len > 1 ? memrchr(path, '/', len) : NULL;
 	const struct rpc_method *m;
@@ -98,13 +101,15 @@ const struct rpc_method *grpc_method(const struct rpc_server *s, const char *pat
 	bool known;
 
 	if (!slash || path[0] != '/' || slash == path) {
-		err_rpc(err, RPC_RESOURCE_EXHAUSTED, "malformed method name: \"%.*s\"", (int)len, path);
+		err_rpc(err, RPC_RESOURCE_EXHAUSTED, "malformed method name: \"%.*s\"", (int)len,
+			path);
 		return NULL;
 	}
 	service_len = (size_t)(slash - path) - 1;
 	m = rpc_find(s, path + 1, service_len, slash + 1, len - service_len - 2, &known);
 	if (!m && known)
-		err_rpc(err, RPC_UNIMPLEMENTED, "unknown method %.*s", (int)(len - service_len - 2), slash + 1);
+		err_rpc(err, RPC_UNIMPLEMENTED, "unknown method %.*s", (int)(len - service_len - 2),
+			slash + 1);
 	else if (!m)
 		err_rpc(err, RPC_UNIMPLEMENTED, "unknown service %.*s", (int)service_len, path + 1);
 	return m;

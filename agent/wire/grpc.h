@@ -11,7 +11,7 @@
 #include "lib/buf.h"
 #include "rpc/dispatch.h"
 
-#define GRPC_PREFIX 5u	/* compressed flag, length big-endian */
+#define GRPC_PREFIX 5u /* compressed flag, length big-endian */
 
 /* A grpc-timeout value ("100m", "1S") in ms, rounded up; -EINVAL when it is none. */
 int64_t grpc_timeout_ms(const char *text, size_t len);
@@ -22,7 +22,7 @@ size_t grpc_encode_message(const char *msg, char *out, size_t size);
 struct grpc_reader {
 	uint8_t prefix[GRPC_PREFIX];
 	size_t prefix_len;
-	uint32_t want;		/* length that the prefix announced */
+	uint32_t want; /* length that the prefix announced */
 	struct buf body;
 };
 
@@ -32,6 +32,7 @@ int grpc_read(struct grpc_reader *r, const uint8_t *data, size_t len, struct err
 int grpc_read_end(const struct grpc_reader *r, struct err *err);
 
 /* "/package.Service/Method" into its row; NULL with *err. */
-const struct rpc_method *grpc_method(const struct rpc_server *s, const char *path, size_t len, struct err *err);
+const struct rpc_method *grpc_method(const struct rpc_server *s, const char *path, size_t len,
+				     struct err *err);
 
 #endif

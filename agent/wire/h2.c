@@ -20,11 +20,11 @@
 #include "rpc/status.h"
 #include "wire/grpc.h"
 
-#define WINDOW (1u << 20)		/* what a stream may send before we take note */
+#define WINDOW	       (1u << 20) /* what a stream may send before we take note */
 #define SESSION_WINDOW (4u << 20)
-#define FRAME_MAX (256u << 10)		/* DATA frames that we send, where the peer allows such */
-#define FLUSH_MAX (512u << 10)		/* bytes composed before they are written */
-#define OUT_MAX (16u << 20)		/* bytes of answers not taken yet at which no request is run */
+#define FRAME_MAX      (256u << 10) /* DATA frames that we send, where the peer allows such */
+#define FLUSH_MAX      (512u << 10) /* bytes composed before they are written */
+#define OUT_MAX	       (16u << 20)  /* bytes of answers not taken yet at which no request is run */
 
 enum seen {
 	SEEN_METHOD = 1,
@@ -32,8 +32,8 @@ enum seen {
 	SEEN_PATH = 4,
 	SEEN_AUTHORITY = 8,
 	SEEN_REGULAR = 16,
-	SEEN_GRPC = 32,		/* content-type: application/grpc */
-	SEEN_COMPRESSION = 64,	/* a grpc-encoding that isn't identity */
+	SEEN_GRPC = 32,	       /* content-type: application/grpc */
+	SEEN_COMPRESSION = 64, /* a grpc-encoding that isn't identity */
 	SEEN_POST = 128,
 	SEEN_LENGTH = 256,
 };
@@ -41,12 +41,12 @@ enum seen {
 struct session {
 	struct conn *conn;
 	nghttp2_session *ng;
-	int32_t last_id;	/* the newest stream's */
+	int32_t last_id; /* the newest stream's */
 	struct list streams;
-	struct list ready;	/* streams with a whole request, until nghttp2 has returned */
+	struct list ready; /* streams with a whole request, until nghttp2 has returned */
 	struct job flush;
-	struct buf backlog;	/* composed, but the socket was full */
-	size_t out_bytes;	/* of the streams' answers */
+	struct buf backlog; /* composed, but the socket was full */
+	size_t out_bytes;   /* of the streams' answers */
 };
 
 struct stream {
@@ -55,16 +55,16 @@ struct stream {
 	struct session *session;
 	int32_t id;
 	unsigned int seen;
-	bool answered;		/* nothing that still comes in matters */
-	bool trailers;		/* the request's headers are complete: any more are trailers */
+	bool answered; /* nothing that still comes in matters */
+	bool trailers; /* the request's headers are complete: any more are trailers */
 	const struct rpc_method *method;
-	struct call *call;	/* NULL before it starts and after its answer */
+	struct call *call; /* NULL before it starts and after its answer */
 	int64_t timeout_ms;
 	uint64_t content_length, received;
 	size_t header_bytes;
 	struct grpc_reader in;
-	struct buf out;		/* the framed answer, consumed as it is sent */
-	struct err *early;	/* what is wrong with the request, told when its headers are complete */
+	struct buf out;	   /* the framed answer, consumed as it is sent */
+	struct err *early; /* what is wrong with the request, told when its headers are complete */
 };
 
 /*
@@ -77,7 +77,7 @@ static struct {
 	int iov_count;
 	uint8_t small[4096];
 	size_t small_len, bytes;
-	struct buf dead[64];	/* bodies whose streams ended while iov refers to them */
+	struct buf dead[64]; /* bodies whose streams ended while iov refers to them */
 	size_t dead_count;
 } out;
 
@@ -114,10 +114,10 @@ static void stream_free(struct stream *st)
 
 /* --- answers ------------------------------------------------------------------------------- */
 
-#define NV(n, v)                                                                                \
-	{                                                                                       \
-		.name = (uint8_t *)(uintptr_t)(n), .namelen = sizeof(n) - 1,                    \
-		.value = (uint8_t *)(uintptr_t)(v), .valuelen = strlen(v),                      \
+#define NV(n, v)                                                             \
+	{                                                                    \
+		.name = (uint8_t *)(uintptr_t)(n), .namelen = sizeof(n) - 1, \
+		.value = (uint8_t *)(uintptr_t)(v), .valuelen = strlen(v),   \
 	}
 
 static void on_flush(struct job *j);
@@ -147,7 +147,8 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t l
 
 static void answer(struct call *c, struct buf *body)
 {
-	const nghttp2_nv headers[] = { NV(":status", "200"), NV("content-type", "application/grpc") };
+	const nghttp2_nv headers[] = { NV(":status", "200"),
+				       NV("content-type", "application/grpc") };
 	struct stream *st = c->stream;
 	nghttp2_data_provider provider = { .source.ptr = st, .read_callback = read_body };
 	uint32_t len = (uint32_t)buf_len(body);
@@ -170,7 +171,8 @@ static void answer(struct call *c, struct buf *body)
 	st->out = *body;
 	*body = (struct buf){ 0 };
 	st->session->out_bytes += buf_len(&st->out);
-	(void)nghttp2_submit_response(st->session->ng, st->id, headers, ARRAY_LEN(headers), &provider);
+	(void)nghttp2_submit_response(st->session->ng, st->id, headers, ARRAY_LEN(headers),
+				      &provider);
 	want_flush(st->session);
 }
 
@@ -188,7 +190,8 @@ static void fail_stream(struct stream *st, int status, const char *msg)
 	};
 
 	st->answered = true;
-	(void)nghttp2_submit_response(st->session->ng, st->id, headers, ARRAY_LEN(headers) - (len == 0), NULL);
+	(void)nghttp2_submit_response(st->session->ng, st->id, headers,
+				      ARRAY_LEN(headers) - (len == 0), NULL);
 	want_flush(st->session);
 }
 
@@ -246,7 +249,8 @@ static bool within_limit(struct stream *st, size_t name, size_t value)
 	if (!st->early)
 		st->early = calloc(1, sizeof(*st->early));
 	if (st->early)
-		(void)err_rpc(st->early, RPC_RESOURCE_EXHAUSTED, "header list larger than %u bytes", LIMIT_HEADERS);
+		(void)err_rpc(st->early, RPC_RESOURCE_EXHAUSTED, "header list larger than %u bytes",
+			      LIMIT_HEADERS);
 	st->method = NULL;
 	if (st->header_bytes > 16 * LIMIT_HEADERS)
 		(void)nghttp2_session_terminate_session(st->session->ng, NGHTTP2_ENHANCE_YOUR_CALM);
@@ -366,7 +370,10 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rc
 	(void)flags;
 	if (!st || !within_limit(st, n.len, value.len))
 		return 0;
-	/* Names are lower-case tokens; nghttp2's check knows the alphabet but takes a pseudo name, too. */
+	/*
+	 * Names are lower-case tokens; nghttp2's check knows the alphabet but takes a pseudo name,
+	 * too.
+	 */
 	if (n.len == 0 || !nghttp2_check_header_name(n.base, n.len) ||
 	    !nghttp2_check_header_value_rfc9113(value.base, value.len))
 		return malformed(ng, frame->hd.stream_id);
@@ -401,7 +408,8 @@ static void headers_complete(struct stream *st)
 		fail_stream(st, st->early ? rpc_status(st->early) : RPC_INTERNAL,
 			    st->early ? st->early->msg : "out of memory");
 	else if (st->seen & SEEN_COMPRESSION)
-		fail_stream(st, RPC_UNIMPLEMENTED, "grpc: Decompressor is not installed for this grpc-encoding");
+		fail_stream(st, RPC_UNIMPLEMENTED,
+			    "grpc: Decompressor is not installed for this grpc-encoding");
 }
 
 static int on_end_stream(nghttp2_session *ng, struct stream *st)
@@ -409,7 +417,8 @@ static int on_end_stream(nghttp2_session *ng, struct stream *st)
 	struct err err = { 0 };
 
 	if (st->seen & SEEN_LENGTH && st->received != st->content_length) {
-		(void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_PROTOCOL_ERROR);
+		(void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, st->id,
+						NGHTTP2_PROTOCOL_ERROR);
 		return 0;
 	}
 	if (st->answered)
@@ -447,7 +456,8 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 	return 0;
 }
 
-static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *user)
+static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
+		   void *user)
 {
 	struct session *s = user;
 	struct stream *st = stream_of(s, id);
@@ -488,8 +498,8 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
 }
 
 /*
- * Runs the requests that are complete. A handler may answer at once, which only queues frames. A peer
- * that asks without taking answers has to wait here.
+ * Runs the requests that are complete. A handler may answer at once, which only queues frames. A
+ * peer that asks without taking answers has to wait here.
  */
 static void run_ready(struct session *s)
 {
@@ -518,8 +528,8 @@ static void run_ready(struct session *s)
 
 static bool scratch_has_room(size_t small)
 {
-	return out.iov_count + 2 <= (int)ARRAY_LEN(out.iov) && out.small_len + small <= sizeof(out.small) &&
-	       out.bytes < FLUSH_MAX;
+	return out.iov_count + 2 <= (int)ARRAY_LEN(out.iov) &&
+	       out.small_len + small <= sizeof(out.small) && out.bytes < FLUSH_MAX;
 }
 
 static void scratch_add(const void *data, size_t len)
@@ -539,7 +549,9 @@ static ssize_t on_send(nghttp2_session *ng, const uint8_t *data, size_t len, int
 	(void)flags;
 	(void)user;
 	if (!scratch_has_room(len)) {
-		/* A block of headers larger than the scratch cannot be: ours are fixed and short. */
+		/*
+		 * A block of headers larger than the scratch cannot be: ours are fixed and short.
+		 */
 		return NGHTTP2_ERR_WOULDBLOCK;
 	}
 	(void)memcpy(out.small + out.small_len, data, len);
@@ -559,7 +571,7 @@ static int on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t
 	(void)on_send(ng, head, 9, 0, user);
 	scratch_add(buf_data(&st->out), len);
 	st->session->out_bytes -= len;
-	st->out.start += len;	/* not buf_consume: the bytes are still to be written */
+	st->out.start += len; /* not buf_consume: the bytes are still to be written */
 	return 0;
 }
 
@@ -586,7 +598,8 @@ static int write_scratch(struct session *s)
 		size_t len = out.iov[i].iov_len;
 
 		if (skip < len)
-			r = buf_append(&s->backlog, (uint8_t *)out.iov[i].iov_base + skip, len - skip);
+			r = buf_append(&s->backlog, (uint8_t *)out.iov[i].iov_base + skip,
+				       len - skip);
 		skip -= skip < len ? skip : len;
 	}
 	while (out.dead_count)
@@ -683,7 +696,8 @@ static void h2_bye(struct conn *c)
 {
 	struct session *s = c->upper;
 
-	if (flush(s) < 0 || nghttp2_session_terminate_session(s->ng, NGHTTP2_NO_ERROR) < 0 || flush(s) < 0)
+	if (flush(s) < 0 || nghttp2_session_terminate_session(s->ng, NGHTTP2_NO_ERROR) < 0 ||
+	    flush(s) < 0)
 		c->carrier->hang_up(c);
 }
 
@@ -705,7 +719,9 @@ static int make_session(struct session *s)
 	if (r == 0) {
 		nghttp2_option_set_no_http_messaging(opt, 1);
 		nghttp2_option_set_max_send_header_block_length(opt, 4096);
-		/* The host may drop as many reads at once as it likes: dropping them is cheap here. */
+		/*
+		 * The host may drop as many reads at once as it likes: dropping them is cheap here.
+		 */
 		nghttp2_option_set_stream_reset_rate_limit(opt, 100000, 10000);
 		nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
 		nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
@@ -721,9 +737,11 @@ static int make_session(struct session *s)
 	nghttp2_option_del(opt);
 	nghttp2_session_callbacks_del(cb);
 	if (r == 0)
-		r = nghttp2_submit_settings(s->ng, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings));
+		r = nghttp2_submit_settings(s->ng, NGHTTP2_FLAG_NONE, settings,
+					    ARRAY_LEN(settings));
 	if (r == 0)
-		r = nghttp2_session_set_local_window_size(s->ng, NGHTTP2_FLAG_NONE, 0, SESSION_WINDOW);
+		r = nghttp2_session_set_local_window_size(s->ng, NGHTTP2_FLAG_NONE, 0,
+							  SESSION_WINDOW);
 	return r == 0 ? 0 : -ENOMEM;
 }
 

@@ -26,8 +26,8 @@ struct listener {
 	struct timer retry;
 	int fd;
 	bool vsock;
-	conn_start *start;	/* NULL: connections choose by their first byte */
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];	/* to unlink; "": nothing */
+	conn_start *start; /* NULL: connections choose by their first byte */
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* to unlink; "": nothing */
 };
 
 int listen_vsock(uint32_t cid, uint32_t port)
@@ -67,11 +67,12 @@ static int listen_unix(struct listener *ls, const char *name)
 	if (*name == '@')
 		sa.sun_path[0] = '\0';
 	else
-		(void)unlink(name);	/* of an agent that was killed */
+		(void)unlink(name); /* of an agent that was killed */
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	if (bind(fd, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0 ||
+	if (bind(fd, (struct sockaddr *)&sa,
+		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0 ||
 	    listen(fd, SOMAXCONN) < 0)
 		return -errno;
 	if (*name != '@')
@@ -84,7 +85,7 @@ static int listen_vsock_text(const char *text)
 {
 	const char *colon = strchr(text, ':');
 	char cid_text[16];
-	uint64_t cid = UINT32_MAX, port;	/* VMADDR_CID_ANY */
+	uint64_t cid = UINT32_MAX, port; /* VMADDR_CID_ANY */
 
 	if (!colon || (size_t)(colon - text) >= sizeof(cid_text))
 		return -EINVAL;
@@ -110,8 +111,8 @@ static void on_incoming(struct source *s, uint32_t events)
 
 	(void)events;
 	for (;;) {
-		int fd = ls->vsock ? listen_accept_host(ls->fd) :
-				     accept4(ls->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = ls->vsock ? listen_accept_host(ls->fd)
+				   : accept4(ls->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0 && !ls->vsock)
 			fd = -errno;
@@ -124,7 +125,8 @@ static void on_incoming(struct source *s, uint32_t events)
 			timer_set(ls->loop, &ls->retry, 100, on_retry);
 			return;
 		}
-		if (fd >= 0 && fdconn_start(ls->loop, ls->rpc, fd, ls->vsock ? "vsock" : "unix", ls->start) < 0)
+		if (fd >= 0 && fdconn_start(ls->loop, ls->rpc, fd, ls->vsock ? "vsock" : "unix",
+					    ls->start) < 0)
 			log_warn("listen", "too many connections: one refused");
 	}
 }
@@ -148,9 +150,11 @@ int listen_start(struct loop *l, struct rpc_server *rpc, const char *address, st
 		ls->start = yamux_start;
 		ls->fd = listen_unix(ls, address + strlen("yamux+unix://"));
 	} else {
-		return err_set(err, EINVAL,
-			       "address '%s' is none of vsock://CID:PORT, unix://PATH, unix://@NAME, yamux+unix://PATH",
-			       address);
+		return err_set(
+			err, EINVAL,
+			"address '%s' is none of vsock://CID:PORT, unix://PATH, unix://@NAME, "
+			"yamux+unix://PATH",
+			address);
 	}
 	if (ls->fd < 0)
 		return err_sys(err, -ls->fd, "listen on '%s'", address);

@@ -33,7 +33,9 @@ static bool field(struct pb_reader *r, struct pb_field *f)
 
 	if (!varint(r, &key) || key >> 3 == 0 || key >> 3 > (1u << 29) - 1)
 		return false;
-	*f = (struct pb_field){ .number = (uint32_t)(key >> 3), .type = (enum pb_type)(key & 7), .data = r->at };
+	*f = (struct pb_field){ .number = (uint32_t)(key >> 3),
+				.type = (enum pb_type)(key & 7),
+				.data = r->at };
 	switch (key & 7) {
 	case PB_VARINT:
 		return varint(r, &f->value);
@@ -48,7 +50,7 @@ static bool field(struct pb_reader *r, struct pb_field *f)
 		f->len = (size_t)len;
 		return skip(r, len);
 	default:
-		return false;	/* groups: nobody sends them */
+		return false; /* groups: nobody sends them */
 	}
 }
 

@@ -1,5 +1,6 @@
 /*
- * Protobuf's wire format, read and written in place: for envelopes whose payload isn't to be copied.
+ * Protobuf's wire format, read and written in place: for envelopes whose payload isn't to be
+ * copied.
  */
 #ifndef WIRE_PB_H
 #define WIRE_PB_H
@@ -8,15 +9,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PB_VARINT_MAX 10u	/* bytes of the longest varint */
+#define PB_VARINT_MAX 10u /* bytes of the longest varint */
 
 enum pb_type { PB_VARINT = 0, PB_FIXED64 = 1, PB_BYTES = 2, PB_FIXED32 = 5 };
 
 struct pb_field {
 	uint32_t number;
 	enum pb_type type;
-	uint64_t value;		/* of a varint */
-	const uint8_t *data;	/* of bytes: inside the message */
+	uint64_t value;	     /* of a varint */
+	const uint8_t *data; /* of bytes: inside the message */
 	size_t len;
 };
 
@@ -24,7 +25,10 @@ struct pb_reader {
 	const uint8_t *at, *end;
 };
 
-/* The next field: true with *f, false at the end. *bad is set (and false returned) for what is no protobuf. */
+/*
+ * The next field: true with *f, false at the end. *bad is set (and false returned) for what is no
+ * protobuf.
+ */
 bool pb_next(struct pb_reader *r, struct pb_field *f, bool *bad);
 /* Writes v and returns how many bytes it took; pb_varint_len tells that beforehand. */
 size_t pb_put_varint(uint8_t *out, uint64_t v);

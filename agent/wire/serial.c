@@ -2,10 +2,10 @@
  * The serial port. State: its fd and whether a host is connected to its other end.
  *
  * Without a host the port shows EPOLLHUP, always, and nobody can mask it: so the waiting is
- * edge-triggered, for the EPOLLOUT that comes with the host. With one it is an ordinary stream, until
- * it reads 0. Then the session ends, and the port stays open: what a new host sends between a close
- * and an open the kernel would throw away. It is reopened after an error, since then its bytes are
- * worth nothing.
+ * edge-triggered, for the EPOLLOUT that comes with the host. With one it is an ordinary stream,
+ * until it reads 0. Then the session ends, and the port stays open: what a new host sends between a
+ * close and an open the kernel would throw away. It is reopened after an error, since then its
+ * bytes are worth nothing.
  */
 #include "wire/serial.h"
 
@@ -24,7 +24,7 @@
 #include "wire/conn.h"
 #include "wire/yamux.h"
 
-#define CHUNK (32u << 10)	/* what the port takes or gives in one call */
+#define CHUNK	  (32u << 10) /* what the port takes or gives in one call */
 #define REOPEN_MS 50
 
 struct serial {
@@ -33,11 +33,11 @@ struct serial {
 	struct source source;
 	struct timer reopen;
 	struct job hang_up;
-	char root[64], path[108];	/* path "": to be looked for */
+	char root[64], path[108]; /* path "": to be looked for */
 	int fd;
-	bool connected;		/* a session runs */
+	bool connected; /* a session runs */
 	bool blocked, paused;
-	bool complained;	/* the reason why it can't be opened has been logged */
+	bool complained; /* the reason why it can't be opened has been logged */
 };
 
 /* --- finding and opening ------------------------------------------------------------------- */
@@ -86,7 +86,8 @@ static int open_port(struct serial *s, struct err *err)
 	if (!*path) {
 		r = find_port(s->root, path, sizeof(path));
 		if (r < 0)
-			return err_sys(err, -r, "look for the virtio-serial port '%s'", SERIAL_PORT_NAME);
+			return err_sys(err, -r, "look for the virtio-serial port '%s'",
+				       SERIAL_PORT_NAME);
 	}
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
@@ -168,12 +169,13 @@ static void serial_pause(struct conn *c, bool on)
 }
 
 /*
- * One write(2) a piece of 32 KiB: the driver has no writev, so that each part of a vector would be a
- * buffer and an exit to the host of its own. It copies anyway; gathering costs less than a second exit.
+ * One write(2) a piece of 32 KiB: the driver has no writev, so that each part of a vector would be
+ * a buffer and an exit to the host of its own. It copies anyway; gathering costs less than a second
+ * exit.
  */
 static ssize_t serial_writev(struct conn *c, const struct iovec *iov, int count)
 {
-	static uint8_t chunk[CHUNK];	/* one for all: it is empty again when this returns */
+	static uint8_t chunk[CHUNK]; /* one for all: it is empty again when this returns */
 	struct serial *s = container_of(c, struct serial, conn);
 	size_t done = 0, skip = 0;
 	ssize_t n;
@@ -231,7 +233,7 @@ static void on_event(struct source *src, uint32_t events)
 	if (!s->connected) {
 		if (events & EPOLLOUT)
 			host_came(s);
-		return;		/* EPOLLHUP: nobody is there, and once is all that we hear of it */
+		return; /* EPOLLHUP: nobody is there, and once is all that we hear of it */
 	}
 	if (events & EPOLLOUT) {
 		s->blocked = false;

@@ -1,7 +1,7 @@
 /*
  * ttrpc sessions: frames of a ten-byte header and a protobuf envelope, one request and one answer a
- * call, in any order. Envelopes are taken apart and put together in place: a request that arrives in
- * one piece and every answer's payload are not copied.
+ * call, in any order. Envelopes are taken apart and put together in place: a request that arrives
+ * in one piece and every answer's payload are not copied.
  *
  * State: one struct session a connection, one struct stream a call, which first is on the session's
  * list of open calls and then, with its answer, in its output queue.
@@ -22,8 +22,8 @@
 #include "rpc/status.h"
 #include "wire/pb.h"
 
-#define HEADER 10u
-#define OUT_PAUSE (1u << 20)	/* bytes of answers not taken yet at which no more requests are read */
+#define HEADER	  10u
+#define OUT_PAUSE (1u << 20) /* bytes of answers not taken yet at which no more requests are read */
 /* Clients cannot be told a limit, so that it has to be generous: three calls for every process. */
 #define CALLS (4 * LIMIT_CALLS)
 
@@ -32,10 +32,10 @@ enum frame_type { FRAME_REQUEST = 1, FRAME_RESPONSE = 2, FRAME_DATA = 3 };
 struct session {
 	struct conn *conn;
 	struct list calls, out;
-	unsigned int streams;	/* on both lists */
+	unsigned int streams; /* on both lists */
 	size_t out_bytes;
 	bool paused;
-	bool leaving;		/* hangs up when all is written */
+	bool leaving; /* hangs up when all is written */
 	struct job flush;
 
 	/* The frame that is coming in. */
@@ -43,17 +43,18 @@ struct session {
 	size_t header_len;
 	uint32_t id, size, got;
 	uint8_t type;
-	bool drop;		/* its body doesn't matter, *refusal (if set) is the answer */
+	bool drop; /* its body doesn't matter, *refusal (if set) is the answer */
 	struct err refusal;
-	struct buf body;	/* as much of it as came in earlier pieces */
-	struct buf stalled;	/* what had been read when too many answers waited; taken up afterwards */
+	struct buf body; /* as much of it as came in earlier pieces */
+	struct buf
+		stalled; /* what had been read when too many answers waited; taken up afterwards */
 };
 
 struct stream {
 	struct list link;
 	struct session *session;
 	uint32_t id;
-	struct call *call;	/* NULL once answered */
+	struct call *call; /* NULL once answered */
 	struct buf out;
 };
 
@@ -194,12 +195,12 @@ static void send_status(struct stream *st, int code, const char *msg)
 		return;
 	}
 	p = buf_data(&frame);
-	*p++ = 1 << 3 | PB_BYTES;		/* Response.status */
+	*p++ = 1 << 3 | PB_BYTES; /* Response.status */
 	p += pb_put_varint(p, status_len);
-	*p++ = 1 << 3 | PB_VARINT;		/* Status.code */
+	*p++ = 1 << 3 | PB_VARINT; /* Status.code */
 	p += pb_put_varint(p, (uint64_t)code);
 	if (msg_len) {
-		*p++ = 2 << 3 | PB_BYTES;	/* Status.message */
+		*p++ = 2 << 3 | PB_BYTES; /* Status.message */
 		p += pb_put_varint(p, msg_len);
 		/* Go's decoder refuses the whole answer if a string in it isn't UTF-8. */
 		for (size_t i = 0; i < msg_len; i++)
@@ -212,7 +213,7 @@ static void send_status(struct stream *st, int code, const char *msg)
 static void answer(struct call *c, struct buf *body)
 {
 	struct stream *st = c->stream;
-	size_t len = buf_len(body), head = 2;	/* "0a 00": a status that says OK */
+	size_t len = buf_len(body), head = 2; /* "0a 00": a status that says OK */
 	char msg[96];
 	uint8_t *p;
 
@@ -224,19 +225,21 @@ static void answer(struct call *c, struct buf *body)
 	if (len)
 		head += 1 + pb_varint_len(len);
 	if (head + len > LIMIT_MESSAGE) {
-		(void)snprintf(msg, sizeof(msg), "message length %zu exceed maximum message size of %u", head + len,
+		(void)snprintf(msg, sizeof(msg),
+			       "message length %zu exceed maximum message size of %u", head + len,
 			       LIMIT_MESSAGE);
 		buf_free(body);
 		send_status(st, RPC_INVALID_ARGUMENT, msg);
 		return;
 	}
-	static_assert(HEADER + 3 + PB_VARINT_MAX <= CALL_HEADROOM, "the envelope goes into the headroom");
+	static_assert(HEADER + 3 + PB_VARINT_MAX <= CALL_HEADROOM,
+		      "the envelope goes into the headroom");
 	body->start -= head;
 	p = buf_data(body);
 	*p++ = 1 << 3 | PB_BYTES;
 	*p++ = 0;
 	if (len) {
-		*p++ = 2 << 3 | PB_BYTES;	/* Response.payload */
+		*p++ = 2 << 3 | PB_BYTES; /* Response.payload */
 		(void)pb_put_varint(p, len);
 	}
 	send_frame(st, body);
@@ -262,7 +265,8 @@ static bool read_envelope(const uint8_t *data, size_t len, struct envelope *e)
 
 	*e = (struct envelope){ 0 };
 	while (pb_next(&r, &f, &bad)) {
-		static const enum pb_type types[] = { 0, PB_BYTES, PB_BYTES, PB_BYTES, PB_VARINT, PB_BYTES };
+		static const enum pb_type types[] = { 0,	PB_BYTES,  PB_BYTES,
+						      PB_BYTES, PB_VARINT, PB_BYTES };
 
 		if (f.number >= ARRAY_LEN(types))
 			continue;
@@ -285,7 +289,7 @@ static bool read_envelope(const uint8_t *data, size_t len, struct envelope *e)
 			e->timeout_ns = (int64_t)f.value;
 			break;
 		default:
-			break;	/* 5: metadata, for tracing */
+			break; /* 5: metadata, for tracing */
 		}
 	}
 	return !bad;
@@ -298,12 +302,14 @@ static const struct rpc_method *find_method(const struct rpc_server *rpc, const 
 	const struct rpc_method *m;
 	bool known;
 
-	m = rpc_find(rpc, (const char *)e->service, e->service_len, (const char *)e->method, e->method_len, &known);
+	m = rpc_find(rpc, (const char *)e->service, e->service_len, (const char *)e->method,
+		     e->method_len, &known);
 	if (!m && known)
-		(void)err_rpc(err, RPC_UNIMPLEMENTED, "%.*s method", (int)e->method_len, (const char *)e->method);
+		(void)err_rpc(err, RPC_UNIMPLEMENTED, "%.*s method", (int)e->method_len,
+			      (const char *)e->method);
 	else if (!m)
-		(void)err_rpc(err, RPC_INVALID_ARGUMENT, "%.*s service does not exist", (int)e->service_len,
-			      (const char *)e->service);
+		(void)err_rpc(err, RPC_INVALID_ARGUMENT, "%.*s service does not exist",
+			      (int)e->service_len, (const char *)e->service);
 	return m;
 }
 
@@ -366,7 +372,8 @@ static void frame_begins(struct session *s)
 		(void)err_rpc(&s->refusal, RPC_INVALID_ARGUMENT, "stream id must be odd");
 	else if (s->size > LIMIT_MESSAGE)
 		(void)err_rpc(&s->refusal, RPC_INVALID_ARGUMENT,
-			      "message length %" PRIu32 " exceed maximum message size of %u", s->size, LIMIT_MESSAGE);
+			      "message length %" PRIu32 " exceed maximum message size of %u",
+			      s->size, LIMIT_MESSAGE);
 	else if (s->type == FRAME_DATA)
 		(void)err_rpc(&s->refusal, RPC_INVALID_ARGUMENT, "Stream is no longer active");
 	else if (s->streams >= CALLS)
@@ -384,7 +391,8 @@ static void release_body(struct session *s)
 /* Keeps a piece of a body that isn't all there yet. */
 static void keep(struct session *s, const uint8_t *data, uint32_t len)
 {
-	size_t room = s->size < 4 * (size_t)len || s->size <= (128u << 10) ? s->size : 4 * (size_t)len;
+	size_t room =
+		s->size < 4 * (size_t)len || s->size <= (128u << 10) ? s->size : 4 * (size_t)len;
 	struct rpc_server *rpc = s->conn->rpc;
 
 	if (rpc->held + len <= LIMIT_BODIES && (s->body.mem || buf_reserve(&s->body, room)) &&
@@ -408,7 +416,8 @@ static ssize_t take(struct session *s, const uint8_t *data, size_t len)
 
 		len = (size_t)(end - data);
 		if (s->header_len < HEADER) {
-			n = len < HEADER - s->header_len ? (uint32_t)len : HEADER - (uint32_t)s->header_len;
+			n = len < HEADER - s->header_len ? (uint32_t)len
+							 : HEADER - (uint32_t)s->header_len;
 			(void)memcpy(s->header + s->header_len, data, n);
 			s->header_len += n;
 			data += n;
@@ -510,7 +519,8 @@ static void ttrpc_bye(struct conn *c)
 		c->carrier->hang_up(c);
 }
 
-static const struct conn_protocol ttrpc_protocol = { ttrpc_input, ttrpc_writable, ttrpc_closed, ttrpc_bye };
+static const struct conn_protocol ttrpc_protocol = { ttrpc_input, ttrpc_writable, ttrpc_closed,
+						     ttrpc_bye };
 
 int ttrpc_start(struct conn *c)
 {

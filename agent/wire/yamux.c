@@ -17,36 +17,36 @@
 #include "lib/buf.h"
 #include "lib/log.h"
 
-#define HEADER 12u
-#define WINDOW (256u << 10)
-#define STREAMS 1024u			/* of one session; the next one is reset */
-#define BUCKETS 64u
-#define FRAME_DATA_MAX ((32u << 10) - HEADER)	/* a virtio-serial port takes 32 KiB in one write */
-#define BACKLOG_PAUSE (64u << 10)	/* no more is read while that much waits to be written */
-#define LINGER_MS 10000			/* for the peer's FIN after ours */
+#define HEADER	       12u
+#define WINDOW	       (256u << 10)
+#define STREAMS	       1024u /* of one session; the next one is reset */
+#define BUCKETS	       64u
+#define FRAME_DATA_MAX ((32u << 10) - HEADER) /* a virtio-serial port takes 32 KiB in one write */
+#define BACKLOG_PAUSE  (64u << 10) /* no more is read while that much waits to be written */
+#define LINGER_MS      10000	   /* for the peer's FIN after ours */
 
 enum type { TYPE_DATA, TYPE_WINDOW, TYPE_PING, TYPE_GO_AWAY };
 enum flags { FLAG_SYN = 1, FLAG_ACK = 2, FLAG_FIN = 4, FLAG_RST = 8 };
 enum code { CODE_NORMAL, CODE_PROTOCOL, CODE_INTERNAL };
 
 struct session {
-	struct conn *conn;		/* below */
-	struct list buckets[BUCKETS];	/* streams by id */
-	struct list waiting;		/* streams with output, until the connection takes it */
+	struct conn *conn;	      /* below */
+	struct list buckets[BUCKETS]; /* streams by id */
+	struct list waiting;	      /* streams with output, until the connection takes it */
 	unsigned int streams;
-	bool blocked;			/* the connection took less than it was given */
-	bool serving;			/* a waiting stream has its turn */
-	bool saying_bye;		/* hangs up when all is written */
+	bool blocked;	 /* the connection took less than it was given */
+	bool serving;	 /* a waiting stream has its turn */
+	bool saying_bye; /* hangs up when all is written */
 	bool paused;
 	struct buf backlog;
-	size_t begun;			/* so much of it ends a frame that is partly sent */
+	size_t begun; /* so much of it ends a frame that is partly sent */
 	struct job flush;
 
 	uint8_t header[HEADER];
 	size_t header_len;
-	uint32_t body_left, body_id;	/* of the data frame that is coming in */
-	uint64_t opened;		/* bit n: stream number newest - n has been */
-	int64_t newest;			/* id / 2 of the newest stream; -1: none has been */
+	uint32_t body_left, body_id; /* of the data frame that is coming in */
+	uint64_t opened;	     /* bit n: stream number newest - n has been */
+	int64_t newest;		     /* id / 2 of the newest stream; -1: none has been */
 };
 
 struct stream {
@@ -57,12 +57,12 @@ struct stream {
 	struct timer linger;
 	uint32_t id;
 	uint32_t send_window;
-	uint32_t recv_window;		/* what the peer may still send */
-	uint32_t consumed;		/* what it has sent and wasn't given back yet */
-	bool short_of_window;		/* the protocol has output that the window didn't take */
+	uint32_t recv_window; /* what the peer may still send */
+	uint32_t consumed;    /* what it has sent and wasn't given back yet */
+	bool short_of_window; /* the protocol has output that the window didn't take */
 	bool paused;
-	bool fin;			/* the peer's FIN came with the body that is coming in */
-	bool leaving;			/* our FIN is out: only the peer's is waited for */
+	bool fin;     /* the peer's FIN came with the body that is coming in */
+	bool leaving; /* our FIN is out: only the peer's is waited for */
 };
 
 static void on_flush(struct job *j);
@@ -109,8 +109,9 @@ static size_t rest_of_frame(const struct session *s, size_t n)
 }
 
 /*
- * Sends the backlog and then the frame in iov[1..count-1] (iov[0] is left free for the backlog). All of it is
- * taken: what the connection refuses becomes the backlog. 0 or -errno: the session is lost.
+ * Sends the backlog and then the frame in iov[1..count-1] (iov[0] is left free for the backlog).
+ * All of it is taken: what the connection refuses becomes the backlog. 0 or -errno: the session is
+ * lost.
  */
 static int send_all(struct session *s, struct iovec *iov, int count)
 {
@@ -142,8 +143,11 @@ static int send_all(struct session *s, struct iovec *iov, int count)
 	return r;
 }
 
-/* Control frames wait for the end of the batch, in which more may come, or for the next data frame. */
-static int send_control(struct session *s, enum type type, unsigned int flags, uint32_t id, uint32_t len)
+/*
+ * Control frames wait for the end of the batch, in which more may come, or for the next data frame.
+ */
+static int send_control(struct session *s, enum type type, unsigned int flags, uint32_t id,
+			uint32_t len)
 {
 	uint8_t header[HEADER];
 	int r;
@@ -206,7 +210,8 @@ static ssize_t stream_writev(struct conn *c, const struct iovec *iov, int count)
 	for (int i = 0; i < count; i++)
 		total += iov[i].iov_len;
 	/* Whoever waits already comes first. */
-	while (done < total && st->send_window > 0 && !s->blocked && (s->serving || list_empty(&s->waiting))) {
+	while (done < total && st->send_window > 0 && !s->blocked &&
+	       (s->serving || list_empty(&s->waiting))) {
 		size_t len = total - done;
 		int r;
 
@@ -319,7 +324,9 @@ static int open_stream(struct session *s, uint32_t id)
 		log_warn("yamux", "%s: too many streams: one refused", s->conn->peer);
 		return send_control(s, TYPE_WINDOW, FLAG_RST, id, 0);
 	}
-	st->conn = (struct conn){ .rpc = s->conn->rpc, .carrier = &stream_carrier, .peer = s->conn->peer };
+	st->conn = (struct conn){ .rpc = s->conn->rpc,
+				  .carrier = &stream_carrier,
+				  .peer = s->conn->peer };
 	st->session = s;
 	st->id = id;
 	st->send_window = st->recv_window = WINDOW;
@@ -391,8 +398,8 @@ static void window_came(struct stream *st, uint32_t delta)
 }
 
 /*
- * Notes that a stream is opened: false if it has been before. A client counts upwards, but two that it
- * opens at once may come in either order.
+ * Notes that a stream is opened: false if it has been before. A client counts upwards, but two that
+ * it opens at once may come in either order.
  */
 static bool is_new(struct session *s, uint32_t id)
 {
@@ -425,7 +432,8 @@ static void take_over(struct session *s)
 	pause_if_full(s);
 }
 
-static int stream_frame(struct session *s, enum type type, unsigned int flags, uint32_t id, uint32_t len)
+static int stream_frame(struct session *s, enum type type, unsigned int flags, uint32_t id,
+			uint32_t len)
 {
 	struct stream *st = find(s, id);
 	int r = 0;
@@ -440,7 +448,9 @@ static int stream_frame(struct session *s, enum type type, unsigned int flags, u
 		r = open_stream(s, id);
 		st = find(s, id);
 	} else if (id / 2 > s->newest && !(flags & (FLAG_FIN | FLAG_RST))) {
-		/* Its SYN went to a session that ended just then: its owner should not wait for us. */
+		/*
+		 * Its SYN went to a session that ended just then: its owner should not wait for us.
+		 */
 		r = send_control(s, TYPE_WINDOW, FLAG_RST, id, 0);
 	}
 	if (type == TYPE_DATA) {
@@ -574,7 +584,8 @@ static void yamux_bye(struct conn *c)
 		c->carrier->hang_up(c);
 }
 
-static const struct conn_protocol yamux_protocol = { yamux_input, yamux_writable, yamux_closed, yamux_bye };
+static const struct conn_protocol yamux_protocol = { yamux_input, yamux_writable, yamux_closed,
+						     yamux_bye };
 
 int yamux_start(struct conn *c)
 {

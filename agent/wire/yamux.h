@@ -1,6 +1,6 @@
 /*
- * yamux, the server's side: many streams, each a connection of its own, in one byte stream. Kata 1.x
- * runs it on the virtio-serial port, where the host's proxy is the client.
+ * yamux, the server's side: many streams, each a connection of its own, in one byte stream. Kata
+ * 1.x runs it on the virtio-serial port, where the host's proxy is the client.
  */
 #ifndef WIRE_YAMUX_H
 #define WIRE_YAMUX_H
