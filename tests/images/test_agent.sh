@@ -24,14 +24,25 @@ guest() {
 	shift
 	[[ -z $dir ]] || "$boot" stop --dir "$dir"
 	dir=$(mktemp -d "$work/vm.XXXX")
-	if why=$("$boot" start --dir "$dir" --kernel "$kernel" --watch $$ "$@" 2>&1 && "$boot" wait --dir "$dir" --timeout 60 2>&1); then
+	if why=$("$boot" start --dir "$dir" --kernel "$kernel" --share "$work/share" --watch $$ "$@" 2>&1 && "$boot" wait --dir "$dir" --timeout 60 2>&1); then
 		why=
 		ok "$name"
 	else
 		not_ok "$name"
 	fi
 }
-ask() { "$build/agent-ctl" --server-addr "$(cat "$dir/address")" "$@" 2>&1 || :; }
+# container NAME: runs one in the guest, from the directory shared by 9p.
+container() {
+	local status=0
+	why=$(timeout 60 "$build/agent-ctl" --addr "$(cat "$dir/address")" run --shared "$work/share" "$work/share/hello" 2>&1) || status=$?
+	if [[ $status -eq 7 && $why == *'hello from the guest'* ]]; then
+		why=
+		ok "$1"
+	else
+		why="exit status $status: $why"
+		not_ok "$1"
+	fi
+}
 console() { tr -d '\r' < "$dir/console.log"; }
 
 check 'busybox with the agent' "$rootfs_sh" -r "$root" busybox
@@ -40,13 +51,21 @@ check "is below 2,500,000 bytes ($(stat -c %s "$work/initrd.img"))" test "$(stat
 check 'its image' "$image_sh" -o "$work/kata.img" "$root"
 check "takes less than 8 MiB of disk ($(du -B1 "$work/kata.img" | cut -f 1))" test "$(du -B1 "$work/kata.img" | cut -f 1)" -lt $((8 << 20))
 
+mkdir -p "$work/share/hello/rootfs"
+cp -a "$root/bin" "$root/etc" "$work/share/hello/rootfs/"
+mkdir "$work/share/hello/rootfs"/{proc,dev,sys,tmp}
+"$build/agent-ctl" spec --cmd 'echo hello from the guest; exit 7' > "$work/share/hello/config.json"
+
 guest 'initrd' --initrd "$work/initrd.img"
+container 'initrd: a container runs, exit status 7'
 guest 'image as nvdimm, with the command line of 1.x' --image "$work/kata.img" --root pmem --debug
 check 'DAX was asked for and granted' test "$(console | grep -c -E 'DAX unsupported')" -eq 0 -a \
 	"$(console | grep -c 'EXT4-fs (pmem0p1): mounted filesystem')" -eq 1
+container 'nvdimm: a container runs, exit status 7'
 guest 'image as nvdimm, with the command line of 2018' --image "$work/kata.img" --root pmem \
 	--append 'init=/usr/lib/systemd/systemd ip=::::::0123456789abcdef::off:: agent.sandbox=0123456789abcdef'
 guest 'image as virtio-blk' --image "$work/kata.img" --root blk
+container 'virtio-blk: a container runs, exit status 7'
 "$image_sh" -a 128 -o "$work/128.img" "$root" > /dev/null
 guest 'image of 128 MiB' --image "$work/128.img" --root pmem
 
@@ -54,6 +73,7 @@ if [[ -n ${TEST_NETWORK:-} ]] && command -v mmdebstrap > /dev/null && [[ $(id -u
 	check 'debian' "$rootfs_sh" -r "$work/debian" debian
 	check 'debian image' "$image_sh" -o "$work/debian.img" "$work/debian"
 	guest 'kata-agent.service answers' --image "$work/debian.img" --root pmem --mem 512M --append 'init=/usr/lib/systemd/systemd'
+	container 'debian: a container runs, exit status 7'
 	[[ -z $why ]] || console | tail -n 40 | sed 's/^/# /'
 else
 	skip 'kata-agent.service answers' 'set TEST_NETWORK=1 (as root, with mmdebstrap)'
