@@ -16,8 +16,9 @@
 #include "wire/h2.h"
 #include "wire/ttrpc.h"
 
-#define LINGER_MS  2000
-#define READ_CHUNK (64u << 10)
+#define LINGER_MS     2000
+#define FIRST_BYTE_MS 120000 /* what gRPC-Go gives a client for its preface */
+#define READ_CHUNK    (64u << 10)
 
 struct fdconn {
 	struct list link;
@@ -25,7 +26,7 @@ struct fdconn {
 	struct loop *loop;
 	struct source source;
 	struct job hang_up;
-	struct timer linger;
+	struct timer linger; /* until the first byte; and after good-bye */
 	int fd;
 	bool paused;  /* nothing is read until the peer has taken its answers */
 	bool blocked; /* the socket is full: EPOLLOUT is being waited for */
@@ -190,9 +191,11 @@ static void on_event(struct source *s, uint32_t events)
 	}
 	if (r == 0 && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
 		n = recv(f->fd, chunk, sizeof(chunk), MSG_DONTWAIT);
-		if (n > 0 && !f->leaving)
+		if (n > 0 && !f->leaving) {
+			timer_cancel(&f->linger);
 			r = conn_input(&f->conn, chunk, (size_t)n);
-		else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+		}
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 			fdconn_free(f);
 			return;
 		}
@@ -228,6 +231,7 @@ int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *pee
 	}
 	conns.count++;
 	list_add_tail(&conns.list, &f->link);
+	timer_set(l, &f->linger, FIRST_BYTE_MS, on_linger);
 	f = NULL; /* it belongs to its source now */
 	return 0;
 }

@@ -113,6 +113,23 @@ Test(conn, limit)
 	close(pair[0]);
 }
 
+Test(conn, a_spoken_connection_has_no_deadline)
+{
+	char buf[100];
+	int fd = open_one(NULL);
+
+	cr_assert_eq(write(fd, check_call, 1), 1);
+	run(20);
+	cr_assert_eq(write(fd, check_call + 1, sizeof(check_call) - 1), (ssize_t)sizeof(check_call) - 1);
+	run(20);
+	cr_expect_eq(read(fd, buf, sizeof(buf)), 16);
+	/* Loops wait for timers: none is left that would end it. */
+	cr_expect_eq(recv(fd, buf, 1, MSG_DONTWAIT), -1);
+	cr_expect_eq(errno, EAGAIN);
+	close(fd);
+	run(20);
+}
+
 static int gone;
 
 static void on_gone(void *arg)
