@@ -21,6 +21,8 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get('BUILD', os.path.join(TOP, 'build'))
 LOGS = os.path.join(BUILD, 'test-logs')
+# Debian's own: that is the one with Debian's python3-grpcio.
+PYTHON = '/usr/bin/python3' if os.path.exists('/usr/bin/python3') else 'python3'
 LINE = re.compile(r'^(ok|not ok)\b\s*(\d+)?\s*-?\s*(.*?)\s*(?:#\s*(SKIP|TODO)\b\s*(.*))?$', re.I)
 PLAN = re.compile(r'^1\.\.(\d+)(?:\s*#\s*SKIP\s*(.*))?', re.I)
 
@@ -74,7 +76,7 @@ def command(program, env):
         env['UBSAN_OPTIONS'] = 'log_path=%s:print_stacktrace=1' % san
         return [program, '--tap', '-j2'], san
     if program.endswith('.py'):
-        return ['python3', program], None
+        return [PYTHON, program], None
     if program.endswith('.sh'):
         return ['bash', program], None
     return [program], None
