@@ -22,23 +22,26 @@
 
 #define NAME_MAX_LEN 256u
 
-/* prefix: everything that begins so. ns: must be listed; NULL: a container always has its own. */
+/*
+ * prefix: everything that begins so. The ipc and uts namespaces are always the sandbox's own. The
+ * network is the guest's where the spec lists no namespace for it, which is what 1.x runtimes send,
+ * and a guest has only this pod.
+ */
 static const struct {
 	const char *name;
 	bool prefix;
-	const char *ns;
 } allowed[] = {
-	{ "kernel.msgmax", false, NULL },
-	{ "kernel.msgmnb", false, NULL },
-	{ "kernel.msgmni", false, NULL },
-	{ "kernel.sem", false, NULL },
-	{ "kernel.shmall", false, NULL },
-	{ "kernel.shmmax", false, NULL },
-	{ "kernel.shmmni", false, NULL },
-	{ "kernel.shm_rmid_forced", false, NULL },
-	{ "kernel.domainname", false, NULL },
-	{ "fs.mqueue.", true, NULL },
-	{ "net.", true, "network" },
+	{ "kernel.msgmax", false },
+	{ "kernel.msgmnb", false },
+	{ "kernel.msgmni", false },
+	{ "kernel.sem", false },
+	{ "kernel.shmall", false },
+	{ "kernel.shmmax", false },
+	{ "kernel.shmmni", false },
+	{ "kernel.shm_rmid_forced", false },
+	{ "kernel.domainname", false },
+	{ "fs.mqueue.", true },
+	{ "net.", true },
 };
 
 /*
@@ -62,23 +65,11 @@ static int swap_separators(const char *name, char ret[static NAME_MAX_LEN])
 	return 0;
 }
 
-static bool has_namespace(const Grpc__Linux *linux, const char *type)
-{
-	for (size_t i = 0; i < linux->n_namespaces; i++) {
-		if (str_eq(linux->namespaces[i]->type, type))
-			return true;
-	}
-	return false;
-}
-
-static bool is_allowed(const Grpc__Linux *linux, const char *name)
+static bool is_allowed(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(allowed); i++) {
-		bool same = allowed[i].prefix ? str_starts(name, allowed[i].name) :
-						str_eq(name, allowed[i].name);
-
-		if (same)
-			return !allowed[i].ns || has_namespace(linux, allowed[i].ns);
+		if (allowed[i].prefix ? str_starts(name, allowed[i].name) : str_eq(name, allowed[i].name))
+			return true;
 	}
 	return false;
 }
@@ -106,7 +97,7 @@ int sysctl_check(const Grpc__Linux *linux, struct err *err)
 		if (str_eq(name, "kernel.hostname"))
 			return err_set(err, EINVAL, "sysctl \"%s\" is not allowed: use the hostname field",
 				       key);
-		if (!is_allowed(linux, name))
+		if (!is_allowed(name))
 			return err_set(err, EINVAL, "sysctl \"%s\" is not in a separate kernel namespace",
 				       key);
 	}

@@ -48,7 +48,6 @@ bad "a readonly root without a mount namespace" "need a mount namespace" nomnt r
 bad "sysctl kernel.hostname" "use the hostname field" "sysctl kernel.hostname x"
 bad "sysctl of the whole guest" "not in a separate kernel namespace" "sysctl kernel.core_pattern x"
 bad "sysctl vm" "not in a separate kernel namespace" "sysctl vm.swappiness 1"
-bad "sysctl net without its namespace" "not in a separate kernel namespace" "sysctl net.ipv4.ip_forward 1"
 bad "sysctl with slashes" "not in a separate kernel namespace" "sysctl kernel/core_pattern x"
 bad "sysctl climbing out" "no valid name" netns "sysctl net.//.kernel.core_pattern x"
 bad "sysctl climbing out with slashes" "no valid name" netns "sysctl net/../kernel/core_pattern x"
