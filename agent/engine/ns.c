@@ -101,6 +101,17 @@ void ns_plan_init(struct ns_plan *p)
 		p->join[t] = FD_NONE;
 }
 
+static int check_mappings(const Grpc__Linux *l, const struct ns_plan *p, struct err *err)
+{
+	bool mapped = l && (l->n_uidmappings || l->n_gidmappings);
+
+	if (mapped && !(p->own_flags & CLONE_NEWUSER))
+		return err_set(err, EINVAL, "id mappings need a user namespace");
+	if (p->new_flags & CLONE_NEWUSER && (!l->n_uidmappings || !l->n_gidmappings))
+		return err_set(err, EINVAL, "a new user namespace needs mappings of user and group ids");
+	return 0;
+}
+
 int ns_plan_build(const Grpc__Spec *spec, const struct ns_sandbox *sb, struct ns_plan *ret,
 		  struct err *err)
 {
@@ -119,6 +130,9 @@ int ns_plan_build(const Grpc__Spec *spec, const struct ns_sandbox *sb, struct ns
 		if (r < 0)
 			return r;
 	}
+	r = check_mappings(spec->linux, ret, err);
+	if (r < 0)
+		return r;
 	if (sb->ipc >= 0 && (r = join_fd(ret, NS_IPC, sb->ipc, err)) < 0)
 		return r;
 	if (sb->uts >= 0 && (r = join_fd(ret, NS_UTS, sb->uts, err)) < 0)
