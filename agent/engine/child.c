@@ -30,6 +30,8 @@
 struct child {
 	const struct spawn_plan *plan;
 	int sync;
+	int mqueue;	       /* see child_io */
+	int proc;	       /* the guest's /proc, not what the container has there */
 	struct rootfs *rootfs; /* init only */
 	struct user user;
 	struct seccomp_prog filter;
@@ -63,7 +65,7 @@ static void await(const struct child *c)
 static int shed(struct child *c, const struct child_io *io, struct err *err)
 {
 	const struct spawn_plan *p = c->plan;
-	int keep[NS_COUNT + 4], n = 0, std[3] = { io->in, io->out, io->err };
+	int keep[NS_COUNT + 5], n = 0, std[3] = { io->in, io->out, io->err };
 	char text[16];
 	sigset_t none;
 	int r;
@@ -81,6 +83,7 @@ static int shed(struct child *c, const struct child_io *io, struct err *err)
 			return r;
 	}
 	keep[n++] = io->sync;
+	keep[n++] = io->mqueue;
 	keep[n++] = p->rules->seccomp_fd;
 	keep[n++] = p->spec ? FD_NONE : p->init_pidfd;
 	for (int t = 0; p->spec && t < NS_COUNT; t++)
@@ -96,7 +99,11 @@ static int shed(struct child *c, const struct child_io *io, struct err *err)
 	/* Lowering it wants a right that the agent may lack outside a guest. */
 	if (r < 0 && r != -EACCES && r != -EPERM)
 		return err_sys(err, -r, "write /proc/self/oom_score_adj");
-	return 0;
+	if (!p->rules->apparmor && !p->rules->exec_label)
+		return 0;
+	/* A label written to a file that the image calls /proc is no label: CVE-2019-16884. */
+	c->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return c->proc < 0 ? err_sys(err, errno, "open /proc") : 0;
 }
 
 static int enter_namespaces(const struct child *c, struct err *err)
@@ -194,9 +201,13 @@ static int set_up_terminal(struct child *c, struct err *err)
 	return 0;
 }
 
-static int set_names(const Grpc__Spec *spec, struct err *err)
+/* In a joined namespace the agent has done it: a user namespace's root has no say there. */
+static int set_names(const struct spawn_plan *p, struct err *err)
 {
-	if (!str_empty(spec->hostname) && sethostname(spec->hostname, strlen(spec->hostname)) < 0)
+	const Grpc__Spec *spec = p->spec;
+
+	if (p->ns->new_flags & CLONE_NEWUTS && !str_empty(spec->hostname) &&
+	    sethostname(spec->hostname, strlen(spec->hostname)) < 0)
 		return err_sys(err, errno, "set hostname '%s'", spec->hostname);
 	return 0;
 }
@@ -210,6 +221,7 @@ static int build_container(struct child *c, struct err *err)
 		.new_mntns = p->ns->own_flags & CLONE_NEWNS,
 		.userns = p->ns->own_flags & CLONE_NEWUSER,
 		.cgroupns = p->ns->own_flags & CLONE_NEWCGROUP,
+		.mqueue = c->mqueue,
 		.terminal = p->process->terminal,
 		.mount_label = p->spec->linux ? p->spec->linux->mountlabel : NULL,
 	};
@@ -223,7 +235,7 @@ static int build_container(struct child *c, struct err *err)
 	}
 	r = rootfs_enter(c->rootfs, err);
 	if (r == 0)
-		r = set_names(p->spec, err);
+		r = set_names(p, err);
 	if (r == 0 && p->process->terminal)
 		r = set_up_terminal(c, err);
 	if (r == 0)
@@ -349,7 +361,7 @@ static int find_executable(struct child *c, struct err *err)
 	return err_set(err, ENOENT, "exec: \"%s\": executable file not found in $PATH", name);
 }
 
-static int write_label(const char *file, const char *prefix, const char *label, const char *what,
+static int write_label(int proc, const char *prefix, const char *label, const char *what,
 		       struct err *err)
 {
 	char text[512];
@@ -358,20 +370,18 @@ static int write_label(const char *file, const char *prefix, const char *label, 
 	if (!label)
 		return 0;
 	(void)snprintf(text, sizeof(text), "%s%s", prefix, label);
-	r = fdio_write_file(AT_FDCWD, file, text);
+	r = fdio_write_file(proc, "self/attr/exec", text);
 	return r < 0 ? err_sys(err, -r, "set %s '%s' (does the guest's kernel have it?)", what,
 			       label)
 		     : 0;
 }
 
-static int set_labels(const struct ctr_rules *rules, struct err *err)
+static int set_labels(const struct child *c, struct err *err)
 {
-	int r = write_label("/proc/self/attr/exec", "exec ", rules->apparmor, "AppArmor profile",
-			    err);
+	const struct ctr_rules *rules = c->plan->rules;
+	int r = write_label(c->proc, "exec ", rules->apparmor, "AppArmor profile", err);
 
-	return r < 0 ? r
-		     : write_label("/proc/self/attr/exec", "", rules->exec_label, "SELinux label",
-				   err);
+	return r < 0 ? r : write_label(c->proc, "", rules->exec_label, "SELinux label", err);
 }
 
 /* From the agent's power to the process's own. */
@@ -386,7 +396,7 @@ static int drop_power(struct child *c, struct err *err)
 	if (r == 0)
 		r = enter_cwd(c, err);
 	if (r == 0)
-		r = set_labels(rules, err);
+		r = set_labels(c, err);
 	if (r < 0)
 		return r;
 	if (setrlimit(RLIMIT_NOFILE, &c->plan->engine->nofile) < 0)
@@ -474,7 +484,9 @@ static int exec_process(struct child *c, struct err *err)
 
 _Noreturn void child_run(const struct spawn_plan *plan, const struct child_io *io)
 {
-	struct child c = { .plan = plan, .sync = io->sync };
+	struct child c = {
+		.plan = plan, .sync = io->sync, .mqueue = io->mqueue, .proc = FD_NONE
+	};
 	struct err err = { 0 };
 	int r = set_up(&c, io, &err);
 

@@ -306,8 +306,21 @@ static int open_target(const struct job *j, char ret_mode[static 8], struct err 
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
+static int lent_tree(const struct job *j, struct err *err)
+{
+	AUTO_CLOSE int tree = fcntl(j->env->mqueue, F_DUPFD_CLOEXEC, 3);
+	int r;
+
+	if (tree < 0)
+		return err_sys(err, errno, "mqueue");
+	r = tree_attr(tree, mountopt_attrs(j->opt.flags), 0, false, err);
+	return r < 0 ? r : TAKE_FD(tree);
+}
+
 static int guest_tree(const struct job *j, struct err *err)
 {
+	if (j->env->mqueue >= 0 && str_eq(j->m->type, "mqueue"))
+		return lent_tree(j, err);
 	for (size_t i = 0; i < ARRAY_LEN(guest_mounts); i++) {
 		AUTO_CLOSE int tree = FD_NONE;
 		int r;

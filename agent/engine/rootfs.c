@@ -297,6 +297,7 @@ static int make_mounts(struct rootfs *rf, struct err *err)
 		.path = rf->path,
 		.label = label_of(rf),
 		.userns = rf->opts.userns,
+		.mqueue = rf->opts.mqueue,
 		.cgroupns = rf->opts.cgroupns || has_namespace(spec->linux, "cgroup"),
 	};
 
@@ -416,30 +417,11 @@ static int enter_chroot(struct rootfs *rf, struct err *err)
 	return 0;
 }
 
-static int restore_propagation(struct rootfs *rf, struct err *err)
-{
-	int r;
-
-	if (!(rf->propagation & (MS_SHARED | MS_UNBINDABLE)))
-		return 0;	/* the others hold since set_propagation */
-	r = tree_propagation(rf->root, rf->propagation, err);
-	for (size_t i = 0; r == 0 && i < rf->n_kept; i++) {
-		const struct mount_done *d = &rf->kept[i].done;
-
-		for (size_t k = 0; r == 0 && k < d->n_propagation; k++)
-			r = tree_propagation(d->fd, d->propagation[k], err);
-	}
-	return r;
-}
-
 int rootfs_enter(struct rootfs *rf, struct err *err)
 {
-	int r;
-
 	if (!rf->opts.new_mntns)
 		return enter_chroot(rf, err);
-	r = rf->opts.no_pivot ? enter_move(rf, err) : enter_pivot(rf, err);
-	return r < 0 ? r : restore_propagation(rf, err);
+	return rf->opts.no_pivot ? enter_move(rf, err) : enter_pivot(rf, err);
 }
 
 /* ---- terminal ---- */
@@ -552,6 +534,23 @@ static int reopen_null(struct rootfs *rf, struct err *err)
 	return 0;
 }
 
+/* After the last bind: an unbindable root refuses them. */
+static int restore_propagation(struct rootfs *rf, struct err *err)
+{
+	int r;
+
+	if (!(rf->propagation & (MS_SHARED | MS_UNBINDABLE)))
+		return 0;	/* the others hold since set_propagation */
+	r = tree_propagation(rf->root, rf->propagation, err);
+	for (size_t i = 0; r == 0 && i < rf->n_kept; i++) {
+		const struct mount_done *d = &rf->kept[i].done;
+
+		for (size_t k = 0; r == 0 && k < d->n_propagation; k++)
+			r = tree_propagation(d->fd, d->propagation[k], err);
+	}
+	return r;
+}
+
 int rootfs_seal(struct rootfs *rf, struct err *err)
 {
 	const Grpc__Spec *spec = rf->opts.spec;
@@ -561,6 +560,8 @@ int rootfs_seal(struct rootfs *rf, struct err *err)
 		r = sysctl_apply(rf->proc, spec->linux, err);
 	if (r == 0 && rf->opts.new_mntns && spec->linux)
 		r = cover_paths(rf, spec->linux, err);
+	if (r == 0 && rf->opts.new_mntns)
+		r = restore_propagation(rf, err);
 	for (size_t i = 0; r == 0 && i < rf->n_kept; i++) {
 		if (rf->kept[i].done.seal)
 			r = tree_attr(rf->kept[i].done.fd, MOUNT_ATTR_RDONLY, 0, false, err);

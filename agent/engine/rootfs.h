@@ -21,6 +21,7 @@ struct rootfs_opts {
 	bool userns;			/* in a new user namespace: devices are bound, not made */
 	bool cgroupns;			/* in a new cgroup namespace, listed in the spec or not */
 	bool terminal;
+	int mqueue;			/* detached mqueue file system for a user namespace, or FD_NONE */
 	const char *mount_label;	/* SELinux context for new file systems, if enabled */
 };
 

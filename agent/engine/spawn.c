@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "engine/tree.h"
 #include "lib/auto.h"
 #include "lib/fdio.h"
 #include "lib/str.h"
@@ -28,6 +29,8 @@ int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *e
 
 	*ret = (struct ctr_rules){ .seccomp_fd = FD_NONE };
 	ret->no_new_privs = p->nonewprivileges;
+	if (spec->linux && spec->linux->intelrdt && !str_empty(spec->linux->intelrdt->l3cacheschema))
+		return err_set(err, EOPNOTSUPP, "intelRdt: a guest has no Intel RDT to set up");
 	if (p->oomscoreadj < -1000 || p->oomscoreadj > 1000)
 		return err_set(err, EINVAL, "oomScoreAdj %lld is not within -1000 and 1000",
 			       (long long)p->oomscoreadj);
@@ -203,6 +206,25 @@ static int map_ids(const struct spawn_plan *plan, struct spawn *s, pid_t pid, st
 					       : r;
 }
 
+/*
+ * While the agent stands in the sandbox's namespaces: what a child in a user namespace of its own
+ * may not do to namespaces of others. *ret_mqueue: an fd, or FD_NONE where the kernel has none.
+ */
+static int act_for_child(const struct spawn_plan *plan, int *ret_mqueue, struct err *err)
+{
+	const struct tree_fs mqueue = { .type = "mqueue", .source = "mqueue" };
+	const char *name = plan->spec ? plan->spec->hostname : "";
+	struct err ignored;
+
+	if (!plan->spec)
+		return 0;
+	if (plan->ns->join[NS_UTS] >= 0 && !str_empty(name) && sethostname(name, strlen(name)) < 0)
+		return err_sys(err, errno, "set hostname '%s'", name);
+	if (plan->ns->own_flags & CLONE_NEWUSER && plan->ns->join[NS_IPC] >= 0)
+		*ret_mqueue = tree_new(&mqueue, &ignored);
+	return 0;
+}
+
 static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
 {
 	int cgroup_fd = plan->cgroup ? cgroup_attach_fd(plan->cgroup) : FD_NONE;
@@ -227,6 +249,7 @@ int spawn_start(const struct spawn_plan *plan, struct spawn *s, spawn_fn *fn, st
 	AUTO_CLOSE int ours = FD_NONE;
 	AUTO_CLOSE int childs = FD_NONE;
 	AUTO_CLOSE int pidfd = FD_NONE;
+	AUTO_CLOSE int mqueue = FD_NONE;
 	int sv[2], r;
 	pid_t pid;
 
@@ -240,13 +263,15 @@ int spawn_start(const struct spawn_plan *plan, struct spawn *s, spawn_fn *fn, st
 			return err_sys(err, -r, "pipes");
 	}
 	r = ns_enter(plan->ns, err);
+	if (r == 0)
+		r = act_for_child(plan, &mqueue, err);
 	if (r < 0) {
 		ns_leave(plan->ns, &plan->engine->home);
 		return r;
 	}
 	pid = clone_child(plan, &pidfd);
 	if (pid == 0) {
-		const struct child_io io = { childs, p.child[0], p.child[1], p.child[2] };
+		const struct child_io io = { childs, p.child[0], p.child[1], p.child[2], mqueue };
 
 		child_run(plan, &io);
 	}

@@ -91,6 +91,7 @@ void spawn_release(struct spawn *s);
 struct child_io {
 	int sync;
 	int in, out, err; /* FD_NONE with a terminal */
+	int mqueue;	  /* a detached mqueue file system, or FD_NONE */
 };
 _Noreturn void child_run(const struct spawn_plan *plan, const struct child_io *io);
 

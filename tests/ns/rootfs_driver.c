@@ -240,6 +240,7 @@ static int terminal(struct rootfs *rf, struct err *err)
 static int enter(const struct setup *s, double *us)
 {
 	const struct rootfs_opts o = {
+		.mqueue = -1,
 		.spec = &s->spec,
 		.no_pivot = s->no_pivot,
 		.new_mntns = !s->no_mntns,
