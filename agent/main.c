@@ -296,8 +296,9 @@ int main(int argc, char **argv)
 	struct err err = { 0 };
 	bool has_console = true;
 
-	/* Big buffers go back to the kernel as soon as they are freed: idle is our usual state. */
-	(void)mallopt(M_TRIM_THRESHOLD, 64 << 10);
+	/* In a burst memory stays at hand; when it is over rpc/call.c gives all of it back. */
+	(void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	(void)mallopt(M_TOP_PAD, 16 << 10);
 	crash_handlers();
 	list_init(&a.oom_waiters);

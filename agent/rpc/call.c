@@ -5,6 +5,7 @@
 #include "rpc/call.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "lib/limits.h"
@@ -13,16 +14,29 @@
 #include "rpc/dispatch.h"
 #include "rpc/status.h"
 
+#define QUIET_MS 1000
+
+/* A burst is over: its memory goes back to the guest. */
+static void on_quiet(struct timer *t)
+{
+	(void)t;
+	(void)malloc_trim(0);
+}
+
 static void call_free(struct call *c)
 {
+	struct rpc_server *s = c->server;
+
 	if (c->server->trace)
 		log_info("trace", "span %s start=%lld duration=%lldms", c->method->name,
 			 (long long)c->started_ms, (long long)(loop_now_ms() - c->started_ms));
 	timer_cancel(&c->deadline);
 	list_del(&c->parked);
 	arena_free(&c->mem);
-	c->server->calls--;
+	s->calls--;
 	free(c);
+	if (!s->quiet.loop)
+		timer_set(s->loop, &s->quiet, QUIET_MS, on_quiet);
 }
 
 struct buf call_body(size_t len)

@@ -40,6 +40,7 @@ struct rpc_server {
 	bool trace;	    /* log each call with its duration */
 	unsigned int calls; /* open, parked ones included */
 	size_t held;	    /* bytes of request bodies that roads hold, all together */
+	struct timer quiet; /* armed by the end of a call, until memory has been given back */
 };
 
 /* The row, or NULL with *known telling whether at least the service exists. */
