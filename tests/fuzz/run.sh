@@ -21,6 +21,7 @@ if [[ ! -e build/gen/agent.pb-c.c ]]; then
 	exit 1
 fi
 
+# shellcheck disable=SC2054  # commas belong to the options
 flags=(-std=gnu11 -Ulinux -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer-no-link,address,undefined
 	-fno-sanitize-recover=undefined -fno-omit-frame-pointer -w -Iagent -Iinit -Ibuild/gen -Itests/wire -Itests/fuzz)
 

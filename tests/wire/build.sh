@@ -14,6 +14,7 @@ if [[ ! -e build/gen/agent.pb-c.c ]]; then
 fi
 sources=(tests/wire/server.c tests/wire/methods.c agent/wire/*.c agent/rpc/call.c agent/rpc/dispatch.c
 	agent/rpc/status.c agent/loop/loop.c agent/lib/*.c build/gen/*.pb-c.c build/gen/google/protobuf/*.pb-c.c)
+# shellcheck disable=SC2012  # names of our own
 newest=$(ls -t "${sources[@]}" agent/*/*.h tests/wire/*.h "$0" | head -1)
 if [[ ! -e $out/server || $newest -nt $out/server ]]; then
 	nice gcc -std=gnu11 -Ulinux -D_GNU_SOURCE -Wall -Wextra -g -O1 -fsanitize=address,undefined \
