@@ -37,12 +37,15 @@ int64_t grpc_timeout_ms(const char *text, size_t len)
 
 size_t grpc_encode_message(const char *msg, char *out, size_t size)
 {
+	const char *start = msg;
 	size_t n = 0;
 
 	for (; *msg && n + 4 <= size; msg++) {
 		unsigned char c = (unsigned char)*msg;
+		/* HTTP/2 drops a field whose value begins or ends with one. */
+		bool outer = c == ' ' && (msg == start || !msg[1]);
 
-		if (c >= 0x20 && c <= 0x7e && c != '%')
+		if (c >= 0x20 && c <= 0x7e && c != '%' && !outer)
 			out[n++] = (char)c;
 		else
 			n += (size_t)snprintf(out + n, size - n, "%%%02X", c);

@@ -37,6 +37,8 @@ Test(grpc, message_encoding)
 	cr_expect_str_eq(out, "plain text");
 	(void)grpc_encode_message("100% gr\xc3\xbcn\n", out, sizeof(out));
 	cr_expect_str_eq(out, "100%25 gr%C3%BCn%0A");
+	(void)grpc_encode_message(" a b ", out, sizeof(out));
+	cr_expect_str_eq(out, "%20a b%20");
 	cr_expect_eq(grpc_encode_message("", out, sizeof(out)), 0);
 	cr_expect_lt(grpc_encode_message("\n\n\n\n\n", tight, sizeof(tight)), sizeof(tight));
 	cr_expect_eq(strlen(tight) % 3, 0, "no half escapes");
