@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,6 +78,7 @@ static _Noreturn void exec_hook(const Grpc__Hook *h, int in, int out)
 	char **argv = calloc(h->n_args + 1, sizeof(*argv)),
 	     **envp = calloc(h->n_env + 1, sizeof(*envp));
 	int none[1] = { FD_NONE };
+	sigset_t signals;
 
 	if (!argv || !envp)
 		_exit(126);
@@ -85,6 +87,9 @@ static _Noreturn void exec_hook(const Grpc__Hook *h, int in, int out)
 	for (size_t i = 0; i < h->n_env; i++)
 		envp[i] = h->env[i];
 	(void)setpgid(0, 0);
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)sigemptyset(&signals);
+	(void)sigprocmask(SIG_SETMASK, &signals, NULL);
 	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
 		_exit(126);
 	fdio_close_except(none, 1);
@@ -94,33 +99,48 @@ static _Noreturn void exec_hook(const Grpc__Hook *h, int in, int out)
 	_exit(127);
 }
 
+struct running {
+	pid_t pid;
+	int pidfd, in, out; /* in and out: our ends */
+	int stop;	    /* readable: somebody wants an end of it */
+	int64_t deadline;   /* -1: none */
+};
+
+static int kill_hook(const struct running *h, int why)
+{
+	int status;
+
+	(void)kill(-h->pid, SIGKILL);
+	(void)kill(h->pid, SIGKILL);
+	(void)waitpid(h->pid, &status, 0);
+	return why;
+}
+
 /*
  * Feeds the state, gathers the output until the hook ends or its time is up. Its raw status, or
  * -errno.
  */
-static int follow(pid_t pid, int pidfd, int in, int out, const char *json, int64_t deadline,
-		  char *kept)
+static int follow(const struct running *h, const char *json, char *kept)
 {
 	size_t left = strlen(json), have = 0;
-	AUTO_CLOSE int feed = in;
+	AUTO_CLOSE int feed = h->in;
 	int status;
 
 	for (;;) {
-		struct pollfd p[3] = { { .fd = pidfd, .events = POLLIN },
-				       { .fd = out, .events = POLLIN },
-				       { .fd = feed, .events = POLLOUT } };
-		int64_t ms = deadline < 0 ? -1 : deadline - loop_now_ms();
+		struct pollfd p[4] = { { .fd = h->pidfd, .events = POLLIN },
+				       { .fd = h->out, .events = POLLIN },
+				       { .fd = feed, .events = POLLOUT },
+				       { .fd = h->stop, .events = POLLIN } };
+		int64_t ms = h->deadline < 0 ? -1 : h->deadline - loop_now_ms();
 		char drop[512];
 		ssize_t n;
 
-		if (deadline >= 0 && ms <= 0) {
-			(void)kill(-pid, SIGKILL);
-			(void)kill(pid, SIGKILL);
-			(void)waitpid(pid, &status, 0);
-			return -ETIMEDOUT;
-		}
-		if (poll(p, 3, (int)ms) < 0 && errno != EINTR)
-			return -errno;
+		if (h->deadline >= 0 && ms <= 0)
+			return kill_hook(h, -ETIMEDOUT);
+		if (poll(p, ARRAY_LEN(p), (int)ms) < 0 && errno != EINTR)
+			return kill_hook(h, -errno);
+		if (p[3].revents)
+			return kill_hook(h, -ECANCELED);
 		if (p[2].revents) {
 			n = write(feed, json + strlen(json) - left, left);
 			if (n > 0)
@@ -129,7 +149,7 @@ static int follow(pid_t pid, int pidfd, int in, int out, const char *json, int64
 				auto_closep(&feed); /* a hook need not read it */
 		}
 		if (p[1].revents & POLLIN) {
-			n = read(out, drop, sizeof(drop));
+			n = read(h->out, drop, sizeof(drop));
 			for (ssize_t i = 0; i < n && have < OUTPUT_KEPT; i++)
 				kept[have++] = drop[i];
 			kept[have] = '\0';
@@ -138,12 +158,12 @@ static int follow(pid_t pid, int pidfd, int in, int out, const char *json, int64
 			 * Dead, and nothing more to read: what a daemon of its writes later is its
 			 * own business.
 			 */
-			return waitpid(pid, &status, 0) < 0 ? -errno : status;
+			return waitpid(h->pid, &status, 0) < 0 ? -errno : status;
 		}
 	}
 }
 
-static int run_one(const Grpc__Hook *h, const char *json, struct err *err)
+static int run_one(const Grpc__Hook *h, const char *json, int stop, struct err *err)
 {
 	int64_t deadline =
 		h->timeout > 0 && h->timeout < 1000000 ? loop_now_ms() + h->timeout * 1000 : -1;
@@ -179,7 +199,7 @@ static int run_one(const Grpc__Hook *h, const char *json, struct err *err)
 		(void)close(in_w);
 		return err_sys(err, errno, "hook '%s'", h->path);
 	}
-	status = follow(pid, pidfd, in_w, out_r, json, deadline, kept);
+	status = follow(&(struct running){ pid, pidfd, in_w, out_r, stop, deadline }, json, kept);
 	if (status == -ETIMEDOUT)
 		return err_set(err, ETIMEDOUT, "hook '%s' ran past its timeout of %lld s", h->path,
 			       (long long)h->timeout);
@@ -187,26 +207,33 @@ static int run_one(const Grpc__Hook *h, const char *json, struct err *err)
 		return err_sys(err, -status, "hook '%s'", h->path);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
-	return err_set(err, ECHILD, "error running hook '%s': %s %d, output: %s", h->path,
+	return err_set(err, ECHILD, "error running hook '%s': %s %d%s%s", h->path,
 		       WIFEXITED(status) ? "exit status" : "signal",
-		       WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), kept);
+		       WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status),
+		       *kept ? ", output: " : "", kept);
 }
 
 int hooks_run(Grpc__Hook *const *hooks, size_t n, const char *kind, const struct hook_state *state,
 	      struct err *err)
 {
 	AUTO_FREE char *json = NULL;
+	AUTO_CLOSE int stop = FD_NONE;
+	sigset_t term;
 	int r;
 
 	if (n == 0)
 		return 0;
-	/* SIGPIPE would end us when a hook does not read; a child has it at its default. */
+	/* SIGPIPE would end us when a hook does not read, SIGTERM without taking the hook along. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)sigemptyset(&term);
+	(void)sigaddset(&term, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &term, NULL);
+	stop = signalfd(-1, &term, SFD_CLOEXEC);
 	json = state_json(state);
 	if (!json)
 		return err_sys(err, ENOMEM, "%s hooks", kind);
 	for (size_t i = 0; i < n; i++) {
-		r = run_one(hooks[i], json, err);
+		r = run_one(hooks[i], json, stop, err);
 		if (r < 0) {
 			err_wrap(err, "%s hook %zu", kind, i);
 			return r;

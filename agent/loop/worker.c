@@ -218,9 +218,11 @@ int worker_exec(char *const argv[], int out, struct err *err)
 
 void worker_cancel(struct worker *w)
 {
+	int sig = w->opts.gentle ? SIGTERM : SIGKILL;
+
 	if (w->reap.pid) {
-		(void)kill(-w->reap.pid, SIGKILL);
-		(void)kill(w->reap.pid, SIGKILL);
+		(void)kill(-w->reap.pid, sig);
+		(void)kill(w->reap.pid, sig);
 	}
 	worker_free(w);
 }

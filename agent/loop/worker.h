@@ -30,6 +30,7 @@ typedef void worker_done(void *arg, const struct err *err, const struct buf *out
 struct worker_opts {
 	int64_t timeout_ms; /* 0: none; after it the child is killed and err->code is ETIMEDOUT */
 	size_t max_out;	    /* bytes of output kept; more is read and dropped */
+	bool gentle;	    /* cancelled by SIGTERM: the job has processes to take along */
 };
 
 /*
@@ -43,7 +44,7 @@ int worker_start(struct loop *l, struct reaper *r, const struct worker_opts *opt
  * 0 if it exits with 0, else -errno with *err.
  */
 int worker_exec(char *const argv[], int out, struct err *err);
-/* Kills the child's process group; done will not be called. */
+/* Kills the child's process group, or asks it to end; done will not be called. */
 void worker_cancel(struct worker *w);
 
 #endif

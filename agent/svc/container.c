@@ -25,6 +25,7 @@
 #include "rpc/status.h"
 #include "svc/agent.h"
 #include "svc/device.h"
+#include "svc/guesthook.h"
 #include "svc/oom.h"
 #include "svc/process.h"
 #include "svc/sandbox.h"
@@ -80,13 +81,18 @@ static int keep_spec(struct container *ctr, const Grpc__Spec *spec, struct err *
 {
 	Grpc__Spec part = GRPC__SPEC__INIT;
 	AUTO_FREE uint8_t *bytes = NULL;
+	Grpc__Hooks hooks;
 	size_t len;
 
+	if (guesthooks_merge(ctr->sandbox->hook_path, spec->hooks, &ctr->pending->mem, &hooks) < 0)
+		return err_sys(err, ENOMEM, "hooks");
 	part.version = spec->version;
-	part.hooks = spec->hooks;
+	part.hooks = &hooks;
 	part.root = spec->root;
 	part.annotations = spec->annotations;
 	part.n_annotations = spec->n_annotations;
+	part.mounts = spec->mounts; /* GetDiagnosticData looks for a file in them */
+	part.n_mounts = spec->n_mounts;
 	len = grpc__spec__get_packed_size(&part);
 	bytes = malloc(len + 1);
 	if (bytes)
@@ -120,7 +126,7 @@ static int run_hooks(void *arg, int out, struct err *err)
 static int start_hooks(struct container *ctr, Grpc__Hook **hooks, size_t n, const char *kind,
 		       const char *status, worker_done *done, struct err *err)
 {
-	static const struct worker_opts opts = { .timeout_ms = 0 };
+	static const struct worker_opts opts = { .gentle = true };
 	struct agent *a = ctr->agent;
 	int r;
 
@@ -505,7 +511,7 @@ static int spawn_container(struct container *ctr, struct err *err)
 		.ns = &ns,
 		.spec = spec,
 		.schema_3x = ctr->pending->schema == SCHEMA_3X,
-		.parent_hooks = spec->hooks && spec->hooks->n_prestart > 0,
+		.parent_hooks = ctr->kept->hooks->n_prestart > 0,
 		.init_pidfd = FD_NONE,
 	};
 	r = spawn_start(&plan, &ctr->init->spawn, on_init_event, err);
