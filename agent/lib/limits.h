@@ -9,7 +9,7 @@
 #define LIMIT_CALLS	  1024u	      /* calls open on one connection */
 #define LIMIT_CALLS_TOTAL 8192u	      /* calls open in the agent */
 #define LIMIT_BODIES	  (64u << 20) /* request bodies held by all connections together */
-#define LIMIT_CONNS	  256u	      /* connections open at once */
+#define LIMIT_CONNS       1024u	      /* connections open at once */
 #define LIMIT_HEADERS	  8192u	      /* header list of one request, in bytes */
 #define LIMIT_FDS	  65536u      /* descriptors that the agent asks for */
 #define LIMIT_CONTAINERS  256u

@@ -116,18 +116,11 @@ int str_duration_ms(const char *s, int64_t *ret)
 
 bool str_is_id(const char *s)
 {
+	static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
+	static const char rest[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.+,-";
 	size_t len = strlen(s);
 
-	if (len == 0 || len > LIMIT_ID)
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		bool alnum = (s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'z') ||
-			     (s[i] >= 'A' && s[i] <= 'Z');
-
-		if (!alnum && (i == 0 || !strchr("_.-+", s[i])) && s[i] != '_')
-			return false;
-	}
-	return strstr(s, "..") == NULL;
+	return len > 0 && len <= LIMIT_ID && strspn(s, first) > 0 && strspn(s, rest) == len;
 }
 
 bool str_is_utf8(const void *text, size_t len)

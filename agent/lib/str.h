@@ -33,7 +33,7 @@ int str_bool(const char *s, bool *ret);
  * Go's duration text ("1m30s", "1.5s", "300ms", "0") in milliseconds, rounded down; else -EINVAL.
  */
 int str_duration_ms(const char *s, int64_t *ret);
-/* [A-Za-z0-9][A-Za-z0-9_.-]*, up to LIMIT_ID bytes, and no "..": safe as one path component. */
+/* [A-Za-z0-9_][A-Za-z0-9_.+,-]*, up to LIMIT_ID bytes: safe as one path component. */
 bool str_is_id(const char *s);
 /* True if the whole text is well-formed UTF-8 without NUL; len bytes are looked at. */
 bool str_is_utf8(const void *s, size_t len);

@@ -16,9 +16,11 @@
 #include "svc/copyfile.h"
 #include "svc/guest.h"
 #include "svc/health.h"
+#include "svc/iptables.h"
 #include "svc/net.h"
 #include "svc/process.h"
 #include "svc/sandbox.h"
+#include "svc/v3.h"
 
 #define AGENT(name, fn, type, flags)                                                    \
 	{                                                                               \
@@ -65,6 +67,21 @@ const struct rpc_method svc_methods[] = {
 	AGENT("CopyFile", svc_copy_file, copy_file_request, 0),
 	AGENT("StartTracing", svc_start_tracing, start_tracing_request, 0),
 	AGENT("StopTracing", svc_stop_tracing, stop_tracing_request, 0),
+	AGENT("GetMetrics", svc_get_metrics, get_metrics_request, 0),
+	AGENT("AddSwap", svc_add_swap, add_swap_request, 0),
+	AGENT("AddSwapPath", svc_add_swap_path, add_swap_path_request, 0),
+	AGENT("GetVolumeStats", svc_get_volume_stats, volume_stats_request, 0),
+	AGENT("ResizeVolume", svc_resize_volume, resize_volume_request, 0),
+	AGENT("GetIPTables", svc_get_iptables, get_iptables_request, 0),
+	AGENT("SetIPTables", svc_set_iptables, set_iptables_request, 0),
+	AGENT("UpdateEphemeralMounts", svc_update_ephemeral_mounts, update_ephemeral_mounts_request,
+	      0),
+	AGENT("RemoveStaleVirtiofsShareMounts", svc_remove_stale_virtiofs_share_mounts,
+	      remove_stale_virtiofs_share_mounts_request, 0),
+	AGENT("GetDiagnosticData", svc_get_diagnostic_data, get_diagnostic_data_request, 0),
+	AGENT("SetPolicy", svc_set_policy, set_policy_request, 0),
+	AGENT("MemAgentMemcgSet", svc_mem_agent_set, mem_agent_memcg_config, 0),
+	AGENT("MemAgentCompactSet", svc_mem_agent_set, mem_agent_compact_config, 0),
 };
 
 const size_t svc_method_count = ARRAY_LEN(svc_methods);

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Builds the fuzz targets with clang (libFuzzer, ASan, UBSan) and runs each for a bounded time. TAP.
-# Usage: tests/fuzz/run.sh [SECONDS-PER-TARGET] [TARGET...]
+# Usage: tests/fuzz/run.sh [SECONDS-PER-TARGET, default $FUZZ_SECONDS or 8] [TARGET...]
 #   SECONDS 0 only replays the corpora of tests/fuzz/corpus. What is found goes to build/fuzz/found.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
-seconds=${1:-30}
+seconds=${1:-${FUZZ_SECONDS:-8}}
 shift || true
 out=build/fuzz
 cc=${CLANG:-clang}

@@ -59,9 +59,9 @@ Test(str, ids)
 {
 	char longest[LIMIT_ID + 2];
 
-	for (const char *const *s = (const char *const[]){ "a", "A0", "a.b", "a-b_c", "0123", NULL }; *s; s++)
+	for (const char *const *s = (const char *const[]){ "a", "A0", "a.b", "a-b_c", "0123", "a..b", "_a+b", NULL }; *s; s++)
 		cr_expect(str_is_id(*s), "'%s'", *s);
-	for (const char *const *s = (const char *const[]){ "", ".", "..", "-a", ".a", "a/b", "a..b", "a b", "a\n",
+	for (const char *const *s = (const char *const[]){ "", ".", "..", "-a", ".a", "a/b", "+a", "a b", "a\n",
 							   "\xc3\xa4", "/", NULL }; *s; s++)
 		cr_expect(!str_is_id(*s), "'%s'", *s);
 	memset(longest, 'a', sizeof(longest));
