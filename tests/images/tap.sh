@@ -102,6 +102,34 @@ static void show(const char *path)
 			break;
 }
 
+static long mem_kb(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	long kb = 0;
+
+	if (f && fscanf(f, "MemTotal: %ld", &kb) != 1)
+		kb = 0;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+/* Waits for memory to be plugged in, half a minute at most. */
+static void await_memory(void)
+{
+	long before = mem_kb();
+	int i;
+
+	for (i = 0; i < 300; i++) {
+		if (mem_kb() > before + 65536) {
+			puts("MEM grew");
+			fflush(stdout);
+			break;
+		}
+		usleep(100000);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct timespec t;
@@ -121,7 +149,8 @@ int main(int argc, char **argv)
 	show("/proc/cgroups");
 	puts("INIT done");
 	fflush(stdout);
-	sleep(argc > 1 && argv[1][0] == 'w' ? 20 : 0);
+	if (argc > 1 && argv[1][0] == 'w')
+		await_memory();
 	sync();
 	reboot(RB_POWER_OFF);
 	return 1;

@@ -24,7 +24,7 @@ guest() {
 	shift
 	[[ -z $dir ]] || "$boot" stop --dir "$dir"
 	dir=$(mktemp -d "$work/vm.XXXX")
-	if why=$("$boot" start --dir "$dir" --kernel "$kernel" --share "$work/share" --watch $$ "$@" 2>&1 && "$boot" wait --dir "$dir" --timeout 60 2>&1); then
+	if why=$("$boot" start --dir "$dir" --kernel "$kernel" --share "$work/share" --watch $$ "$@" 2>&1 && "$boot" wait --dir "$dir" --timeout 150 2>&1); then
 		why=
 		ok "$name"
 	else
@@ -34,7 +34,7 @@ guest() {
 # container NAME: runs one in the guest, from the directory shared by 9p.
 container() {
 	local status=0
-	why=$(timeout 60 "$build/agent-ctl" --addr "$(cat "$dir/address")" run --shared "$work/share" "$work/share/hello" 2>&1) || status=$?
+	why=$(timeout 120 "$build/agent-ctl" --addr "$(cat "$dir/address")" run --shared "$work/share" "$work/share/hello" 2>&1) || status=$?
 	if [[ $status -eq 7 && $why == *'hello from the guest'* ]]; then
 		why=
 		ok "$1"
