@@ -212,6 +212,22 @@ static int set_names(const struct spawn_plan *p, struct err *err)
 	return 0;
 }
 
+static void on_hook_failed(void *arg, const struct err *err)
+{
+	tell(arg, MSG_HOOK_FAILED, err);
+}
+
+/* The container's namespaces are ours by then, and so is its process's number. */
+static int run_hooks(struct child *c, enum hook_kind kind, struct err *err)
+{
+	struct hook_ctx ctx = *c->plan->hooks;
+
+	ctx.pid = getpid();
+	ctx.failed = on_hook_failed;
+	ctx.arg = c;
+	return hooks_run(&ctx, kind, err);
+}
+
 static int build_container(struct child *c, struct err *err)
 {
 	const struct spawn_plan *p = c->plan;
@@ -233,7 +249,9 @@ static int build_container(struct child *c, struct err *err)
 		tell(c, MSG_MOUNTED, NULL);
 		await(c);
 	}
-	r = rootfs_enter(c->rootfs, err);
+	r = run_hooks(c, HOOK_CREATE_CONTAINER, err);
+	if (r == 0)
+		r = rootfs_enter(c->rootfs, err);
 	if (r == 0)
 		r = set_names(p, err);
 	if (r == 0 && p->process->terminal)
@@ -472,9 +490,12 @@ static int exec_process(struct child *c, struct err *err)
 	 */
 	(void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 	tell(c, MSG_READY, NULL);
-	if (c->plan->spec)
+	if (c->plan->spec) {
 		await(c);
-	if (c->plan->rules->no_new_privs)
+		/* With no more power than the container's process, whose files they are. */
+		r = run_hooks(c, HOOK_START_CONTAINER, err);
+	}
+	if (r == 0 && c->plan->rules->no_new_privs)
 		r = seccomp_prog_load(&c->filter, err);
 	if (r < 0)
 		return r;

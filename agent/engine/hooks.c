@@ -4,6 +4,7 @@
  */
 #include "engine/hooks.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,61 +19,88 @@
 
 #include "lib/auto.h"
 #include "lib/fdio.h"
+#include "lib/json.h"
+#include "lib/limits.h"
 #include "lib/str.h"
 #include "loop/loop.h"
 
-#define OUTPUT_KEPT 200 /* bytes of a failed hook's output that go into the error */
+#define OUTPUT_KEPT 200		  /* bytes of a failed hook's output that go into the error */
+#define ASK_MS	    20		  /* how often a hook without a pidfd is looked after */
+#define STATE_MAX   LIMIT_MESSAGE /* bytes of JSON that a hook is told */
 
-static void json_string(FILE *f, const char *s)
+/* clang-format off */
+static const struct {
+	const char *name, *status;
+	size_t count, list; /* where they are in Grpc__Hooks */
+	bool lax;
+} kinds[] = {
+#define ROW(member) offsetof(Grpc__Hooks, n_##member), offsetof(Grpc__Hooks, member)
+	[HOOK_PRESTART] =	  { "prestart",	       "creating", ROW(prestart),	 false },
+	[HOOK_CREATE_RUNTIME] =	  { "createRuntime",   "creating", ROW(createruntime),	 false },
+	[HOOK_CREATE_CONTAINER] = { "createContainer", "creating", ROW(createcontainer), false },
+	[HOOK_START_CONTAINER] =  { "startContainer",  "created",  ROW(startcontainer),	 false },
+	[HOOK_POSTSTART] =	  { "poststart",       "running",  ROW(poststart),	 true },
+	[HOOK_POSTSTOP] =	  { "poststop",	       "stopped",  ROW(poststop),	 true },
+#undef ROW
+};
+/* clang-format on */
+static_assert(ARRAY_LEN(kinds) == HOOK_KINDS, "a row for each kind");
+
+static const void *member(const Grpc__Spec *spec, size_t offset)
 {
-	(void)fputc('"', f);
-	for (; *s; s++) {
-		unsigned char c = (unsigned char)*s;
+	return (const char *)spec->hooks + offset;
+}
 
-		if (c == '"' || c == '\\')
-			(void)fprintf(f, "\\%c", c);
-		else if (c < 0x20)
-			(void)fprintf(f, "\\u%04x", c);
-		else
-			(void)fputc(c, f);
-	}
-	(void)fputc('"', f);
+size_t hooks_count(const Grpc__Spec *spec, enum hook_kind kind)
+{
+	return spec->hooks ? *(const size_t *)member(spec, kinds[kind].count) : 0;
 }
 
 /* The state's JSON in memory from malloc, or NULL. */
-static char *state_json(const struct hook_state *st)
+static char *state_json(const struct hook_ctx *ctx, enum hook_kind kind)
 {
-	char *text = NULL;
+	const Grpc__Spec *spec = ctx->spec;
+	char *text = NULL, number[32];
 	size_t len;
-	FILE *f = open_memstream(&text, &len);
+	struct json j = { .f = open_memstream(&text, &len), .left = STATE_MAX };
+	int r;
 
-	if (!f)
+	if (!j.f)
 		return NULL;
-	(void)fputs("{\"ociVersion\":", f);
-	json_string(f, str_empty(st->version) ? "1.0.2" : st->version);
-	(void)fputs(",\"id\":", f);
-	json_string(f, st->id);
-	(void)fputs(",\"status\":", f);
-	json_string(f, st->status);
-	if (st->pid)
-		(void)fprintf(f, ",\"pid\":%d", (int)st->pid);
-	(void)fputs(",\"bundle\":", f);
-	json_string(f, st->bundle);
-	for (size_t i = 0; i < st->n_annotations; i++) {
-		(void)fputs(i ? "," : ",\"annotations\":{", f);
-		json_string(f, st->annotations[i]->key);
-		(void)fputc(':', f);
-		json_string(f, st->annotations[i]->value);
+	json_text(&j, "{\"ociVersion\":");
+	json_string(&j, str_empty(spec->version) ? "1.0.2" : spec->version);
+	json_text(&j, ",\"id\":");
+	json_string(&j, ctx->id);
+	json_text(&j, ",\"status\":");
+	json_string(&j, kinds[kind].status);
+	(void)snprintf(number, sizeof(number), ",\"pid\":%d", (int)ctx->pid);
+	json_text(&j, ctx->pid ? number : "");
+	json_text(&j, ",\"bundle\":");
+	json_string(&j, ctx->bundle);
+	for (size_t i = 0; i < spec->n_annotations; i++) {
+		json_text(&j, i ? "," : ",\"annotations\":{");
+		json_string(&j, spec->annotations[i]->key);
+		json_text(&j, ":");
+		json_string(&j, spec->annotations[i]->value);
 	}
-	(void)fputs(st->n_annotations ? "}}" : "}", f);
-	if (fclose(f) != 0) {
+	json_text(&j, spec->n_annotations ? "}}" : "}");
+	r = json_end(&j);
+	if (fclose(j.f) != 0 || r < 0) {
 		free(text);
 		return NULL;
 	}
 	return text;
 }
 
-static _Noreturn void exec_hook(const Grpc__Hook *h, int in, int out)
+/* What the hooks of one kind have in common. */
+struct run {
+	const char *json;
+	const char *cwd; /* NULL: as it is */
+	int64_t timeout; /* seconds, for hooks that name none; 0: none either */
+	int stop;	 /* readable: somebody wants an end of it */
+};
+
+static _Noreturn void exec_hook(const struct run *run, const Grpc__Hook *h, int in, int out)
 {
 	char *fallback[] = { h->path, NULL };
 	char **argv = calloc(h->n_args + 1, sizeof(*argv)),
@@ -90,6 +118,8 @@ static _Noreturn void exec_hook(const Grpc__Hook *h, int in, int out)
 	(void)signal(SIGPIPE, SIG_DFL);
 	(void)sigemptyset(&signals);
 	(void)sigprocmask(SIG_SETMASK, &signals, NULL);
+	if (run->cwd && chdir(run->cwd) < 0 && chdir("/") < 0)
+		_exit(126);
 	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
 		_exit(126);
 	fdio_close_except(none, 1);
@@ -101,9 +131,10 @@ static _Noreturn void exec_hook(const Grpc__Hook *h, int in, int out)
 
 struct running {
 	pid_t pid;
-	int pidfd, in, out; /* in and out: our ends */
-	int stop;	    /* readable: somebody wants an end of it */
-	int64_t deadline;   /* -1: none */
+	int pidfd;	  /* FD_NONE where a filter forbids it: then its end is asked for */
+	int in, out;	  /* our ends */
+	int stop;	  /* readable: somebody wants an end of it */
+	int64_t deadline; /* -1: none */
 };
 
 static int kill_hook(const struct running *h, int why)
@@ -124,11 +155,11 @@ static int follow(const struct running *h, const char *json, char *kept)
 {
 	size_t left = strlen(json), have = 0;
 	AUTO_CLOSE int feed = h->in;
-	int status;
+	int out = h->out, status;
 
 	for (;;) {
 		struct pollfd p[4] = { { .fd = h->pidfd, .events = POLLIN },
-				       { .fd = h->out, .events = POLLIN },
+				       { .fd = out, .events = POLLIN },
 				       { .fd = feed, .events = POLLOUT },
 				       { .fd = h->stop, .events = POLLIN } };
 		int64_t ms = h->deadline < 0 ? -1 : h->deadline - loop_now_ms();
@@ -137,6 +168,8 @@ static int follow(const struct running *h, const char *json, char *kept)
 
 		if (h->deadline >= 0 && ms <= 0)
 			return kill_hook(h, -ETIMEDOUT);
+		if (h->pidfd < 0 && (ms < 0 || ms > ASK_MS))
+			ms = ASK_MS;
 		if (poll(p, ARRAY_LEN(p), (int)ms) < 0 && errno != EINTR)
 			return kill_hook(h, -errno);
 		if (p[3].revents)
@@ -148,25 +181,28 @@ static int follow(const struct running *h, const char *json, char *kept)
 			if (left == 0 || (n < 0 && errno != EAGAIN))
 				auto_closep(&feed); /* a hook need not read it */
 		}
-		if (p[1].revents & POLLIN) {
-			n = read(h->out, drop, sizeof(drop));
+		if (p[1].revents & POLLIN && !(p[0].revents && have == OUTPUT_KEPT)) {
+			n = read(out, drop, sizeof(drop));
 			for (ssize_t i = 0; i < n && have < OUTPUT_KEPT; i++)
 				kept[have++] = drop[i];
 			kept[have] = '\0';
-		} else if (p[0].revents) {
-			/*
-			 * Dead, and nothing more to read: what a daemon of its writes later is its
-			 * own business.
-			 */
-			return waitpid(h->pid, &status, 0) < 0 ? -errno : status;
+			continue;
+		}
+		if (p[1].revents & POLLHUP)
+			out = FD_NONE; /* it has closed its output, and may go on */
+		/* What a daemon of its writes later is its own business. */
+		if (p[0].revents || h->pidfd < 0) {
+			n = waitpid(h->pid, &status, WNOHANG);
+			if (n != 0)
+				return n < 0 ? -errno : status;
 		}
 	}
 }
 
-static int run_one(const Grpc__Hook *h, const char *json, int stop, struct err *err)
+static int run_one(const struct run *run, const Grpc__Hook *h, struct err *err)
 {
-	int64_t deadline =
-		h->timeout > 0 && h->timeout < 1000000 ? loop_now_ms() + h->timeout * 1000 : -1;
+	int64_t timeout = h->timeout ? h->timeout : run->timeout;
+	int64_t deadline = timeout > 0 && timeout < 1000000 ? loop_now_ms() + timeout * 1000 : -1;
 	AUTO_CLOSE int in_r = FD_NONE;
 	AUTO_CLOSE int out_r = FD_NONE;
 	AUTO_CLOSE int out_w = FD_NONE;
@@ -190,19 +226,20 @@ static int run_one(const Grpc__Hook *h, const char *json, int stop, struct err *
 	out_w = fds[1];
 	pid = fork();
 	if (pid == 0)
-		exec_hook(h, in_r, out_w);
+		exec_hook(run, h, in_r, out_w);
 	if (pid > 0)
 		pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	auto_closep(&in_r);
 	auto_closep(&out_w);
-	if (pid < 0 || pidfd < 0) {
+	if (pid < 0) {
 		(void)close(in_w);
 		return err_sys(err, errno, "hook '%s'", h->path);
 	}
-	status = follow(&(struct running){ pid, pidfd, in_w, out_r, stop, deadline }, json, kept);
+	status = follow(&(struct running){ pid, pidfd, in_w, out_r, run->stop, deadline },
+			run->json, kept);
 	if (status == -ETIMEDOUT)
 		return err_set(err, ETIMEDOUT, "hook '%s' ran past its timeout of %lld s", h->path,
-			       (long long)h->timeout);
+			       (long long)timeout);
 	if (status < 0)
 		return err_sys(err, -status, "hook '%s'", h->path);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
@@ -213,31 +250,45 @@ static int run_one(const Grpc__Hook *h, const char *json, int stop, struct err *
 		       *kept ? ", output: " : "", kept);
 }
 
-int hooks_run(Grpc__Hook *const *hooks, size_t n, const char *kind, const struct hook_state *state,
-	      struct err *err)
+int hooks_run(const struct hook_ctx *ctx, enum hook_kind kind, struct err *err)
 {
+	size_t n = hooks_count(ctx->spec, kind);
+	bool lax = ctx->lax || kinds[kind].lax;
 	AUTO_FREE char *json = NULL;
 	AUTO_CLOSE int stop = FD_NONE;
-	sigset_t term;
-	int r;
+	struct run run = { .timeout = ctx->lax ? HOOK_TIMEOUT_3X : 0 };
+	Grpc__Hook *const *hooks;
+	void (*on_pipe)(int);
+	sigset_t term, before;
+	int r = 0;
 
 	if (n == 0)
 		return 0;
+	run.json = json = state_json(ctx, kind);
+	if (!json)
+		return err_sys(err, ENOMEM, "%s hooks", kinds[kind].name);
+	/* The bundle is no place in the container. */
+	if (kind != HOOK_START_CONTAINER)
+		run.cwd = ctx->bundle;
 	/* SIGPIPE would end us when a hook does not read, SIGTERM without taking the hook along. */
-	(void)signal(SIGPIPE, SIG_IGN);
+	on_pipe = signal(SIGPIPE, SIG_IGN);
 	(void)sigemptyset(&term);
 	(void)sigaddset(&term, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &term, NULL);
-	stop = signalfd(-1, &term, SFD_CLOEXEC);
-	json = state_json(state);
-	if (!json)
-		return err_sys(err, ENOMEM, "%s hooks", kind);
-	for (size_t i = 0; i < n; i++) {
-		r = run_one(hooks[i], json, stop, err);
-		if (r < 0) {
-			err_wrap(err, "%s hook %zu", kind, i);
-			return r;
+	(void)sigprocmask(SIG_BLOCK, &term, &before);
+	run.stop = stop = signalfd(-1, &term, SFD_CLOEXEC);
+	hooks = *(Grpc__Hook *const *const *)member(ctx->spec, kinds[kind].list);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		r = run_one(&run, hooks[i], err);
+		if (r == 0)
+			continue;
+		err_wrap(err, "%s hook %zu", kinds[kind].name, i);
+		if (lax && r != -ECANCELED) {
+			ctx->failed(ctx->arg, err);
+			*err = (struct err){ 0 };
+			r = 0;
 		}
 	}
-	return 0;
+	(void)signal(SIGPIPE, on_pipe);
+	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	return r;
 }

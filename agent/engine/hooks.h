@@ -4,27 +4,44 @@
 #ifndef ENGINE_HOOKS_H
 #define ENGINE_HOOKS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 #include "lib/err.h"
 #include "oci.pb-c.h"
 
-/* The state as hooks see it. Texts are borrowed. */
-struct hook_state {
-	const char *version; /* ociVersion */
-	const char *id, *status, *bundle;
-	pid_t pid; /* 0: left out */
-	Grpc__Spec__AnnotationsEntry *const *annotations;
-	size_t n_annotations;
+/* In the order of a container's life. */
+enum hook_kind {
+	HOOK_PRESTART,	       /* in the agent's namespaces, the old root visible */
+	HOOK_CREATE_RUNTIME,   /* there, too */
+	HOOK_CREATE_CONTAINER, /* in the container's namespaces, the old root visible */
+	HOOK_START_CONTAINER,  /* in the container's namespaces and root */
+	HOOK_POSTSTART,	       /* in the agent's namespaces */
+	HOOK_POSTSTOP,	       /* there, too */
+	HOOK_KINDS,
 };
 
+#define HOOK_TIMEOUT_3X 10 /* seconds that 3.x gives a hook which names none */
+
+/* What hooks are told, and what becomes of their failures. All is borrowed. */
+struct hook_ctx {
+	const Grpc__Spec *spec; /* hooks, version, annotations */
+	const char *id, *bundle;
+	pid_t pid; /* as the hooks see it; 0: left out */
+	bool lax;  /* as in 3.x: no failure counts, and HOOK_TIMEOUT_3X is the default time */
+	void (*failed)(void *arg, const struct err *err); /* told of a failure that doesn't count */
+	void *arg;
+};
+
+/* How many of a kind the spec has. */
+size_t hooks_count(const Grpc__Spec *spec, enum hook_kind kind);
 /*
- * Runs the hooks in order and waits for each: for a worker or a child, never in the loop. The first
- * failure ends it: -errno with *err. A timeout (seconds) of 0 is none. Everything but the standard
- * streams is closed in the hook.
+ * Runs the hooks of a kind in order and waits for each: for a worker or a child, never in the loop.
+ * The first failure that counts ends it: -errno with *err. As the runtime-spec has it, none of the
+ * poststart and poststop hooks' does. A timeout (seconds) of 0 is the default time: none, but for
+ * 3.x. Everything but the standard streams is closed in the hook.
  */
-int hooks_run(Grpc__Hook *const *hooks, size_t n, const char *kind, const struct hook_state *state,
-	      struct err *err);
+int hooks_run(const struct hook_ctx *ctx, enum hook_kind kind, struct err *err);
 
 #endif

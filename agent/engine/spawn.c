@@ -113,10 +113,13 @@ static void on_sync(struct source *src, uint32_t events)
 		finish(s, s->ready ? SPAWN_RUNNING : SPAWN_FAILED, &err);
 		return;
 	}
+	m.err.msg[sizeof(m.err.msg) - 1] = '\0';
 	switch (m.kind) {
 	case MSG_FAILED:
-		m.err.msg[sizeof(m.err.msg) - 1] = '\0';
 		finish(s, SPAWN_FAILED, &m.err);
+		return;
+	case MSG_HOOK_FAILED:
+		s->fn(s, SPAWN_HOOK_FAILED, &m.err);
 		return;
 	case MSG_TERMINAL:
 		take_terminal(s, &msg);

@@ -10,6 +10,7 @@
 
 #include "engine/caps.h"
 #include "engine/cgroup.h"
+#include "engine/hooks.h"
 #include "engine/ns.h"
 #include "engine/rlimit.h"
 #include "lib/err.h"
@@ -48,18 +49,20 @@ struct spawn_plan {
 	struct cgroup *cgroup;
 	const struct ns_plan *ns; /* init: its namespaces; exec: only pid is looked at */
 	const Grpc__Spec *spec;	  /* init; NULL for an exec */
-	bool schema_3x;     /* init: which road the spec came by */
+	bool schema_3x;		  /* init: which road the spec came by */
 	bool parent_hooks;	  /* init: stop at SPAWN_MOUNTED for hooks that the agent runs */
-	int init_pidfd;		  /* exec: whose namespaces to join */
-	unsigned int join_flags;  /* exec: CLONE_NEW* bits to join, without pid */
+	const struct hook_ctx *hooks; /* init: what is to be said to those that the child runs */
+	int init_pidfd;		      /* exec: whose namespaces to join */
+	unsigned int join_flags;      /* exec: CLONE_NEW* bits to join, without pid */
 };
 
 enum spawn_event {
 	/* the file system stands, the old root is still there: spawn_continue goes on */
 	SPAWN_MOUNTED,
-	SPAWN_READY,   /* init: waits for spawn_continue to execve */
-	SPAWN_RUNNING, /* execve has succeeded */
-	SPAWN_FAILED,  /* err says where; the child is gone or going */
+	SPAWN_READY,	   /* init: waits for spawn_continue to execve */
+	SPAWN_RUNNING,	   /* execve has succeeded */
+	SPAWN_FAILED,	   /* err says where; the child is gone or going */
+	SPAWN_HOOK_FAILED, /* err says how; the child goes on */
 };
 
 struct spawn;
@@ -96,10 +99,10 @@ struct child_io {
 _Noreturn void child_run(const struct spawn_plan *plan, const struct child_io *io);
 
 /* What travels on the socket. */
-enum spawn_msg_kind { MSG_FAILED, MSG_MOUNTED, MSG_TERMINAL, MSG_READY };
+enum spawn_msg_kind { MSG_FAILED, MSG_MOUNTED, MSG_TERMINAL, MSG_READY, MSG_HOOK_FAILED };
 struct spawn_msg {
 	int kind;
-	struct err err; /* MSG_FAILED only */
+	struct err err; /* MSG_FAILED, MSG_HOOK_FAILED */
 };
 
 #endif

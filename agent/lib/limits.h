@@ -16,7 +16,8 @@
 #define LIMIT_PROCESSES	  1024u /* processes of one container */
 #define LIMIT_MOUNTS	  1024u
 #define LIMIT_STORAGES	  256u
-#define LIMIT_ID	  256u	     /* container and exec ids, in bytes */
-#define LIMIT_READ	  (1u << 20) /* bytes that one ReadStdout may return */
+#define LIMIT_ID	  256u	      /* container and exec ids, in bytes */
+#define LIMIT_SPEC_JSON	  (16u << 20) /* config.json that hooks read */
+#define LIMIT_READ	  (1u << 20)  /* bytes that one ReadStdout may return */
 
 #endif

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/hooks.h"
 #include "engine/rootfs.h"
 #include "lib/auto.h"
 #include "lib/fdio.h"
@@ -25,7 +24,7 @@
 #include "rpc/status.h"
 #include "svc/agent.h"
 #include "svc/device.h"
-#include "svc/guesthook.h"
+#include "svc/hook.h"
 #include "svc/oom.h"
 #include "svc/process.h"
 #include "svc/sandbox.h"
@@ -74,69 +73,6 @@ static struct container *container_new(struct agent *a, const char *id)
 	return ctr;
 }
 
-/* --- hooks --------------------------------------------------------------------------------- */
-
-/* What outlives the request: a copy of the hooks and of what their state tells. */
-static int keep_spec(struct container *ctr, const Grpc__Spec *spec, struct err *err)
-{
-	Grpc__Spec part = GRPC__SPEC__INIT;
-	AUTO_FREE uint8_t *bytes = NULL;
-	Grpc__Hooks hooks;
-	size_t len;
-
-	if (guesthooks_merge(ctr->sandbox->hook_path, spec->hooks, &ctr->pending->mem, &hooks) < 0)
-		return err_sys(err, ENOMEM, "hooks");
-	part.version = spec->version;
-	part.hooks = &hooks;
-	part.root = spec->root;
-	part.annotations = spec->annotations;
-	part.n_annotations = spec->n_annotations;
-	part.mounts = spec->mounts; /* GetDiagnosticData looks for a file in them */
-	part.n_mounts = spec->n_mounts;
-	len = grpc__spec__get_packed_size(&part);
-	bytes = malloc(len + 1);
-	if (bytes)
-		ctr->kept = grpc__spec__unpack(NULL, grpc__spec__pack(&part, bytes), bytes);
-	return ctr->kept ? 0 : err_sys(err, ENOMEM, "container");
-}
-
-static int run_hooks(void *arg, int out, struct err *err)
-{
-	const struct container *ctr = arg;
-	const struct hook_job *j = &ctr->hook_job;
-	AUTO_FREE char *bundle = strdup(ctr->kept->root ? ctr->kept->root->path : "/");
-	char *slash = bundle ? strrchr(bundle, '/') : NULL;
-	struct hook_state st = {
-		.version = ctr->kept->version,
-		.id = ctr->id,
-		.status = j->status,
-		.pid = ctr->init && !ctr->init->exited ? ctr->init->spawn.pid : 0,
-		.annotations = ctr->kept->annotations,
-		.n_annotations = ctr->kept->n_annotations,
-	};
-
-	(void)out;
-	if (slash && slash != bundle)
-		*slash = '\0';
-	st.bundle = bundle ? bundle : "/";
-	return hooks_run(j->hooks, j->n, j->kind, &st, err);
-}
-
-/* 0: done(ctr) follows; 1: there are none; -errno. */
-static int start_hooks(struct container *ctr, Grpc__Hook **hooks, size_t n, const char *kind,
-		       const char *status, worker_done *done, struct err *err)
-{
-	static const struct worker_opts opts = { .gentle = true };
-	struct agent *a = ctr->agent;
-	int r;
-
-	if (n == 0)
-		return 1;
-	ctr->hook_job = (struct hook_job){ hooks, n, kind, status };
-	r = worker_start(a->loop, a->reaper, &opts, run_hooks, done, ctr, &ctr->hooks);
-	return r < 0 ? err_sys(err, -r, "%s hooks", kind) : 0;
-}
-
 /* --- teardown ------------------------------------------------------------------------------ */
 
 #define REMOVE_TRY_MS	  5
@@ -166,8 +102,7 @@ static void container_free(struct container *ctr)
 	timer_cancel(&ctr->timer);
 	cgroup_free(ctr->cgroup);
 	ctr_rules_release(&ctr->rules);
-	if (ctr->kept)
-		grpc__spec__free_unpacked(ctr->kept, NULL);
+	container_hooks_forget(ctr);
 	list_del(&ctr->link);
 	ctr->sandbox->container_count--;
 	free(ctr->teardown);
@@ -199,12 +134,8 @@ static void release_storages(struct container *ctr)
 		on_storages_released(ctr, &err);
 }
 
-static void on_poststop(void *arg, const struct err *err, const struct buf *out)
+static void on_poststop(struct container *ctr, const struct err *err)
 {
-	struct container *ctr = arg;
-
-	(void)out;
-	ctr->hooks = NULL;
 	if (err->code)
 		note_error(ctr, err);
 	release_storages(ctr);
@@ -212,10 +143,8 @@ static void on_poststop(void *arg, const struct err *err, const struct buf *out)
 
 static void run_poststop(struct container *ctr)
 {
-	const Grpc__Hooks *h = ctr->kept ? ctr->kept->hooks : NULL;
 	struct err err = { 0 };
-	int r = start_hooks(ctr, h ? h->poststop : NULL, h ? h->n_poststop : 0, "poststop",
-			    "stopped", on_poststop, &err);
+	int r = container_hooks_start(ctr, 1u << HOOK_POSTSTOP, on_poststop, &err);
 
 	if (r < 0)
 		note_error(ctr, &err);
@@ -276,8 +205,7 @@ int container_remove(struct container *ctr, container_gone *done, void *arg)
 	ctr->teardown = t;
 	if (ctr->state != CTR_CREATING)
 		ctr->state = CTR_REMOVING;
-	if (ctr->hooks)
-		worker_cancel(TAKE_PTR(ctr->hooks));
+	container_hooks_cancel(ctr);
 	container_abandon_freeze(ctr);
 	oom_forget(ctr);
 	list_for_each(struct process, p, &ctr->processes, link) {
@@ -357,13 +285,10 @@ static void create_done(struct container *ctr)
 	(void)call_reply_empty(c);
 }
 
-static void on_prestart(void *arg, const struct err *e, const struct buf *out)
+static void on_prestart(struct container *ctr, const struct err *e)
 {
-	struct container *ctr = arg;
 	struct err err = *e;
 
-	(void)out;
-	ctr->hooks = NULL;
 	if (!err.code && spawn_continue(&ctr->init->spawn) < 0)
 		err_set(&err, ECHILD, "the process died during the prestart hooks");
 	if (err.code)
@@ -372,11 +297,10 @@ static void on_prestart(void *arg, const struct err *e, const struct buf *out)
 
 static void on_mounted(struct container *ctr)
 {
-	const Grpc__Hooks *h = ctr->kept->hooks;
 	struct err err = { 0 };
 
-	if (start_hooks(ctr, h->prestart, h->n_prestart, "prestart", "creating", on_prestart,
-			&err) < 0)
+	if (container_hooks_start(ctr, 1u << HOOK_PRESTART | 1u << HOOK_CREATE_RUNTIME, on_prestart,
+				  &err) < 0)
 		create_failed(ctr, &err);
 }
 
@@ -387,28 +311,22 @@ static void start_failed(struct container *ctr, const struct err *err)
 	(void)call_fail(c, err);
 }
 
-static void on_poststart(void *arg, const struct err *err, const struct buf *out)
+static void on_poststart(struct container *ctr, const struct err *err)
 {
-	struct container *ctr = arg;
-
-	(void)out;
-	ctr->hooks = NULL;
 	if (err->code) /* the container runs: the runtime-spec wants a line, not a failure */
-		log_warn("container", "%s: %s", ctr->id, err->msg);
+		container_hook_failed(ctr, err->msg);
 	(void)call_reply_empty(TAKE_PTR(ctr->pending));
 }
 
 void container_running(struct container *ctr)
 {
-	const Grpc__Hooks *h = ctr->kept->hooks;
 	struct err err = { 0 };
 
 	if (ctr->state == CTR_STARTING)
 		ctr->state = CTR_RUNNING;
 	oom_watch(ctr);
-	if (start_hooks(ctr, h ? h->poststart : NULL, h ? h->n_poststart : 0, "poststart",
-			"running", on_poststart, &err) != 0)
-		on_poststart(ctr, &err, NULL);
+	if (container_hooks_start(ctr, 1u << HOOK_POSTSTART, on_poststart, &err) != 0)
+		on_poststart(ctr, &err);
 }
 
 static void on_init_event(struct spawn *s, enum spawn_event event, const struct err *e)
@@ -439,6 +357,9 @@ static void on_init_event(struct spawn *s, enum spawn_event event, const struct 
 	case SPAWN_RUNNING:
 		if (ctr->pending)
 			container_running(ctr);
+		return;
+	case SPAWN_HOOK_FAILED:
+		container_hook_failed(ctr, err.msg);
 		return;
 	case SPAWN_FAILED:
 		break;
@@ -478,6 +399,7 @@ static int spawn_container(struct container *ctr, struct err *err)
 	const Grpc__LinuxResources *res = spec->linux ? spec->linux->resources : NULL;
 	struct sandbox *sb = ctr->sandbox;
 	AUTO(ns_plan_release) struct ns_plan ns;
+	struct hook_ctx hooks;
 	struct spawn_plan plan;
 	int r;
 
@@ -488,7 +410,7 @@ static int spawn_container(struct container *ctr, struct err *err)
 	if (r == 0)
 		r = ctr_rules_build(spec, &ctr->rules, err);
 	if (r == 0)
-		r = keep_spec(ctr, spec, err);
+		r = container_hooks_prepare(ctr, req->oci, &ctr->pending->mem, err);
 	if (r == 0)
 		r = cgroup_create(sb->engine.cgroups, spec->linux ? spec->linux->cgroupspath : "",
 				  ctr->id, res, &ctr->cgroup, err);
@@ -503,6 +425,7 @@ static int spawn_container(struct container *ctr, struct err *err)
 				spec->process->terminal);
 	if (!ctr->init)
 		return err_sys(err, ENOMEM, "container");
+	hooks = container_hook_ctx(ctr);
 	plan = (struct spawn_plan){
 		.engine = &sb->engine,
 		.process = spec->process,
@@ -511,7 +434,9 @@ static int spawn_container(struct container *ctr, struct err *err)
 		.ns = &ns,
 		.spec = spec,
 		.schema_3x = ctr->pending->schema == SCHEMA_3X,
-		.parent_hooks = ctr->kept->hooks->n_prestart > 0,
+		.parent_hooks =
+			hooks_count(spec, HOOK_PRESTART) || hooks_count(spec, HOOK_CREATE_RUNTIME),
+		.hooks = &hooks,
 		.init_pidfd = FD_NONE,
 	};
 	r = spawn_start(&plan, &ctr->init->spawn, on_init_event, err);
@@ -604,6 +529,7 @@ int svc_create_container(struct call *c, const void *request, struct err *err)
 	ctr = container_new(a, req->container_id);
 	if (!ctr)
 		return err_sys(err, ENOMEM, "container");
+	ctr->schema = c->schema;
 	ctr->pending = c;
 	ctr->request = req;
 	(void)call_park(c, NULL, call_go_on, ctr);

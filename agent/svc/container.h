@@ -16,6 +16,7 @@
 #include "lib/list.h"
 #include "loop/reaper.h"
 #include "rpc/call.h"
+#include "svc/hook.h"
 #include "svc/storage.h"
 
 struct agent;
@@ -32,13 +33,6 @@ enum container_state {
 };
 
 struct process;
-
-/* What a worker that runs hooks needs to know; it reads the container in its own copy of memory. */
-struct hook_job {
-	Grpc__Hook **hooks;
-	size_t n;
-	const char *kind, *status;
-};
 
 /* One of a process's streams towards the client. */
 struct stream_end {
@@ -75,6 +69,7 @@ struct container {
 	struct sandbox *sandbox;
 	char *id;
 	enum container_state state;
+	enum schema schema; /* of the call that made it */
 	bool paused;
 	struct list processes;
 	struct process *init; /* NULL before it is spawned */
@@ -83,13 +78,16 @@ struct container {
 	unsigned int own_flags; /* namespaces that an exec has to join */
 	bool own_pid_ns;	/* its init takes everybody along when it dies */
 	struct storage_set storages;
-	Grpc__Spec *kept;     /* version, hooks, annotations, root; from malloc */
+	Grpc__Spec *kept;     /* version, hooks, annotations, root; svc/hook.c's */
 	bool explicit_cpus;   /* cpuset given: OnlineCPUMem leaves it alone */
 	struct call *pending; /* CreateContainer or StartContainer under way */
 	const Grpc__CreateContainerRequest *request; /* in pending's arena, while creating */
-	bool waiting; /* for devices or storages: request and container must stay */
-	struct worker *hooks;
-	struct hook_job hook_job;
+	bool waiting;	      /* for devices or storages: request and container must stay */
+	struct worker *hooks; /* NULL: none run; this and the next four are svc/hook.c's */
+	hooks_done *hooks_done;
+	unsigned int hook_kinds; /* those that run, as bits */
+	char *bundle;		 /* that hooks are told */
+	bool has_config;	 /* there is a config.json for hooks */
 	struct source oom_source;
 	struct timer oom_timer;
 	int oom_fd;

@@ -8,11 +8,18 @@
 #include "oci.pb-c.h"
 
 struct arena;
+struct guest_hooks;
 
 /*
- * *ret: own's hooks (own may be NULL), then the guest's in the order of their names. All that is
- * new lives in the arena, the rest is own's. -ENOMEM; a folder that cannot be read has no hooks.
+ * What is in the folders, by name; *ret is NULL when that is nothing. What is no regular file or
+ * not executable is skipped with a warning. 0, or -ENOMEM.
  */
-int guesthooks_merge(const char *path, const Grpc__Hooks *own, struct arena *mem, Grpc__Hooks *ret);
+int guest_hooks_scan(const char *dir, struct guest_hooks **ret);
+void guest_hooks_free(struct guest_hooks *g);
+/*
+ * Appends them to the spec's own. New lists come from the arena, which the spec is in; the hooks
+ * stay the guest's. 0 or -ENOMEM.
+ */
+int guest_hooks_add(const struct guest_hooks *g, Grpc__Spec *spec, struct arena *mem);
 
 #endif

@@ -28,6 +28,7 @@
 #include "svc/agent.h"
 #include "svc/container.h"
 #include "svc/guest.h"
+#include "svc/guesthook.h"
 
 #define RETRY_MS 10
 
@@ -52,8 +53,7 @@ int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
 	if (r < 0)
 		return r;
 	sb->id = strdup("");
-	sb->hook_path = strdup("");
-	if (!sb->id || !sb->hook_path) {
+	if (!sb->id) {
 		sandbox_free(TAKE_PTR(sb));
 		return err_sys(err, ENOMEM, "sandbox");
 	}
@@ -69,7 +69,7 @@ void sandbox_free(struct sandbox *sb)
 		auto_closep(&sb->engine.home.fd[t]);
 	cgroup_root_free(sb->engine.cgroups);
 	free(sb->id);
-	free(sb->hook_path);
+	guest_hooks_free(sb->guest_hooks);
 	free(sb);
 }
 
@@ -150,6 +150,7 @@ static void clear(struct sandbox *sb)
 	auto_closep(&sb->ns_uts);
 	sandbox_ns_destroy();
 	guest_unset_dns();
+	guest_hooks_free(TAKE_PTR(sb->guest_hooks));
 	sb->id[0] = '\0';
 	log_set_sandbox("");
 	sb->running = false;
@@ -221,6 +222,8 @@ static void on_modules(void *arg, const struct err *e)
 	struct err err = *e;
 	int r = err.code ? -err.code : 0;
 
+	if (r == 0 && guest_hooks_scan(req->guest_hook_path, &sb->guest_hooks) < 0)
+		r = err_sys(&err, ENOMEM, "guest hooks");
 	if (r == 0)
 		r = open_namespaces(sb, req->hostname, &err);
 	if (r == 0 && req->sandbox_pidns && sb->pending->schema == SCHEMA_1X)
@@ -259,8 +262,7 @@ int svc_create_sandbox(struct call *c, const void *request, struct err *err)
 			       req->sandbox_id);
 	if (req->n_storages > LIMIT_STORAGES)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "%zu storages", req->n_storages);
-	if (!cr || set_text(&sb->id, req->sandbox_id) < 0 ||
-	    set_text(&sb->hook_path, req->guest_hook_path) < 0)
+	if (!cr || set_text(&sb->id, req->sandbox_id) < 0)
 		return err_sys(err, ENOMEM, "sandbox");
 	*cr = (struct create){ sb, req };
 	sb->pending = c;

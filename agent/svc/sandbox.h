@@ -10,12 +10,15 @@
 #include "rpc/call.h"
 #include "svc/storage.h"
 
+struct guest_hooks;
+
 struct sandbox {
 	struct agent *agent;
 	struct engine engine;
 	bool running; /* between CreateSandbox and the end of DestroySandbox */
 	bool destroying;
-	char *id, *hook_path; /* "" until known */
+	char *id;			 /* "" until known */
+	struct guest_hooks *guest_hooks; /* NULL: none */
 	struct list containers;
 	size_t container_count;
 	struct storage_refs refs;

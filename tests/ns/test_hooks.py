@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Hooks: state, order, environment, timeouts, failures; the spec's own and the guest's. TAP."""
+"""Hooks: state, order, environment, timeouts, failures; the spec's own and the guest's.
+
+The phases that 3.x has more, and what guest hooks read: test_guest_hooks.py. TAP."""
 import json
 import os
 import re
@@ -207,18 +209,10 @@ def guest_hooks_absent(agent, road):
     expect(road.run('exit 3').returncode, 3)
 
 
-def later_hooks_have_no_field(agent, road):
-    """createRuntime, createContainer, startContainer: the protocol cannot carry them, and agent-ctl says so."""
-    r = road.run('exit 3', hooks(createRuntime=[{'path': '/bin/false'}], createContainer=[{'path': '/bin/false'}],
-                                 startContainer=[{'path': '/bin/false'}]))
-    expect(r.returncode, 3)
-    has(error_of(r), 'createRuntime', 'createContainer', 'startContainer', 'no field for it')
-
-
 CASES = [state_on_stdin, prestart_sees_both_worlds, order, failing_prestart, missing_and_relative, timeouts,
          killed_by_a_signal, slow_hook_delays_nobody, failing_poststart_is_only_a_warning,
          failing_poststop_removes_all_the_same, output_floods_and_unread_state, container_killed_during_a_hook,
-         guest_hooks, guest_hooks_absent, later_hooks_have_no_field]
+         guest_hooks, guest_hooks_absent]
 
 
 def main():
