@@ -16,6 +16,7 @@
 #include "rpc/status.h"
 #include "svc/agent.h"
 #include "svc/container.h"
+#include "svc/net.h"
 #include "svc/process.h"
 #include "svc/sandbox.h"
 
@@ -138,6 +139,7 @@ int svc_stats_container(struct call *c, const void *request, struct err *err)
 	struct container *ctr = container_find(c, req->container_id, err);
 	Grpc__StatsContainerResponse resp = GRPC__STATS_CONTAINER_RESPONSE__INIT;
 	Grpc__CgroupStats stats = GRPC__CGROUP_STATS__INIT;
+	struct err none = { 0 };
 	int r;
 
 	if (!ctr)
@@ -146,6 +148,9 @@ int svc_stats_container(struct call *c, const void *request, struct err *err)
 	if (r < 0)
 		return r;
 	resp.cgroup_stats = &stats;
+	/* The pod's: its containers share them. Without them the other figures are worth telling still. */
+	if (net_stats(&c->mem, &resp.network_stats, &resp.n_network_stats, &none) < 0)
+		log_debug("container", "%s: %s", ctr->id, none.msg);
 	return call_reply(c, &resp.base);
 }
 
@@ -180,6 +185,9 @@ static void poll_freezer(struct timer *t)
 		return;
 	}
 	if (state >= 0 && ++ctr->freeze_tries < FREEZE_TRIES) {
+		/* v1 asks once, and 9p loses that as it does signals: ask again. */
+		if (state == CGROUP_FREEZING && frozen)
+			(void)cgroup_freeze(ctr->cgroup, true, NULL);
 		timer_set(ctr->agent->loop, t, FREEZE_POLL_MS, poll_freezer);
 		return;
 	}

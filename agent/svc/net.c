@@ -172,6 +172,46 @@ static int update_interface(enum schema schema, const Types__Interface *want, st
 	return up < 0 ? net_err(err, up, "Could not set up", want->name) : 0;
 }
 
+int net_stats(struct arena *mem, Grpc__NetworkStats ***ret, size_t *ret_n, struct err *err)
+{
+	AUTO(nl_close) struct nl nl = { .fd = FD_NONE };
+	AUTO_FREE struct link *links = NULL;
+	Grpc__NetworkStats **list;
+	size_t n, count = 0;
+
+	if (open_route(&nl, err) < 0 || get_links(&nl, &links, &n, err) < 0)
+		return -err->code;
+	list = arena_alloc(mem, (n + 1) * sizeof(Grpc__NetworkStats *));
+	for (size_t i = 0; list && i < n; i++) {
+		const struct rtnl_link_stats64 *from = &links[i].stats;
+		Grpc__NetworkStats *s;
+
+		if (links[i].flags & IFF_LOOPBACK)
+			continue;
+		s = arena_alloc(mem, sizeof(*s));
+		if (!s)
+			return err_sys(err, ENOMEM, "network statistics");
+		grpc__network_stats__init(s);
+		s->name = arena_strdup(mem, links[i].name);
+		if (!s->name)
+			return err_sys(err, ENOMEM, "network statistics");
+		s->rx_bytes = from->rx_bytes;
+		s->rx_packets = from->rx_packets;
+		s->rx_errors = from->rx_errors;
+		s->rx_dropped = from->rx_dropped;
+		s->tx_bytes = from->tx_bytes;
+		s->tx_packets = from->tx_packets;
+		s->tx_errors = from->tx_errors;
+		s->tx_dropped = from->tx_dropped;
+		list[count++] = s;
+	}
+	if (!list)
+		return err_sys(err, ENOMEM, "network statistics");
+	*ret = list;
+	*ret_n = count;
+	return 0;
+}
+
 struct plug { /* an UpdateInterface that waits for its device; in the call's arena */
 	struct dev_find find;
 	struct call *call;

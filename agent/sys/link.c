@@ -4,7 +4,6 @@
 #include "sys/link.h"
 
 #include <errno.h>
-#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,11 +16,12 @@
 static bool read_link(const struct nlmsghdr *h, struct link *link)
 {
 	const struct ifinfomsg *ifi = nl_head(h, sizeof(*ifi));
-	const struct nlattr *tb[IFLA_MTU + 1];
+	const struct nlattr *tb[IFLA_STATS64 + 1];
+	size_t len;
 
 	if (!ifi || h->nlmsg_type != RTM_NEWLINK)
 		return false;
-	nl_parse(h, sizeof(*ifi), tb, IFLA_MTU);
+	nl_parse(h, sizeof(*ifi), tb, IFLA_STATS64);
 	*link = (struct link){ .index = ifi->ifi_index,
 			       .flags = ifi->ifi_flags,
 			       .mtu = nl_u32(tb[IFLA_MTU], 0) };
@@ -29,6 +29,11 @@ static bool read_link(const struct nlmsghdr *h, struct link *link)
 	if (tb[IFLA_ADDRESS] && nl_len(tb[IFLA_ADDRESS]) <= sizeof(link->addr)) {
 		link->addr_len = nl_len(tb[IFLA_ADDRESS]);
 		(void)memcpy(link->addr, nl_data(tb[IFLA_ADDRESS]), link->addr_len);
+	}
+	if (tb[IFLA_STATS64]) { /* the kernel's may be longer or shorter than ours */
+		len = nl_len(tb[IFLA_STATS64]);
+		(void)memcpy(&link->stats, nl_data(tb[IFLA_STATS64]),
+			     len < sizeof(link->stats) ? len : sizeof(link->stats));
 	}
 	return true;
 }

@@ -4,6 +4,7 @@
 #ifndef SYS_LINK_H
 #define SYS_LINK_H
 
+#include <linux/if_link.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +23,7 @@ struct link {
 	char name[IFNAMSIZ];
 	uint8_t addr[LINK_ADDR_MAX];
 	size_t addr_len;
+	struct rtnl_link_stats64 stats; /* zeros where the kernel has none */
 };
 
 /* All links in the kernel's order, in memory from malloc that the caller frees. */

@@ -114,6 +114,11 @@ def ping_the_gateway(m, peer):
         expect(r.returncode, 0, r.stdout.decode())
         has(c.sh('ip addr show outside'), '10.0.2.15/24', 'UP', USER_MAC)
         has(c.sh('ip route'), 'default via 10.0.2.2 dev outside')
+        stats = {s.name: s for s in m.call('StatsContainer', container_id='c').network_stats}
+        expect('lo' in stats, False)
+        s = stats['outside']
+        expect(s.tx_packets >= 2 and s.rx_packets >= 2 and s.tx_bytes > 150 and s.rx_bytes > 150, True, str(s))
+        expect((s.rx_errors, s.tx_errors), (0, 0))
 
 
 def rename_and_mtu(m, peer):

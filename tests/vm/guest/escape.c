@@ -82,16 +82,16 @@ static void by_descriptors(void)
 /* What covers the initramfs is taken away: needs CAP_SYS_ADMIN. */
 static void by_mounts(void)
 {
-	int fd;
+	int fd = open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC);
 
 	if (umount2("/", MNT_DETACH) < 0)
 		printf("umount /: %s\n", strerror(errno));
 	look("umount of /");
+	if (setns(fd, CLONE_NEWNS) < 0)
+		printf("setns: %s\n", strerror(errno));
+	look("setns");
 	if (unshare(CLONE_NEWNS) < 0)
 		printf("unshare: %s\n", strerror(errno));
-	fd = open("/proc/1/ns/mnt", O_RDONLY);
-	if (fd >= 0 && setns(fd, CLONE_NEWNS) == 0)
-		look("setns");
 	(void)mkdir("/tmp/new", 0755);
 	if (syscall(SYS_pivot_root, "/tmp/new", "/tmp/new") < 0)
 		printf("pivot_root: %s\n", strerror(errno));
