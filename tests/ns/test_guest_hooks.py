@@ -246,6 +246,20 @@ def start_container_hooks_have_no_more_power(agent, road):
         has(h.read('process'), 'SigBlk:\t' + NOTHING, 'SigIgn:\t' + NOTHING, 'Uid:\t1000', '/tmp')
 
 
+def a_filter_may_forbid_what_waiting_takes(agent, road):
+    """startContainer hooks run under the process's filter where it is loaded before no_new_privs could be."""
+    with Hooks() as h:
+        def edit(c):
+            nsagent.mount(c, '/out', 'bind', h.dir, 'rbind', 'rw')
+            c['process']['noNewPrivileges'] = False
+            c['linux']['seccomp'] = {'defaultAction': 'SCMP_ACT_ALLOW', 'syscalls': [
+                {'names': ['pidfd_open', 'signalfd4'], 'action': 'SCMP_ACT_ERRNO'}]}
+            c['hooks'] = {'startContainer': [inside('sleep 0.1; cat > /out/state; grep Seccomp: /proc/self/status > /out/mode')]}
+        r = run(road, 'exit 3', edit)
+        expect(r.returncode, 3, error_of(r))
+        expect((h.json('state')['id'], h.read('mode').split()), (ID, ['Seccomp:', '2']))
+
+
 def terminal_and_hooks(agent, road):
     with Hooks() as h:
         def edit(c):
@@ -332,8 +346,8 @@ def sleeping():
 
 CASES = [the_spec_is_read_by_guest_hooks, no_spec_without_guest_hooks, spec_goes_with_a_failed_container,
          failing_guest_hook, all_phases_in_order, namespaces_of_the_phases, create_container_hooks_may_mount,
-         start_container_hooks_have_no_more_power, terminal_and_hooks, failures, a_hook_without_a_time,
-         closed_output_is_no_end, removed_during_a_hook]
+         start_container_hooks_have_no_more_power, a_filter_may_forbid_what_waiting_takes,
+         terminal_and_hooks, failures, a_hook_without_a_time, closed_output_is_no_end, removed_during_a_hook]
 
 
 def main():
