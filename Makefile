@@ -22,7 +22,7 @@ PKG_BUILD := gcc make pkg-config libc6-dev linux-libc-dev libnghttp2-dev libsecc
 PKG_IMAGE := busybox-static cpio gzip zstd e2fsprogs
 PKG_KERNEL := linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils perl
 PKG_RUN := qemu-system-x86 python3
-PKG_TEST := libcriterion-dev clang libclang-rt-14-dev python3-grpcio python3-protobuf python3-hpack crun runc iproute2 fdisk \
+PKG_TEST := libcriterion-dev clang libclang-rt-14-dev python3-grpcio python3-protobuf python3-hpack mmdebstrap xfsprogs erofs-utils cryptsetup-bin crun runc iproute2 fdisk \
 	golang-go golang-google-grpc-dev golang-github-containerd-ttrpc-dev golang-github-hashicorp-yamux-dev gogoprotobuf
 
 PKG_run := $(PKG_BUILD) $(PKG_IMAGE) $(PKG_KERNEL) $(PKG_RUN)
