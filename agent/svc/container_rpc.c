@@ -148,7 +148,7 @@ int svc_stats_container(struct call *c, const void *request, struct err *err)
 	if (r < 0)
 		return r;
 	resp.cgroup_stats = &stats;
-	/* The pod's: its containers share them. Without them the other figures are worth telling still. */
+	/* The pod's: its containers share them. Without them the others are worth telling still. */
 	if (net_stats(&c->mem, &resp.network_stats, &resp.n_network_stats, &none) < 0)
 		log_debug("container", "%s: %s", ctr->id, none.msg);
 	return call_reply(c, &resp.base);
