@@ -519,8 +519,8 @@ def killed_clients(m, count=50):
         for batch in range(count // 10):
             clients = [m.road.popen('exec', *(['-t'] if i % 3 == 0 else []), '-n', '--exec-id', 'k%d-%d' % (batch, i),
                                     'c', 'yes') for i in range(10)]
-            for p in clients:
-                p.stdout.read(rng.randrange(1, 200000))
+            for i, p in enumerate(clients):
+                p.stdout.read(rng.randrange(1, 100000 if i % 3 else 3000))
             rng.shuffle(clients)
             for p in clients:
                 time.sleep(rng.random() / 50)
