@@ -89,7 +89,8 @@ static int shed(struct child *c, const struct child_io *io, struct err *err)
 	for (int t = 0; p->spec && t < NS_COUNT; t++)
 		keep[n++] = p->ns->join[t];
 	fdio_close_except(keep, (size_t)n);
-	(void)signal(SIGPIPE, SIG_DFL); /* the one that the agent ignores; handlers clone3 has cleared */
+	/* the one that the agent ignores; handlers clone3 has cleared */
+	(void)signal(SIGPIPE, SIG_DFL);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();

@@ -18,7 +18,8 @@ struct mount_env {
 	int proc;		/* fd of a procfs that we trust */
 	const char *path;	/* of the root, as the guest sees it: clean and absolute */
 	const char *label;	/* SELinux context for new file systems, or "" */
-	int mqueue;		/* a new mqueue file system that only the agent could make, or FD_NONE */
+	/* a new mqueue file system that only the agent could make, or FD_NONE */
+	int mqueue;
 	bool userns;		/* in a user namespace of its own */
 	bool cgroupns;		/* in a cgroup namespace of its own */
 };

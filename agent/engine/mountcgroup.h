@@ -11,8 +11,9 @@ struct mountopt;
 
 /*
  * Mounts on the fd target. v2: a cgroup2 mount in a cgroup namespace, else a bind of the cgroup
- * that we are in, unless that is the root. v1: a tmpfs with one directory per hierarchy, and links for the controllers of
- * joint ones ("cpu" -> "cpu,cpuacct"). The fd of the top mount, the caller's, or -errno.
+ * that we are in, unless that is the root. v1: a tmpfs with one directory per hierarchy, and links
+ * for the controllers of joint ones ("cpu" -> "cpu,cpuacct"). The fd of the top mount, the
+ * caller's, or -errno.
  */
 int mountcgroup(const struct mount_env *env, int target, const struct mountopt *o,
 		struct err *err);

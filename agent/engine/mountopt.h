@@ -18,12 +18,16 @@ struct mount_attr;
 
 struct mountopt {
 	unsigned long flags;		/* MS_* asked for; MS_BIND (and MS_REC) for bind, rbind */
-	unsigned long clear;		/* MS_* that a clearing word named last: matters for binds */
-	uint64_t rec_set, rec_clr;	/* MOUNT_ATTR_* for the mount and everything below it (rro, ...) */
-	unsigned long propagation[MOUNTOPT_PROPAGATION];	/* MS_SHARED etc., MS_REC or'ed in */
+	/* MS_* that a clearing word named last: matters for binds */
+	unsigned long clear;
+	/* MOUNT_ATTR_* for the mount and everything below it (rro, ...) */
+	uint64_t rec_set, rec_clr;
+	/* MS_SHARED etc., MS_REC or'ed in */
+	unsigned long propagation[MOUNTOPT_PROPAGATION];
 	size_t n_propagation;		/* in the order given */
 	bool tmpcopyup;			/* a tmpfs starts with the content that it hides */
-	const char *data;		/* the other words joined by commas, "" for none; the arena's */
+	/* the other words joined by commas, "" for none; the arena's */
+	const char *data;
 };
 
 /*

@@ -272,7 +272,8 @@ static int open_root(struct rootfs *rf, struct err *err)
 /* A recursive propagation of the root comes last and must not undo what a mount asked for. */
 static bool is_needed_later(const struct rootfs *rf, const struct mount_done *d)
 {
-	bool overruled = (rf->propagation & MS_REC) && (rf->propagation & (MS_SHARED | MS_UNBINDABLE));
+	bool overruled =
+		(rf->propagation & MS_REC) && (rf->propagation & (MS_SHARED | MS_UNBINDABLE));
 
 	return d->seal || (overruled && d->n_propagation > 0);
 }

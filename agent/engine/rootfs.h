@@ -17,11 +17,13 @@ struct rootfs;
 struct rootfs_opts {
 	const Grpc__Spec *spec;		/* must outlive the struct rootfs */
 	bool no_pivot;			/* "/" is an initramfs: MS_MOVE and chroot */
-	bool new_mntns;			/* in a new mount namespace; else a plain chroot, no mounts */
+	/* in a new mount namespace; else a plain chroot, no mounts */
+	bool new_mntns;
 	bool userns;			/* in a new user namespace: devices are bound, not made */
 	bool cgroupns;			/* in a new cgroup namespace, listed in the spec or not */
 	bool terminal;
-	int mqueue;			/* detached mqueue file system for a user namespace, or FD_NONE */
+	/* detached mqueue file system for a user namespace, or FD_NONE */
+	int mqueue;
 	const char *mount_label;	/* SELinux context for new file systems, if enabled */
 };
 

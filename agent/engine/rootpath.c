@@ -199,7 +199,9 @@ int rootpath_resolve(int root, const char *path, char ret[static ROOTPATH_MAX])
 	return 0;
 }
 
-/* Makes the directories of a path without links, as rootpath_resolve gives it, and opens the last. */
+/*
+ * Makes the directories of a path without links, as rootpath_resolve gives it, and opens the last.
+ */
 static int make_plain(int root, const char *path)
 {
 	AUTO_CLOSE int dir = FD_NONE;

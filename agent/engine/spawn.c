@@ -29,7 +29,8 @@ int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *e
 
 	*ret = (struct ctr_rules){ .seccomp_fd = FD_NONE };
 	ret->no_new_privs = p->nonewprivileges;
-	if (spec->linux && spec->linux->intelrdt && !str_empty(spec->linux->intelrdt->l3cacheschema))
+	if (spec->linux && spec->linux->intelrdt &&
+	    !str_empty(spec->linux->intelrdt->l3cacheschema))
 		return err_set(err, EOPNOTSUPP, "intelRdt: a guest has no Intel RDT to set up");
 	if (p->oomscoreadj < -1000 || p->oomscoreadj > 1000)
 		return err_set(err, EINVAL, "oomScoreAdj %lld is not within -1000 and 1000",

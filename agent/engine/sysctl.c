@@ -68,7 +68,8 @@ static int swap_separators(const char *name, char ret[static NAME_MAX_LEN])
 static bool is_allowed(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(allowed); i++) {
-		if (allowed[i].prefix ? str_starts(name, allowed[i].name) : str_eq(name, allowed[i].name))
+		if (allowed[i].prefix ? str_starts(name, allowed[i].name)
+				      : str_eq(name, allowed[i].name))
 			return true;
 	}
 	return false;

@@ -5,7 +5,7 @@
 #define LIB_LIMITS_H
 
 #define LIMIT_MESSAGE	  (4u << 20) /* one request, as gRPC and ttrpc have it */
-#define LIMIT_ARENA	  (24u << 20) /* memory that one call may take, its decoded request included */
+#define LIMIT_ARENA	  (24u << 20) /* memory of one call, its decoded request included */
 #define LIMIT_CALLS	  1024u	      /* calls open on one connection */
 #define LIMIT_CALLS_TOTAL 8192u	      /* calls open in the agent */
 #define LIMIT_BODIES	  (64u << 20) /* request bodies held by all connections together */

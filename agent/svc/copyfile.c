@@ -1,6 +1,6 @@
 /*
- * CopyFile. No state between the chunks but the file "<path>.tmp" itself. All paths are walked below
- * /run without following a link (CVE-2026-41326), in a worker where that may block.
+ * CopyFile. No state between the chunks but the file "<path>.tmp" itself. All paths are walked
+ * below /run without following a link (CVE-2026-41326), in a worker where that may block.
  */
 #include "svc/copyfile.h"
 
@@ -45,8 +45,8 @@ static uid_t owner(int32_t id)
 }
 
 /*
- * The file that the chunks go to. A chunk at offset 0 begins a copy: what an earlier one left behind
- * is not part of it. A file that is larger than the copy will be is such a rest, too.
+ * The file that the chunks go to. A chunk at offset 0 begins a copy: what an earlier one left
+ * behind is not part of it. A file that is larger than the copy will be is such a rest, too.
  */
 static int open_tmp(int dir, const char *name, const struct copy *cp, struct err *err)
 {

@@ -1,5 +1,6 @@
 /*
- * The guest as a machine. No state of its own: what takes long runs in a worker, and the call waits.
+ * The guest as a machine. No state of its own: what takes long runs in a worker, and the call
+ * waits.
  */
 #include "svc/guest.h"
 
@@ -110,7 +111,9 @@ static void online_done(void *arg, const struct err *e, const struct buf *out)
 	struct err err = *e, later = { 0 };
 
 	(void)out;
-	/* Those CPUs that did come are for the containers, even when there are fewer than wanted. */
+	/*
+	 * Those CPUs that did come are for the containers, even when there are fewer than wanted.
+	 */
 	if (o->schema == SCHEMA_1X || o->cpus > 0) {
 		if (hotplug_cpu_list(o->sys, list, sizeof(list), &later) >= 0)
 			(void)sandbox_cpus_online(o->agent, list, &later);
@@ -533,7 +536,10 @@ static int make_and_hold(const struct shared_ns *ns, const char *hostname, struc
 	if (r == 0 && ns->flag == CLONE_NEWUTS && !str_empty(hostname) &&
 	    sethostname(hostname, strlen(hostname)) < 0)
 		r = err_sys(err, errno, "set hostname '%s'", hostname);
-	/* With an fd of what we were in a moment ago this cannot fail; if it did, we would only be in the pod's. */
+	/*
+	 * With an fd of what we were in a moment ago this cannot fail; if it did, we would only be
+	 * in the pod's.
+	 */
 	if (setns(own, ns->flag) < 0)
 		r = err_sys(err, errno, "return to the agent's namespace");
 	return r;

@@ -35,7 +35,10 @@ typedef void guest_done(void *arg, const struct err *err);
 int guest_load_modules(struct agent *a, Grpc__KernelModule *const *modules, size_t n,
 		       guest_done *done, void *arg, struct err *err);
 
-/* Lines of a resolv.conf, written below /run and bound over /etc/resolv.conf (6.6). n may be 0. Does not block. */
+/*
+ * Lines of a resolv.conf, written below /run and bound over /etc/resolv.conf (6.6). n may be 0.
+ * Does not block.
+ */
 int guest_set_dns(char *const *lines, size_t n, struct err *err);
 /* Takes the binding away again; harmless without one. */
 void guest_unset_dns(void);

@@ -1,6 +1,6 @@
 /*
- * The guest's network. No state: each call opens a netlink socket, and the kernel answers at once. Only
- * UpdateInterface may wait, for a plugged interface.
+ * The guest's network. No state: each call opens a netlink socket, and the kernel answers at once.
+ * Only UpdateInterface may wait, for a plugged interface.
  */
 #include "svc/net.h"
 
@@ -44,7 +44,9 @@ static int get_links(struct nl *nl, struct link **links, size_t *n, struct err *
 	return r < 0 ? net_err(err, r, "Could not list", "interfaces") : 0;
 }
 
-/* Is IPv6 switched off for this link? Then its v6 addresses cannot be set, and 3.x leaves them out. */
+/*
+ * Is IPv6 switched off for this link? Then its v6 addresses cannot be set, and 3.x leaves them out.
+ */
 static bool has_ipv6(const char *name)
 {
 	char path[64 + IFNAMSIZ], text[8] = "";
@@ -119,7 +121,10 @@ static int configure(struct nl *nl, enum schema schema, const struct link *links
 	return r < 0 ? net_err(err, r, "Could not set NOARP for", want->name) : 0;
 }
 
-/* By hardware address; a 3.x guest made from a template takes the named one and gives it the address. */
+/*
+ * By hardware address; a 3.x guest made from a template takes the named one and gives it the
+ * address.
+ */
 static const struct link *find_link(struct nl *nl, enum schema schema, const struct link *links,
 				    size_t n, const Types__Interface *want, struct err *err)
 {

@@ -116,7 +116,8 @@ static void on_exit_status(struct reap *r, int status)
 	answer_waiters(p);
 	stdio_exited(p);
 	process_settle(p);
-	if (status == 128 + SIGKILL)	/* maybe by the OOM killer, which cgroup v1 does not always tell */
+	/* maybe by the OOM killer, which cgroup v1 does not always tell */
+	if (status == 128 + SIGKILL)
 		oom_check(p->ctr);
 	if (p == p->ctr->init)
 		container_init_exited(p->ctr);

@@ -7,7 +7,7 @@
  * by its first user and unmounted after its last. The sandbox counts as one more user of the
  * drivers "ephemeral" and "local", whose contents outlive the containers of a pod.
  *
- *	storage_refs_init(&sb->refs); storage_set_init(&sb->storages); storage_set_init(&ctr->storages);
+ *	storage_refs_init(&sb->refs); storage_set_init(&ctr->storages);
  *	r = storages_add(a, &sb->refs, &ctr->storages, c->schema, req->storages, req->n_storages,
  *			 on_mounted, ctr, err);
  *	...
@@ -38,7 +38,10 @@ struct storage_set {
 	struct list uses;
 };
 
-/* err->code is 0 for success. Called exactly once, always from the loop, never before the starter has returned. */
+/*
+ * err->code is 0 for success. Called exactly once, always from the loop, never before the starter
+ * has returned.
+ */
 typedef void storages_done(void *arg, const struct err *err);
 
 void storage_refs_init(struct storage_refs *refs);

@@ -73,8 +73,9 @@ static int reserve_hugepages(const struct mount_plan *p, struct err *err)
 }
 
 /*
- * Opens what a path source names. Devices may be anywhere and behind links (/dev/disk/by-id); a file
- * or directory that is bound must itself be below /run, or any request could lay bare the guest.
+ * Opens what a path source names. Devices may be anywhere and behind links (/dev/disk/by-id); a
+ * file or directory that is bound must itself be below /run, or any request could lay bare the
+ * guest.
  */
 static int open_source(int root, const struct mount_plan *p, struct stat *st, char real[PATH_MAX],
 		       struct err *err)
@@ -257,7 +258,10 @@ static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
 	(void)snprintf(path, sizeof(path), "%s/%s", fdio_path(&at, dir), name);
 	if (p->mounted) {
 		r = umount2(path, UMOUNT_NOFOLLOW);
-		/* Whatever holds it: it leaves the tree now, and is gone for good with its last user. */
+		/*
+		 * Whatever holds it: it leaves the tree now, and is gone for good with its last
+		 * user.
+		 */
 		if (r < 0 && errno == EBUSY)
 			r = umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH);
 		if (r < 0 && errno != EINVAL && errno != ENOENT)

@@ -46,7 +46,10 @@ struct unmount_plan {
 	bool tree;    /* with all that is in it */
 };
 
-/* Mounts in order, writing a record to out for each; stops at the first failure. 0 or -errno with *err. */
+/*
+ * Mounts in order, writing a record to out for each; stops at the first failure. 0 or -errno with
+ * *err.
+ */
 int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct err *err);
 /* Unmounts all, in order; a busy mount is detached. The first failure, after all were tried. */
 int storage_unmount_all(const struct unmount_plan *plans, size_t n, struct err *err);

@@ -18,7 +18,10 @@ struct addr {
 
 /* All addresses of all interfaces, in memory from malloc that the caller frees. */
 int addrs_get(struct nl *nl, struct addr **ret, size_t *ret_n);
-/* v4: with a broadcast address; v6: without duplicate address detection. replace: an existing one is fine. */
+/*
+ * v4: with a broadcast address; v6: without duplicate address detection. replace: an existing one
+ * is fine.
+ */
 int addr_add(struct nl *nl, const struct addr *a, bool replace);
 /* Deletes every address of an interface, v4 and v6. */
 int addrs_flush(struct nl *nl, int index);

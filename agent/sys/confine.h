@@ -1,7 +1,8 @@
 /*
- * Paths of the host's requests, kept below /run: cleaned as text, then walked component by component
- * from an open directory, without following a symbolic link anywhere. Mounts are crossed. A container
- * that plants links in the share, or swaps directories while we walk, makes us fail, never leave.
+ * Paths of the host's requests, kept below /run: cleaned as text, then walked component by
+ * component from an open directory, without following a symbolic link anywhere. Mounts are crossed.
+ * A container that plants links in the share, or swaps directories while we walk, makes us fail,
+ * never leave.
  */
 #ifndef SYS_CONFINE_H
 #define SYS_CONFINE_H
@@ -20,9 +21,15 @@ int confine_clean(const char *dir, const char *path, char rel[CONFINE_MAX]);
 /* True if rel is name or below it. */
 bool confine_is_below(const char *rel, const char *name);
 
-/* O_PATH fd of a directory; missing ones are made with mode when it is not 0. *made (or NULL): the last one was. */
+/*
+ * O_PATH fd of a directory; missing ones are made with mode when it is not 0. *made (or NULL): the
+ * last one was.
+ */
 int confine_dir(int root, const char *rel, mode_t mode, bool *made);
-/* O_PATH fd of the directory that holds the last component, which is not looked at; *name points into rel. */
+/*
+ * O_PATH fd of the directory that holds the last component, which is not looked at; *name points
+ * into rel.
+ */
 int confine_parent(int root, const char *rel, mode_t mode, const char **name);
 /* O_PATH fd of whatever rel is, but a link (-ELOOP). */
 int confine_any(int root, const char *rel);

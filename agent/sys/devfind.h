@@ -23,7 +23,10 @@ enum dev_bus {
 
 struct dev_find;
 
-/* name: below /dev, or the interface's; NULL with err set: -ETIMEDOUT when it did not come. f is free for anything. */
+/*
+ * name: below /dev, or the interface's; NULL with err set: -ETIMEDOUT when it did not come. f is
+ * free for anything.
+ */
 typedef void dev_found_fn(struct dev_find *f, const char *name, const struct err *err);
 
 struct dev_find {	   /* inside its owner, zero before its first use */
@@ -40,8 +43,8 @@ struct dev_find {	   /* inside its owner, zero before its first use */
 };
 
 /*
- * Finds a device, at once or when it appears within timeout_ms. fn is called once, from the loop, never
- * before this returns. Negative errno with *err: the address is bad, fn will not be called.
+ * Finds a device, at once or when it appears within timeout_ms. fn is called once, from the loop,
+ * never before this returns. Negative errno with *err: the address is bad, fn will not be called.
  */
 int dev_find(struct dev_find *f, struct uevents *u, enum dev_bus bus, const char *address,
 	     int64_t timeout_ms, dev_found_fn *fn, struct err *err);

@@ -12,8 +12,8 @@
 #include "lib/err.h"
 
 /*
- * Sets up to want offline CPUs online, in rounds: plugged CPUs appear one by one. The number reached
- * is in *ret_n in any case. Fails when fewer than want came after all rounds.
+ * Sets up to want offline CPUs online, in rounds: plugged CPUs appear one by one. The number
+ * reached is in *ret_n in any case. Fails when fewer than want came after all rounds.
  */
 int hotplug_cpus_online(int sys, uint32_t want, unsigned int rounds, unsigned int pause_ms,
 			uint32_t *ret_n, struct err *err);

@@ -35,7 +35,10 @@ int nl_open(struct nl *nl, int protocol)
 	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
 		return -errno;
-	/* Answers are there when sendmsg returns; the limit is only against a kernel that is not as we know it. */
+	/*
+	 * Answers are there when sendmsg returns; the limit is only against a kernel that is not as
+	 * we know it.
+	 */
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	(void)setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
 	*nl = (struct nl){ .fd = TAKE_FD(fd), .port = addr.nl_pid };
@@ -47,7 +50,10 @@ void nl_close(struct nl *nl)
 	auto_closep(&nl->fd);
 }
 
-/* Room for len bytes at the aligned end, zeroed up to the next alignment; NULL marks the message bad. */
+/*
+ * Room for len bytes at the aligned end, zeroed up to the next alignment; NULL marks the message
+ * bad.
+ */
 static void *room(struct nl_msg *m, size_t len)
 {
 	size_t at = NLMSG_ALIGN(m->h.nlmsg_len);
@@ -76,7 +82,9 @@ void nl_begin(struct nl_msg *m, uint16_t type, uint16_t flags, const void *head,
 
 void nl_attr(struct nl_msg *m, uint16_t type, const void *data, size_t len)
 {
-	/* nla_len has 16 bits: a longer one would wrap and be read as attributes (CVE-2021-43784). */
+	/*
+	 * nla_len has 16 bits: a longer one would wrap and be read as attributes (CVE-2021-43784).
+	 */
 	struct nlattr *a = len > UINT16_MAX - ATTR_HEAD ? NULL : room(m, ATTR_HEAD + len);
 
 	if (!a) {
@@ -214,7 +222,10 @@ int nl_request(struct nl *nl, struct nl_msg *m)
 	return r;
 }
 
-/* Takes over the messages of one datagram. 1: more will come, 0: complete, -errno (-EINTR: inconsistent). */
+/*
+ * Takes over the messages of one datagram. 1: more will come, 0: complete, -errno (-EINTR:
+ * inconsistent).
+ */
 static int collect(const struct nl *nl, const uint8_t *p, size_t left, struct buf *out, bool *torn)
 {
 	const struct nlmsghdr *h;

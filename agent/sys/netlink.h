@@ -1,6 +1,7 @@
 /*
  * A small netlink: messages are built into a fixed buffer that cannot overflow, answers are read
- * with every length checked. rtnetlink answers inside sendmsg(), so requests may be made in the loop.
+ * with every length checked. rtnetlink answers inside sendmsg(), so requests may be made in the
+ * loop.
  *
  * All functions return 0 or -errno. The kernel chooses the port id: as PID 1 our pid would clash.
  */

@@ -22,13 +22,14 @@ struct pci_path {
 };
 
 /*
- * SS[.F] between slashes, hexadecimal, SS up to 1f, F up to 7. With three or more elements a first one
- * of 20 or more is a root bus. 0 or -EINVAL with *err.
+ * SS[.F] between slashes, hexadecimal, SS up to 1f, F up to 7. With three or more elements a first
+ * one of 20 or more is a root bus. 0 or -EINVAL with *err.
  */
 int pci_path_parse(const char *text, struct pci_path *ret, struct err *err);
 /*
- * The device's path below its root bus ("0000:00:02.0/0000:01:03.0"), found through the bridges in the
- * sysfs at fd sys; the device itself need not be there yet. -ENOENT: a bridge is not there (yet).
+ * The device's path below its root bus ("0000:00:02.0/0000:01:03.0"), found through the bridges in
+ * the sysfs at fd sys; the device itself need not be there yet. -ENOENT: a bridge is not there
+ * (yet).
  */
 int pci_resolve(int sys, const struct pci_path *path, char rel[PCI_REL_MAX], struct err *err);
 /* Has the kernel look for new devices. Probes them, too: for workers. */

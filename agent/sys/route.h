@@ -25,8 +25,8 @@ struct route {
 };
 
 /*
- * The main table's routes, v4 before v6, without clones of the cache, into memory from malloc that the
- * caller frees; dump (zero, freed by the caller) keeps what raw points to.
+ * The main table's routes, v4 before v6, without clones of the cache, into memory from malloc that
+ * the caller frees; dump (zero, freed by the caller) keeps what raw points to.
  */
 int routes_get(struct nl *nl, struct buf *dump, struct route **ret, size_t *ret_n);
 /* Deletes exactly the route that was dumped, whatever kind it is. */

@@ -166,7 +166,10 @@ bool uevents_lookup(const struct uevents *u, const struct dev_match *m, char nam
 	while ((e = readdir(d))) {
 		if (e->d_name[0] == '.' || !entry_fits(u, m, fd, e->d_name, found))
 			continue;
-		/* Several disks behind one function (NVMe namespaces, LUNs): always the first by name. */
+		/*
+		 * Several disks behind one function (NVMe namespaces, LUNs): always the first by
+		 * name.
+		 */
 		if (!*best || strlen(found) < strlen(best) ||
 		    (strlen(found) == strlen(best) && strcmp(found, best) < 0))
 			(void)memcpy(best, found, sizeof(best));

@@ -25,6 +25,9 @@
 #define FRAME_MAX      (256u << 10) /* DATA frames that we send, where the peer allows such */
 #define FLUSH_MAX      (512u << 10) /* bytes composed before they are written */
 #define OUT_MAX	       (16u << 20)  /* bytes of answers not taken yet at which no request is run */
+#define HEAD	       9u	    /* of a frame */
+#define PREFACE	       24u
+#define ENDED	       64 /* streams whose end by the client is remembered */
 
 enum seen {
 	SEEN_METHOD = 1,
@@ -42,6 +45,10 @@ struct session {
 	struct conn *conn;
 	nghttp2_session *ng;
 	int32_t last_id; /* the newest stream's */
+	int32_t ended[ENDED]; /* streams that the client itself has ended, lately; a ring */
+	size_t n_ended;
+	uint8_t head[HEAD]; /* of the frame that is coming in */
+	size_t head_len, body_left;
 	struct list streams;
 	struct list ready; /* streams with a whole request, until nghttp2 has returned */
 	struct job flush;
@@ -489,9 +496,11 @@ static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t
 static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void *user)
 {
 	struct stream *st = stream_of(user, id);
+	struct session *s = user;
 
-	(void)ng;
 	(void)code;
+	if (nghttp2_session_get_stream_remote_close(ng, id) == 1)
+		s->ended[s->n_ended++ % ENDED] = id;
 	if (st)
 		stream_free(st);
 	return 0;
@@ -660,10 +669,59 @@ static void on_flush(struct job *j)
 		s->conn->carrier->hang_up(s->conn);
 }
 
+static bool has_ended(const struct session *s, int32_t id)
+{
+	for (size_t i = 0; i < ENDED; i++) {
+		if (id && s->ended[i] == id)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The head of a frame is complete. DATA for a stream that the client has ended is an error (RFC 9113,
+ * 5.1); after a reset of ours it may have been on its way.
+ */
+static void check_head(struct session *s)
+{
+	const uint8_t *h = s->head;
+	int32_t id = (h[5] & 0x7f) << 24 | h[6] << 16 | h[7] << 8 | h[8];
+
+	s->body_left = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2];
+	s->head_len = 0;
+	if (h[3] == NGHTTP2_DATA && has_ended(s, id) && !nghttp2_session_find_stream(s->ng, id))
+		(void)nghttp2_session_terminate_session(s->ng, NGHTTP2_STREAM_CLOSED);
+}
+
+/*
+ * nghttp2 would tell of such DATA if it kept the streams that are closed: as many as may be open, 240 kB
+ * a connection. It is told not to, passes over the frame without a word, and we look ourselves.
+ */
+static ssize_t feed(struct session *s, const uint8_t *data, size_t len)
+{
+	ssize_t r = 0;
+
+	for (size_t n; len > 0 && r >= 0; data += n, len -= n) {
+		size_t want = s->body_left ? s->body_left : HEAD - s->head_len;
+
+		n = len < want ? len : want;
+		if (s->body_left) {
+			s->body_left -= n;
+		} else {
+			(void)memcpy(s->head + s->head_len, data, n);
+			s->head_len += n;
+			if (s->head_len == HEAD)
+				check_head(s);
+		}
+		r = nghttp2_session_mem_recv(s->ng, data, n);
+	}
+	return r;
+}
+
 static int h2_input(struct conn *c, const uint8_t *data, size_t len)
 {
 	struct session *s = c->upper;
-	ssize_t n = nghttp2_session_mem_recv(s->ng, data, len);
+	ssize_t n = feed(s, data, len);
 
 	if (n < 0) {
 		log_debug("h2", "%s: %s", c->peer, nghttp2_strerror((int)n));
@@ -719,6 +777,7 @@ static int make_session(struct session *s)
 	if (r == 0) {
 		nghttp2_option_set_no_http_messaging(opt, 1);
 		nghttp2_option_set_max_send_header_block_length(opt, 4096);
+		nghttp2_option_set_no_closed_streams(opt, 1);
 		/*
 		 * The host may drop as many reads at once as it likes: dropping them is cheap here.
 		 */
@@ -752,6 +811,7 @@ int h2_start(struct conn *c)
 	if (!s)
 		return -ENOMEM;
 	s->conn = c;
+	s->body_left = PREFACE;
 	list_init(&s->streams);
 	list_init(&s->ready);
 	if (make_session(s) < 0) {

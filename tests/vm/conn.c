@@ -126,7 +126,8 @@ void conn_accept(struct vsock *vs)
 		}
 		if (vs->faults.refuse || !vhost_is_running(&vs->vhost)) {
 			vs->stats.refused++;
-			close(fd);	/* as a guest that does not listen: the client tries again */
+			/* as a guest that does not listen: the client tries again */
+			close(fd);
 		} else {
 			(void)create(vs, fd);
 		}

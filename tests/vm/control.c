@@ -34,7 +34,8 @@ struct args {
 	const char *val;		/* the word after the command */
 	bool on;			/* it, read as on or off */
 	int64_t num;			/* or as a number; "off" is -1 */
-	uint32_t port;			/* host port of the one connection meant, 0: all and new ones */
+	/* host port of the one connection meant, 0: all and new ones */
+	uint32_t port;
 };
 
 static void set_stall(struct conn *c, struct faults *f, const struct args *a)

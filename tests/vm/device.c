@@ -195,7 +195,8 @@ static uint32_t put_data(struct conn *c, const struct chain *ch)
 
 	if (room == 0)
 		return 0;
-	n = conn_fetch(c, ch, sizeof(struct virtio_vsock_hdr), room < credit ? (uint32_t)room : credit);
+	n = conn_fetch(c, ch, sizeof(struct virtio_vsock_hdr),
+		       room < credit ? (uint32_t)room : credit);
 	if (n < 0)
 		return 0;
 	if (n == 0)

@@ -218,7 +218,8 @@ static bool wants_interrupt(struct vqueue *r)
 	uint16_t old = r->signalled;
 	bool valid = r->signalled_valid;
 
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);	/* used index first, then look at the wish */
+	/* used index first, then look at the wish */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!r->event_idx)
 		return !(__atomic_load_n(&r->avail->flags, __ATOMIC_RELAXED) &
 			 VRING_AVAIL_F_NO_INTERRUPT);

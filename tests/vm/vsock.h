@@ -36,7 +36,8 @@ enum conn_state {
 	CONN_HELLO,			/* the client has not yet said CONNECT */
 	CONN_ASKED,			/* the guest has not yet answered our request */
 	CONN_OPEN,
-	CONN_OVER,			/* nothing more from or for the guest, but perhaps a reset */
+	/* nothing more from or for the guest, but perhaps a reset */
+	CONN_OVER,
 };
 
 enum owe {
@@ -50,7 +51,8 @@ enum owe {
 
 /* What to spoil. Each connection gets its own copy, which control commands may change. */
 struct faults {
-	bool stall;			/* take the guest's bytes, but pass none on and give no credit */
+	/* take the guest's bytes, but pass none on and give no credit */
+	bool stall;
 	bool no_credit;			/* pass them on, but give no credit */
 	bool refuse;			/* reset every new connection, either way */
 	int64_t reset_left;		/* reset after so many more bytes; -1: never */
