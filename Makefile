@@ -17,12 +17,13 @@ VERSION := $(shell cat VERSION)
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 # --- packages ---------------------------------------------------------------------------------
-PKG_BUILD := gcc make pkg-config libc6-dev linux-libc-dev libnghttp2-dev libseccomp-dev libcap-dev \
+PKG_BUILD := gcc make git pkg-config libc6-dev linux-libc-dev libnghttp2-dev libseccomp-dev libcap-dev \
 	libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libprotobuf-dev libjson-c-dev
 PKG_IMAGE := busybox-static cpio gzip zstd e2fsprogs
-PKG_KERNEL := linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils perl
+PKG_KERNEL := linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils lz4 perl kmod
 PKG_RUN := qemu-system-x86 python3
-PKG_TEST := libcriterion-dev clang libclang-rt-14-dev python3-grpcio python3-protobuf python3-hpack mmdebstrap xfsprogs erofs-utils cryptsetup-bin crun runc iproute2 fdisk \
+PKG_TEST := libcriterion-dev clang libclang-rt-14-dev python3-grpcio python3-protobuf python3-hpack mmdebstrap xfsprogs erofs-utils cryptsetup-bin \
+	yamllint patchelf lld gcc-aarch64-linux-gnu dnf createrepo-c rpm crun runc iproute2 fdisk \
 	golang-go golang-google-grpc-dev golang-github-containerd-ttrpc-dev golang-github-hashicorp-yamux-dev gogoprotobuf
 
 PKG_run := $(PKG_BUILD) $(PKG_IMAGE) $(PKG_KERNEL) $(PKG_RUN)
@@ -162,17 +163,17 @@ $(KERNEL): $(KERNEL_SRC)
 
 ROOTFS_SRC := $(shell find rootfs-builder -maxdepth 1 -name '*.sh') $(shell find rootfs-builder/busybox \
 	rootfs-builder/scripts -type f 2>/dev/null)
-$(ROOTFS)/.stamp: $(BUILD)/kata-agent $(ROOTFS_SRC)
+$(ROOTFS).stamp: $(BUILD)/kata-agent $(ROOTFS_SRC)
 	$(call say,ROOTFS,$(ROOTFS))
-	$(Q)AGENT_INIT=yes AGENT_SOURCE_BIN=$(abspath $(BUILD)/kata-agent) rootfs-builder/rootfs.sh -r $(ROOTFS) busybox \
+	$(Q)AGENT_INIT=yes AGENT_SOURCE_BIN=$(abspath $(BUILD)/kata-agent) rootfs-builder/rootfs.sh -o $(VERSION) -r $(ROOTFS) busybox \
 		>$(BUILD)/rootfs.log 2>&1 || { cat $(BUILD)/rootfs.log; exit 1; }
 	@touch $@
-$(INITRD): $(ROOTFS)/.stamp initrd/initrd_builder.sh
+$(INITRD): $(ROOTFS).stamp initrd/initrd_builder.sh
 	$(call say,INITRD,$@)
 	$(Q)initrd/initrd_builder.sh -o $@ $(ROOTFS) >$(BUILD)/initrd.log 2>&1 || { cat $(BUILD)/initrd.log; exit 1; }
 
 IMAGE := $(BUILD)/kata-containers.img
-$(IMAGE): $(ROOTFS)/.stamp $(wildcard image-builder/*.sh)
+$(IMAGE): $(ROOTFS).stamp $(wildcard image-builder/*.sh)
 	$(call say,IMAGE,$@)
 	$(Q)AGENT_INIT=yes image-builder/image_builder.sh -o $@ $(ROOTFS) >$(BUILD)/image.log 2>&1 || { cat $(BUILD)/image.log; exit 1; }
 
@@ -210,7 +211,7 @@ export ACCEL ROOT TRANSPORT PROTOCOL
 run: deps-run
 	@$(MAKE) --no-print-directory run-guest
 .PHONY: run-guest
-run-guest: $(VM_TOOLS) $(KERNEL) $(if $(filter initrd,$(ROOT)),$(INITRD),$(IMAGE)) $(ROOTFS)/.stamp
+run-guest: $(VM_TOOLS) $(KERNEL) $(if $(filter initrd,$(ROOT)),$(INITRD),$(IMAGE)) $(ROOTFS).stamp
 	@CMD='$(subst ','\'',$(CMD))' tests/vm/run.sh
 
 # --- tests ------------------------------------------------------------------------------------

@@ -18,12 +18,14 @@
 
 #include "cgroups.h"
 #include "init.h"
+#include "modules.h"
 #include "lib/auto.h"
 #include "lib/crash.h"
 #include "lib/fdio.h"
 #include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/str.h"
+#include "loop/worker.h"
 #include "svc/agent.h"
 #include "svc/config.h"
 #include "svc/console.h"
@@ -73,7 +75,7 @@ static void parse_arguments(int argc, char **argv, struct config *cfg)
 			(void)snprintf(cfg->server_addr, sizeof(cfg->server_addr), "%s", optarg);
 			break;
 		case 'v':
-			(void)printf("kata-agent version %s\n", agent_version());
+			(void)puts(agent_version_line());
 			exit(0);
 		case 'h':
 			(void)fputs(usage, stdout);
@@ -101,6 +103,31 @@ static void read_cmdline(struct config *cfg)
 		config_parse_cmdline(cfg, text);
 	else
 		log_warn("main", "cannot read /proc/cmdline: kernel options have no effect");
+}
+
+static int run_modules(void *arg, int out, struct err *err)
+{
+	(void)arg;
+	(void)out;
+	return modules_load(err);
+}
+
+static void on_modules(void *arg, const struct err *err, const struct buf *out)
+{
+	(void)arg;
+	(void)out;
+	if (err->code)
+		log_error("main", "modules at boot: %s", err->msg);
+}
+
+/* In a worker: the first answer does not wait for it. */
+static void load_modules(struct agent *a)
+{
+	static const struct worker_opts opts = { .timeout_ms = 60000 };
+
+	if (a->is_init && modules_wanted() &&
+	    worker_start(a->loop, a->reaper, &opts, run_modules, on_modules, a, NULL) < 0)
+		log_error("main", "modules at boot: no worker");
 }
 
 static int64_t since_boot_us(void)
@@ -321,6 +348,7 @@ int main(int argc, char **argv)
 		 (long long)since_boot_us());
 	announce(&a);
 	console_start(&a);
+	load_modules(&a);
 	late.loop = a.loop;
 	if (!has_console)
 		timer_set(a.loop, &late.timer, CONSOLE_RETRY_MS, try_console);

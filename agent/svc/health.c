@@ -10,6 +10,11 @@ const char *agent_version(void)
 	return AGENT_VERSION;
 }
 
+const char *agent_version_line(void)
+{
+	return "kata-agent version " AGENT_VERSION;
+}
+
 int svc_check(struct call *c, const void *req, struct err *err)
 {
 	Grpc__HealthCheckResponse resp = GRPC__HEALTH_CHECK_RESPONSE__INIT;

@@ -14,7 +14,9 @@
 int svc_check(struct call *c, const void *req, struct err *err);
 int svc_version(struct call *c, const void *req, struct err *err);
 
-/* The program's version, as --version prints it. Static text. */
+/* The program's version. Static text. */
 const char *agent_version(void);
+/* The line that --version prints; rootfs.sh also finds it in the binary of another architecture. */
+const char *agent_version_line(void);
 
 #endif

@@ -679,8 +679,8 @@ static bool has_ended(const struct session *s, int32_t id)
 }
 
 /*
- * The head of a frame is complete. DATA for a stream that the client has ended is an error (RFC 9113,
- * 5.1); after a reset of ours it may have been on its way.
+ * The head of a frame is complete. DATA for a stream that the client has ended is an error (RFC
+ * 9113, 5.1); after a reset of ours it may have been on its way.
  */
 static void check_head(struct session *s)
 {
@@ -694,8 +694,9 @@ static void check_head(struct session *s)
 }
 
 /*
- * nghttp2 would tell of such DATA if it kept the streams that are closed: as many as may be open, 240 kB
- * a connection. It is told not to, passes over the frame without a word, and we look ourselves.
+ * nghttp2 would tell of such DATA if it kept the streams that are closed: as many as may be open,
+ * 240 kB a connection. It is told not to, passes over the frame without a word, and we look
+ * ourselves.
  */
 static ssize_t feed(struct session *s, const uint8_t *data, size_t len)
 {

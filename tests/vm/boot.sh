@@ -302,7 +302,7 @@ accel_args() {
 		args+=(-cpu "host,pmu=off")
 		machine+=,accel=kvm,kernel_irqchip=on
 	else
-		args+=(-accel tcg,thread=multi -cpu max)
+		args+=(-accel tcg,thread=multi -cpu max,-erms,-fsrm)
 	fi
 }
 
