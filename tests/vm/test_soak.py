@@ -15,9 +15,6 @@ from vmlib import Tap  # noqa: E402
 
 CYCLES = int(os.environ.get('SOAK_CYCLES') or (1000 if os.environ.get('CI') else 300))
 WARM_UP = 30            # the allocator's and the kernel's caches fill
-# nghttp2 remembers that many closed streams of a connection, 0.25 MB, so that it can tell a peer that writes to
-# one (RFC 9113, 5.1): the connection has all of them before anything is measured.
-STREAMS = 1100
 SLACK_KB = 100          # of the agent's anonymous memory: fragments
 GUEST_SLACK_KB = 6000   # of the guest's free memory: slabs that are freed when needed
 
@@ -96,8 +93,6 @@ def main():
                         failures(m, i, plain)
                 return statistics.median(times)
             with tap.case('%d lives' % WARM_UP):
-                for _ in range(STREAMS):
-                    m.call('Check')
                 rounds(0, WARM_UP)
             before = look(watch)
             with tap.case('%d lives more' % CYCLES):
