@@ -209,7 +209,7 @@ Test(rootfs, sysctls)
 		{ "net.ipv4.ip_forward", true, NULL },
 		{ "net/ipv4/conf/eth0.1/forwarding", true, NULL },
 		{ "net.ipv4.conf.eth0/1.forwarding", true, NULL },
-		{ "net.ipv4.ip_forward", false, "not in a separate" },
+		{ "net.ipv4.ip_forward", false, NULL },	/* the guest's: a guest has one pod */
 		{ "kernel.hostname", false, "hostname field" },
 		{ "kernel/hostname", false, "hostname field" },
 		{ "kernel.core_pattern", false, "not in a separate" },
