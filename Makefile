@@ -23,7 +23,7 @@ PKG_IMAGE := busybox-static cpio gzip zstd e2fsprogs
 PKG_KERNEL := linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils lz4 perl kmod
 PKG_RUN := qemu-system-x86 python3
 PKG_TEST := libcriterion-dev clang libclang-rt-14-dev python3-grpcio python3-protobuf python3-hpack mmdebstrap xfsprogs erofs-utils cryptsetup-bin \
-	yamllint patchelf lld gcc-aarch64-linux-gnu dnf createrepo-c rpm crun runc iproute2 fdisk \
+	yamllint patchelf lld gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static dnf createrepo-c rpm crun runc iproute2 fdisk \
 	golang-go golang-google-grpc-dev golang-github-containerd-ttrpc-dev golang-github-hashicorp-yamux-dev gogoprotobuf
 
 PKG_run := $(PKG_BUILD) $(PKG_IMAGE) $(PKG_KERNEL) $(PKG_RUN)
@@ -50,6 +50,19 @@ OBJ := $(BUILD)/obj
 AGENT := $(BUILD)/kata-agent
 endif
 CFLAGS = $(BASE) $(WARN) $(INC)
+# ARCH=arm64: the same agent, built with Debian's cross compiler and libraries of that architecture.
+ifeq ($(ARCH),arm64)
+CC := aarch64-linux-gnu-gcc
+STRIP := aarch64-linux-gnu-strip
+SYSROOT := $(BUILD)/sysroot-arm64
+OBJ := $(BUILD)/obj-arm64
+AGENT := $(BUILD)/kata-agent-arm64
+INC += -isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/aarch64-linux-gnu
+AGENT_LDFLAGS += -L$(SYSROOT)/usr/lib/aarch64-linux-gnu
+$(SYSROOT):
+	tests/cross/sysroot.sh arm64 $@.new && mv $@.new $@
+endif
+STRIP ?= strip
 
 # --- the agent --------------------------------------------------------------------------------
 AGENT_SRC := $(sort $(wildcard agent/*.c agent/*/*.c init/*.c))
@@ -57,13 +70,14 @@ PROTO := $(sort $(wildcard agent/proto/*.proto))
 GEN := $(PROTO:agent/proto/%.proto=$(BUILD)/gen/%.pb-c.c) $(BUILD)/gen/google/protobuf/empty.pb-c.c
 AGENT_OBJ := $(AGENT_SRC:%.c=$(OBJ)/%.o) $(GEN:$(BUILD)/%.c=$(OBJ)/%.o)
 
-.PHONY: all help
+.PHONY: all help agent
+agent: $(AGENT)
 all: $(AGENT) $(BUILD)/agent-ctl
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
-## make                     build the agent and agent-ctl
+## make                     build the agent and agent-ctl (make agent ARCH=arm64: cross-built)
 ## make run [CMD='...']     boot a guest and run a command in a container
 ##                          (ROOT=initrd|pmem|blk, TRANSPORT=vsock|serial, PROTOCOL=grpc|ttrpc, ACCEL=tcg|kvm)
 ## make test                every test
@@ -82,11 +96,11 @@ $(BUILD)/gen/google/protobuf/empty.pb-c.c:
 	$(Q)protoc-c --proto_path=/usr/include --c_out=$(BUILD)/gen google/protobuf/empty.proto
 
 # Generated headers must be there before the first object that includes them.
-$(OBJ)/%.o: %.c | $(GEN)
+$(OBJ)/%.o: %.c | $(GEN) $(SYSROOT)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(AGENT_CFLAGS) -c -o $@ $<
-$(OBJ)/gen/%.o: $(BUILD)/gen/%.c | $(GEN)
+$(OBJ)/gen/%.o: $(BUILD)/gen/%.c | $(GEN) $(SYSROOT)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) $(INC) $(AGENT_CFLAGS) -w -c -o $@ $<
 
@@ -99,7 +113,7 @@ $(OBJ)/agent/svc/health.o $(BUILD)/obj-san/agent/svc/health.o: $(BUILD)/version
 $(AGENT): $(AGENT_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(AGENT_LDFLAGS) -o $@.debug $(AGENT_OBJ) $(AGENT_LIBS)
-	$(Q)$(if $(filter 1,$(SAN)),cp $@.debug $@,strip -o $@ $@.debug)
+	$(Q)$(if $(filter 1,$(SAN)),cp $@.debug $@,$(STRIP) -o $@ $@.debug)
 
 -include $(AGENT_OBJ:.o=.d)
 
@@ -252,7 +266,7 @@ define unit_link
 		$$(sed -n 's,^// ldflags: ,,p' $<) -lnghttp2 -lprotobuf-c -lseccomp -lcriterion
 endef
 
-TESTS_SLOW := $(sort $(wildcard tests/ns/test_* tests/wire/test_* tests/interop/test_* tests/images/test_* tests/vm/test_*))
+TESTS_SLOW := $(sort $(wildcard tests/ns/test_* tests/wire/test_* tests/interop/test_* tests/images/test_* tests/cross/test_* tests/vm/test_*))
 TESTS := tests/check.sh $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW)) $(wildcard tests/fuzz/run.sh)
 
 .PHONY: test test-all unit

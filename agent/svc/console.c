@@ -6,11 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vm_sockets.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
+/* Older kernel headers want the first for the second. */
+#include <sys/socket.h>
+#include <linux/vm_sockets.h>
 
 #include "lib/auto.h"
 #include "lib/fdio.h"

@@ -5,13 +5,14 @@
 #include "wire/listen.h"
 
 #include <errno.h>
-#include <linux/vm_sockets.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+/* Older kernel headers want the first for the second. */
+#include <sys/socket.h>
+#include <linux/vm_sockets.h>
 
 #include "lib/auto.h"
 #include "lib/log.h"
