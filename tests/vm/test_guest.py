@@ -249,16 +249,16 @@ def update_limits(m):
         m.call('UpdateContainer', container_id='c', resources=dict(
             Memory=dict(Limit=32 * MIB), Pids=dict(Limit=4),
             CPU=dict(Shares=2000, Quota=20000, Period=50000, Cpus='0-1')))
-        expect(files(), [str(32 * MIB), '4', '2000', '20000', '50000', '0-1'])
+        # Processors of the host that this guest has not are left out.
+        expect(files(), [str(32 * MIB), '4', '2000', '20000', '50000', '0'])
         has(c.exec('sh', '-c', 'for i in 1 2 3 4 5 6; do sleep 1 & done').stderr.decode(), "can't fork")
         # What is not named stays as it is.
         m.call('UpdateContainer', container_id='c', resources=dict(CPU=dict(Shares=300)))
-        expect(files(), [str(32 * MIB), '4', '300', '20000', '50000', '0-1'])
+        expect(files(), [str(32 * MIB), '4', '300', '20000', '50000', '0'])
         m.call('UpdateContainer', container_id='c', resources=dict(Pids=dict(Limit=-1), CPU=dict(Quota=-1)))
         expect(files()[1:4], ['max', '300', '-1'])
-        # A CPU of the host that this guest has not: what there is.
         m.call('UpdateContainer', container_id='c', resources=dict(CPU=dict(Cpus='77')))
-        expect(files()[5], '0-1')
+        expect(files()[5], '0')
         expect(m.call('StatsContainer', container_id='c').cgroup_stats.memory_stats.usage.limit, 32 * MIB)
 
 
@@ -276,7 +276,7 @@ def figures(m):
         s = retry(three, 20)
         cpu = s.cpu_stats.cpu_usage
         expect(10**6 < cpu.total_usage < 60 * 10**9, True, 'CPU %d ns' % cpu.total_usage)
-        expect(len(cpu.percpu_usage), 2)
+        expect(len(cpu.percpu_usage), 1)
         expect(abs(sum(cpu.percpu_usage) - cpu.total_usage) <= cpu.total_usage // 10, True, 'sum over the CPUs')
         expect(cpu.usage_in_usermode > 0, True, 'user time')
         expect(s.pids_stats.limit, 100)
@@ -621,7 +621,8 @@ def main():
     tap = Tap()
     only = sys.argv[1:]
     with virtiofsd() as (directory, qemu_args):
-        with Machine(cpus=2, qemu_arg=qemu_args) as m:
+        # One processor: QEMU's TCG with more of them now and then loses a race with the kernel's code patching.
+        with Machine(qemu_arg=qemu_args) as m:
             for case in CASES:
                 name = case.__name__
                 if only and name not in only:
