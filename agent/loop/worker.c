@@ -128,7 +128,7 @@ static _Noreturn void child(worker_job *job, void *arg, int err_fd, int out_fd)
 	sigset_t none;
 	int r;
 
-	(void)setpgid(0, 0);
+	(void)setsid(); /* a group to kill, and no terminal of the agent's to stop for */
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)signal(SIGPIPE, SIG_DFL);
@@ -165,7 +165,6 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 		return -errno;
 	if (pid == 0)
 		child(job, arg, err_w, out_w);
-	(void)setpgid(pid, pid);
 	w->loop = l;
 	w->opts = *opts;
 	w->done = done;

@@ -119,7 +119,6 @@ static int run_shell(void *arg, int out, struct err *err)
 	(void)out;
 	if (fd < 0)
 		return err_sys(err, errno, "open /dev/console");
-	(void)setsid();
 	if (terminal)
 		(void)ioctl(fd, TIOCSCTTY, 1);
 	(void)fdio_nonblock(fd, false);
