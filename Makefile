@@ -113,7 +113,7 @@ $(OBJ)/agent/svc/health.o $(BUILD)/obj-san/agent/svc/health.o: $(BUILD)/version
 $(AGENT): $(AGENT_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(AGENT_LDFLAGS) -o $@.debug $(AGENT_OBJ) $(AGENT_LIBS)
-	$(Q)$(if $(filter 1,$(SAN)),cp $@.debug $@,$(STRIP) -o $@ $@.debug)
+	$(Q)$(if $(filter 1,$(SAN)),cp $@.debug $@.new,$(STRIP) -o $@.new $@.debug) && mv $@.new $@
 
 -include $(AGENT_OBJ:.o=.d)
 
