@@ -250,6 +250,14 @@ $(BUILD)/san/%.a:
 	$(Q)rm -f $@ && ar rcs $@ $^
 -include $(SAN_AGENT_OBJ:.o=.d) $(SAN_CTL_OBJ:.o=.d)
 
+# The whole agent under the sanitizers, for the tests on this host (SAN=1 makes the same by hand).
+ifneq ($(SAN),1)
+$(BUILD)/kata-agent-san: $(SAN_OBJ)/agent/main.o $(BUILD)/san/libagent.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(SANITIZE) -o $@.new $^ -lnghttp2 -lprotobuf-c -lseccomp && mv $@.new $@
+-include $(SAN_OBJ)/agent/main.d
+endif
+
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 $(BUILD)/unit/test_agent_ctl_%: UNIT_LIBS = $(BUILD)/san/libctl.a -ljson-c
@@ -272,7 +280,7 @@ TESTS := tests/check.sh $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW)) $(wildcard t
 .PHONY: test test-all unit
 test: deps-test
 	@$(MAKE) --no-print-directory test-all
-test-all: all $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(KERNEL) $(INITRD) $(UNIT)
+test-all: all $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(BUILD)/kata-agent-san $(KERNEL) $(INITRD) $(UNIT)
 	@tests/run.py $(TESTS)
 unit: $(UNIT)
 	@tests/run.py --jobs 2 tests/check.sh $(UNIT)

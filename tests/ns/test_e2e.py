@@ -13,7 +13,9 @@ if os.geteuid() != 0:
     print('1..0 # SKIP needs root')
     sys.exit(77)
 
-AGENT = os.environ.get('AGENT', os.path.join(cases.BUILD, 'kata-agent'))
+# Under the sanitizers, where that agent is built.
+AGENT = os.environ.get('AGENT') or next(
+    p for p in (os.path.join(cases.BUILD, n) for n in ('kata-agent-san', 'kata-agent')) if os.path.exists(p))
 tap = Tap()
 with tempfile.TemporaryDirectory() as d:
     sock = os.path.join(d, 'agent.sock')
@@ -35,6 +37,9 @@ with tempfile.TemporaryDirectory() as d:
         agent.terminate()
         agent.wait(10)
         log.close()
+        with open(os.path.join(d, 'log'), errors='replace') as f:
+            said = [l for l in f if 'Sanitizer' in l or 'runtime error' in l]
+        tap.ok(not said, 'no sanitizer spoke' + ''.join('\n# ' + l.rstrip() for l in said[:5]))
         status = tap.done()
         if status != 0:
             with open(os.path.join(d, 'log'), errors='replace') as f:
