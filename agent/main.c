@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -37,6 +38,7 @@
 #include "sys/link.h"
 #include "sys/uevent.h"
 #include "wire/channel.h"
+#include "wire/conn.h"
 
 #define OOM_SCORE_AGENT \
 	"-997" /* the guest's memory runs out for others first; children set their own */
@@ -327,6 +329,8 @@ int main(int argc, char **argv)
 	(void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
 	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	(void)mallopt(M_TOP_PAD, 16 << 10);
+	/* So are children, from their first moment in a container's pid namespace: CVE-2016-9962. */
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	crash_handlers();
 	list_init(&a.oom_waiters);
 	list_init(&a.oom_events);
@@ -357,5 +361,10 @@ int main(int argc, char **argv)
 		die(&a, &err);
 	}
 	channel_stop(channel);
+	fdconn_close_all();
+	sandbox_free(a.sandbox);
+	uevents_free(a.uevents);
+	reaper_free(a.reaper);
+	loop_free(a.loop);
 	return 0;
 }
