@@ -210,7 +210,8 @@ static int set_frozen(struct call *c, const char *id, bool frozen, struct err *e
 	if (frozen && (ctr->paused || ctr->state == CTR_STOPPED || ctr->state == CTR_REMOVING))
 		return err_rpc(err, RPC_UNKNOWN, "container not running or created: %s",
 			       state_name(ctr));
-	if (!frozen && !ctr->paused)
+	/* The removal thaws by itself, and the container's timer is its own by now. */
+	if (!frozen && (!ctr->paused || ctr->state == CTR_REMOVING))
 		return err_rpc(err, RPC_UNKNOWN, "container not paused");
 	if (!ctr->cgroup)
 		return err_set(err, EOPNOTSUPP, "this guest has no cgroups");
