@@ -207,7 +207,7 @@ SHARE := $(DESTDIR)/usr/share/kata-containers
 .PHONY: install
 install: $(BUILD)/kata-agent $(BUILD)/agent-ctl images-all
 	install -D -m 755 $(BUILD)/kata-agent $(DESTDIR)/usr/bin/kata-agent
-	install -D -m 755 $(BUILD)/agent-ctl $(DESTDIR)/usr/bin/agent-ctl
+	install -D -s -m 755 $(BUILD)/agent-ctl $(DESTDIR)/usr/bin/agent-ctl
 	install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/system rootfs-builder/systemd/kata-agent.service \
 		rootfs-builder/systemd/kata-containers.target
 	install -D -m 644 $(KERNEL) $(SHARE)/vmlinuz.container
