@@ -9,13 +9,11 @@ test_storage.c the paths of requests.
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -229,7 +227,6 @@ def working_directory_outside(agent, road):
     """CVE-2024-21626: through a descriptor of the agent's, by number or by a link of the image's."""
     image = road.image()
     link(image + '/w', '/proc/self/fd/8')
-    inside = set(os.listdir(image)) | {'made'}
 
     def check(code, text, errors, cwd):
         if code != 0:
@@ -251,7 +248,6 @@ def working_directory_outside(agent, road):
         for cwd in paths:
             r = road.ctl('exec', '-n', '-w', cwd, c.id, 'sh', '-c', cmd)
             check(r.returncode, r.stdout.decode(), error_of(r), cwd)
-    del inside
 
 
 # ---- forged /dev: CVE-2025-31133, CVE-2025-52565, CVE-2026-41579 -------------------------------
@@ -259,13 +255,15 @@ def working_directory_outside(agent, road):
 def forged_dev_null(agent, road):
     """Masking takes the guest's null device, never what the image calls so."""
     with Outside() as out:
-        for kind in ('link to a file', 'link to proc', 'file', 'other device', 'directory'):
+        for kind in ('link to a file', 'link to proc', 'link out', 'file', 'other device', 'directory'):
             image = road.image()
             node = image + '/dev/null'
             if kind == 'link to a file':
                 link(node, '/etc/passwd')
             elif kind == 'link to proc':
                 link(node, '/proc/sys/kernel/core_pattern')
+            elif kind == 'link out':
+                link(node, out.dir + '/victim')
             elif kind == 'file':
                 put(node, 'forged')
             elif kind == 'other device':
@@ -284,7 +282,6 @@ def forged_dev_null(agent, road):
                 expect(text.split('\n')[2] != '', True, 'core_pattern')
             else:
                 has(errors, '/dev/null')
-        link(road.image() + '/dev/null', out.dir + '/victim')
 
 
 def forged_dev_console(agent, road):
@@ -446,7 +443,7 @@ def mount_targets_that_leave(agent, road):
         for target in (out.dir + '/d', '../../../../../..' + out.dir + '/d', '/../..' + out.dir + '/d'):
             image = road.image()
             link(image + '/gate', target)
-            for dest in ('/gate', '/gate/deeper', '/gate/../../..' if False else '/gate/x/y'):
+            for dest in ('/gate', '/gate/deeper', '/gate/x/y'):
                 def edit(c, d=dest, i=image):
                     c['root']['path'] = i
                     mount(c, d, 'tmpfs', 'tmpfs')
@@ -468,16 +465,14 @@ def mount_target_race(agent, road, seconds=3):
                 mount(c, '/vol/a', 'tmpfs', 'tmpfs', 'mode=700')
                 mount(c, '/vol/a/made/deep', 'tmpfs', 'tmpfs')
                 mount(c, '/vol/a/file', 'bind', '/etc/hostname', 'bind')
-            made = n = 0
+            n = 0
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 code, text, _ = outcome(road, 'cat /proc/self/mountinfo', edit)
                 n += 1
                 if code == 0:
-                    made += 1
-                    # Wherever they went, they are in the container, on its own file system.
-                    for path in mounts_of(text):
-                        expect(path.startswith(('/', )), True, path)
+                    # What a process sees of its mounts is below its root: there they are, or nowhere.
+                    expect(len([m for m in mounts_of(text) if 'vol' in m or m.endswith(('/made/deep', '/file'))]) >= 2, True)
                 expect([m for m in agent.mounts() if m.startswith((out.dir, vol))], [])
         finally:
             spy.communicate()
@@ -720,6 +715,4 @@ def main():
 
 
 if __name__ == '__main__':
-    threading.stack_size()
-    re.purge()
     sys.exit(main())

@@ -296,7 +296,6 @@ def container_devices_and_storages(agent, c, road):
                            (St(driver='nvdimm', source='/dev/sda', fstype='ext4', mount_point='/run/m'), S.UNKNOWN),
                            (St(driver='local', mount_point='/run/m', options=['mode=abcde']), S.UNKNOWN)):
             fails(status, sb.create, 'x', storages=[st])
-        before = agent.mounts()
         shm = St(driver='ephemeral', source='shm', fstype='tmpfs', mount_point='/run/kata-containers/shm')
         sb.create('one', storages=[shm])
         sb.create('two', storages=[shm])
@@ -309,7 +308,6 @@ def container_devices_and_storages(agent, c, road):
         expect(agent.mounts().count('/run/kata-containers/own'), 1)
         c.RemoveContainer(container_id='three')
         retry(lambda: expect(agent.mounts().count('/run/kata-containers/own'), 0))
-        del before
 
 
 def start_container(agent, c, road):
