@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -210,6 +211,27 @@ static void on_signal(struct source *s, uint32_t events)
 	}
 }
 
+/* As the kernel has it: glibc's own hides the two signals that it keeps for threads. */
+struct kernel_sigaction {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	unsigned long mask;
+};
+
+static void stop_ignoring(void)
+{
+	static const struct kernel_sigaction dfl = { .handler = SIG_DFL };
+
+	for (int sig = 1; sig <= 64; sig++) {
+		struct kernel_sigaction now = { .handler = SIG_DFL };
+
+		if (syscall(SYS_rt_sigaction, sig, NULL, &now, sizeof(now.mask)) == 0 &&
+		    now.handler == SIG_IGN)
+			(void)syscall(SYS_rt_sigaction, sig, &dfl, NULL, sizeof(now.mask));
+	}
+}
+
 /* SIGTERM ends an agent that is not init; SIGINT, SIGQUIT and SIGUSR1 end no agent in a guest. */
 static int watch_signals(struct agent *a, struct source *s)
 {
@@ -218,12 +240,7 @@ static int watch_signals(struct agent *a, struct source *s)
 	int fd;
 
 	/* What our starter ignores (nohup, say) is not for containers to inherit. */
-	for (int sig = 1; sig < NSIG; sig++) {
-		struct sigaction sa;
-
-		if (sigaction(sig, NULL, &sa) == 0 && sa.sa_handler == SIG_IGN)
-			(void)signal(sig, SIG_DFL);
-	}
+	stop_ignoring();
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGUSR1);
