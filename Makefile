@@ -280,7 +280,7 @@ TESTS := tests/check.sh $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW)) $(wildcard t
 .PHONY: test test-all unit
 test: deps-test
 	@$(MAKE) --no-print-directory test-all
-test-all: all $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(BUILD)/kata-agent-san $(KERNEL) $(INITRD) $(UNIT)
+test-all: all $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(BUILD)/kata-agent-san $(KERNEL) $(INITRD) $(IMAGE) $(UNIT)
 	@tests/run.py $(TESTS)
 unit: $(UNIT)
 	@tests/run.py --jobs 2 tests/check.sh $(UNIT)

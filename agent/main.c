@@ -21,6 +21,7 @@
 #include "cgroups.h"
 #include "init.h"
 #include "modules.h"
+#include "rootdisk.h"
 #include "lib/auto.h"
 #include "lib/crash.h"
 #include "lib/fdio.h"
@@ -163,6 +164,10 @@ static bool become_init(struct agent *a, struct config *cfg)
 		err = (struct err){ 0 };
 	}
 	step_done("cgroups");
+	if (rootdisk_protect(&err) < 0) {
+		log_warn("main", "%s", err.msg);
+		err = (struct err){ 0 };
+	}
 	has_console = init_console();
 	step_done("console");
 	if (link_up("lo", &err) < 0)

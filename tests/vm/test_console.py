@@ -8,7 +8,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from vmlib import Guest, Refused, Tap, expect, retry  # noqa: E402
+from vmlib import BUILD, Guest, Refused, Tap, expect, retry  # noqa: E402
 
 
 def read_until(s, text, timeout=15):
@@ -69,6 +69,16 @@ def main():
                 retry(ask, 15)
                 s.sendall(b'exit\n')
                 time.sleep(1.2)
+            s.close()
+    image = os.path.join(BUILD, 'kata-containers.img')
+    with Guest(image=image, initrd=None, append=['agent.debug_console_vport=1026']) as guest:
+        guest.wait_agent()
+        with tap.case('the disk below a read-only root cannot be made writable by anyone'):
+            s = connect(guest, 1026)
+            s.sendall(b'echo ro$(blockdev --getro /dev/pmem0p1)$(blockdev --getro /dev/pmem0); mount -o remount,rw / || echo refu"sed"; '
+                      b'dd if=/dev/zero of=/dev/pmem0 bs=512 count=1 || echo al"so"; exit\n')
+            got = read_until(s, b'also')
+            expect((b'ro11' in got, b'refused' in got), (True, True))
             s.close()
     return tap.done()
 
