@@ -351,7 +351,9 @@ int main(int argc, char **argv)
 	(void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
 	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	(void)mallopt(M_TOP_PAD, 16 << 10);
-	/* So are children, from their first moment in a container's pid namespace: CVE-2016-9962. */
+	/*
+	 * So are children, from their first moment in a container's pid namespace: CVE-2016-9962.
+	 */
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	crash_handlers();
 	list_init(&a.oom_waiters);

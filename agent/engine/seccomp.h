@@ -38,8 +38,9 @@ int seccomp_prog_restore(int fd, struct seccomp_prog *ret, struct err *err);
 /*
  * To be called on the bytes of a CreateContainerRequest that came by a 3.x road, before it is
  * decoded: changes, in place and nothing else, the number of 3.x's Flags in LinuxSeccomp from 3,
- * where 1.x has its system calls, to 5. Runtime 2.0 sent 1.x's layout by that road: the content
- * tells. Bytes that aren't a well-formed message are left to the decoder to refuse.
+ * where 1.x has its system calls, to 5, and that of shared_mounts from 8, agent_pidns in 1.x, to
+ * 15. Runtime 2.0 sent 1.x's layout by that road: the content tells. Bytes that aren't a
+ * well-formed message are left to the decoder to refuse.
  */
 void seccomp_adopt_3x(uint8_t *request, size_t len);
 

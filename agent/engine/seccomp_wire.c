@@ -1,6 +1,6 @@
 /*
- * The one place where 1.x and 3.x use the same field for two types: LinuxSeccomp.3. Walks the
- * bytes of a request down to it. No state; input is hostile.
+ * The two places where 1.x and 3.x use the same field for two types: CreateContainerRequest.8 and
+ * LinuxSeccomp.3. Walks the bytes of a request down to them. No state; input is hostile.
  */
 #include "engine/seccomp.h"
 
@@ -8,6 +8,8 @@
 
 enum {
 	REQUEST_OCI = 6,		/* CreateContainerRequest.OCI */
+	REQUEST_PIDNS_OR_MOUNTS = 8,	/* agent_pidns, or shared_mounts */
+	REQUEST_MOUNTS = 15,		/* ours */
 	SPEC_LINUX = 8,			/* Spec.Linux */
 	LINUX_SECCOMP = 8,		/* Linux.Seccomp */
 	SECCOMP_FLAGS_OR_SYSCALLS = 3,
@@ -130,5 +132,12 @@ static void in_spec(struct span content)
 
 void seccomp_adopt_3x(uint8_t *request, size_t len)
 {
+	struct span all = { request, request + len };
+	struct field f;
+
+	while (next_field(&all, &f)) {
+		if (*f.tag == (REQUEST_PIDNS_OR_MOUNTS << 3 | BYTES))
+			*f.tag = REQUEST_MOUNTS << 3 | BYTES;
+	}
 	each((struct span){ request, request + len }, REQUEST_OCI, in_spec);
 }

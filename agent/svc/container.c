@@ -28,6 +28,7 @@
 #include "svc/oom.h"
 #include "svc/process.h"
 #include "svc/sandbox.h"
+#include "svc/sharedmount.h"
 
 struct container *container_find_any(struct sandbox *sb, const char *id)
 {
@@ -206,6 +207,8 @@ int container_remove(struct container *ctr, container_gone *done, void *arg)
 	if (ctr->state != CTR_CREATING)
 		ctr->state = CTR_REMOVING;
 	container_hooks_cancel(ctr);
+	if (ctr->sharing)
+		worker_cancel(TAKE_PTR(ctr->sharing));
 	container_abandon_freeze(ctr);
 	oom_forget(ctr);
 	list_for_each(struct process, p, &ctr->processes, link) {
@@ -329,6 +332,30 @@ void container_running(struct container *ctr)
 		on_poststart(ctr, &err);
 }
 
+static void on_shared(void *arg, const struct err *err, const struct buf *out)
+{
+	struct container *ctr = arg;
+
+	(void)out;
+	ctr->sharing = NULL;
+	if (err->code)
+		create_failed(ctr, err);
+	else
+		create_done(ctr);
+}
+
+static void share_mounts(struct container *ctr)
+{
+	struct err err = { 0 };
+	int r = sharedmounts_start(ctr, ctr->request->shared_mounts, ctr->request->n_shared_mounts,
+				   on_shared, &err);
+
+	if (r < 0)
+		create_failed(ctr, &err);
+	else if (r > 0)
+		create_done(ctr);
+}
+
 static void on_init_event(struct spawn *s, enum spawn_event event, const struct err *e)
 {
 	struct process *p = container_of(s, struct process, spawn);
@@ -352,12 +379,16 @@ static void on_init_event(struct spawn *s, enum spawn_event event, const struct 
 						      &err) < 0)
 			create_failed(ctr, &err);
 		else
-			create_done(ctr);
+			share_mounts(ctr);
 		return;
 	case SPAWN_RUNNING:
-		if (ctr->pending)
-			container_running(ctr);
-		return;
+		if (!creating) {
+			if (ctr->pending)
+				container_running(ctr);
+			return;
+		}
+		err_set(&err, ECHILD, "the process died before it was started");
+		break;
 	case SPAWN_HOOK_FAILED:
 		container_hook_failed(ctr, err.msg);
 		return;

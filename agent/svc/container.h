@@ -83,6 +83,7 @@ struct container {
 	struct call *pending; /* CreateContainer or StartContainer under way */
 	const Grpc__CreateContainerRequest *request; /* in pending's arena, while creating */
 	bool waiting;	      /* for devices or storages: request and container must stay */
+	struct worker *sharing; /* makes shared mounts, or NULL */
 	struct worker *hooks; /* NULL: none run; this and the next four are svc/hook.c's */
 	hooks_done *hooks_done;
 	unsigned int hook_kinds; /* those that run, as bits */

@@ -319,6 +319,31 @@ def orphans_are_reaped(road):
         expect(c.sh('ps | grep -c "[s]leep 1000"').strip(), '1')
 
 
+def shared_mounts(road):
+    """3.x: a directory of one container is seen by another; one that is not there fails the create."""
+    if road.protocol != 'ttrpc':
+        return
+
+    def edit(c):
+        c['mounts'].append({'destination': '/shared', 'type': 'tmpfs', 'source': 'tmpfs', 'options': []})
+
+    def request(path):
+        root = '/run/kata-containers/shared/containers/base' if road.share else road.rootfs
+        return json.dumps({
+            'container_id': 'two', 'exec_id': 'two',
+            'OCI': {'Process': {'Args': ['sleep', '1000'], 'Env': ['PATH=/bin'], 'Cwd': '/'}, 'Root': {'Path': root},
+                    'Linux': {'Namespaces': [{'Type': 'mount'}]}},
+            'shared_mounts': [{'name': 's', 'src_ctr': one.id, 'src_path': path, 'dst_ctr': 'two', 'dst_path': '/seen'},
+                              {'name': 'other', 'src_ctr': 'x', 'src_path': '/', 'dst_ctr': 'nobody', 'dst_path': '/'}]})
+    with road.kept('echo from-one > /shared/f; exec sleep 1000', edit) as one:
+        has(error_of(road.ctl('call', 'CreateContainer', request('/no/such'))), '/no/such')
+        road.ctl('call', 'CreateContainer', request('/shared'), check=0)
+        road.ctl('start', 'two', check=0)
+        expect(road.ctl('exec', '-n', 'two', 'cat', '/seen/f', check=0).stdout, b'from-one\n')
+        road.ctl('remove', 'two', check=0)
+        expect(one.sh('cat /shared/f'), 'from-one\n')
+
+
 def create_and_remove(road):
     """Created, never started, removed; ids can be used again at once."""
     for _ in range(3):
@@ -328,7 +353,7 @@ def create_and_remove(road):
 CASES = [output_and_exit_code, death_by_signal, tail_of_output, stdin_to_stdout, missing_program, bad_bundles,
          failed_create_leaves_nothing, exec_in_container, exec_terminal, background_child_holds_the_pipe,
          client_killed_in_mid_stream, interrupt_is_forwarded, errors_have_statuses, signals, pause_and_resume,
-         many_waiters, processes_and_stats, orphans_are_reaped, create_and_remove]
+         many_waiters, processes_and_stats, orphans_are_reaped, shared_mounts, create_and_remove]
 
 
 def run_all(tap, road, prefix, cases=None):
