@@ -28,12 +28,18 @@ pmem | blk) root=(--image "$build/kata-containers.img" --root "$ROOT") ;;
 	exit 2
 	;;
 esac
+transport=${TRANSPORT:-vsock}
+if [[ $transport == vsock && ! -w /dev/vhost-vsock ]] &&
+	! "${QEMU:-qemu-system-x86_64}" -device help 2>&1 | grep -q vhost-user-vsock-pci; then
+	echo "run.sh: no vsock device is to be had here (/dev/vhost-vsock, or vhost-user-vsock in QEMU): using the serial port" >&2
+	transport=serial
+fi
 ms() { echo $(($(date +%s%N) / 1000000)); }
 began=$(ms)
 "$top/tests/vm/boot.sh" start --dir "$dir/vm" --kernel "$build/kata-vmlinuz" "${root[@]}" \
-	--transport "${TRANSPORT:-vsock}" --share "$dir/share"
+	--transport "$transport" --share "$dir/share"
 "$top/tests/vm/boot.sh" wait --dir "$dir/vm"
-echo "guest: the agent answered $(($(ms) - began)) ms after QEMU was started (${ROOT:-initrd}, ${TRANSPORT:-vsock}, ${PROTOCOL:-grpc})"
+echo "guest: the agent answered $(($(ms) - began)) ms after QEMU was started (${ROOT:-initrd}, $transport, ${PROTOCOL:-grpc})"
 status=0
 "$build/agent-ctl" --addr "$(cat "$dir/vm/address")" --protocol "${PROTOCOL:-grpc}" \
 	run --shared "$dir/share" "$bundle" || status=$?
