@@ -23,6 +23,7 @@
 #define BUCKETS	       64u
 #define FRAME_DATA_MAX ((32u << 10) - HEADER) /* a virtio-serial port takes 32 KiB in one write */
 #define BACKLOG_PAUSE  (64u << 10) /* no more is read while that much waits to be written */
+#define RECENT	       512	   /* stream numbers that are remembered */
 #define LINGER_MS      10000	   /* for the peer's FIN after ours */
 
 enum type { TYPE_DATA, TYPE_WINDOW, TYPE_PING, TYPE_GO_AWAY };
@@ -44,9 +45,9 @@ struct session {
 
 	uint8_t header[HEADER];
 	size_t header_len;
-	uint32_t body_left, body_id; /* of the data frame that is coming in */
-	uint64_t opened;	     /* bit n: stream number newest - n has been */
-	int64_t newest;		     /* id / 2 of the newest stream; -1: none has been */
+	uint32_t body_left, body_id;  /* of the data frame that is coming in */
+	int64_t newest;		      /* id / 2 of the newest stream; -1: none has been */
+	uint64_t opened[RECENT / 64]; /* which of the numbers up to newest have been, in a ring */
 };
 
 struct stream {
@@ -398,21 +399,26 @@ static void window_came(struct stream *st, uint32_t delta)
 }
 
 /*
- * Notes that a stream is opened: false if it has been before. A client counts upwards, but two that
- * it opens at once may come in either order.
+ * Notes that a stream is opened: false if it has been before. A client counts upwards, but those
+ * that it opens at once come in any order: hashicorp's has up to 256 on their way.
  */
 static bool is_new(struct session *s, uint32_t id)
 {
-	int64_t n = id / 2, back = s->newest - n;
+	int64_t n = id / 2;
+	uint64_t *word = &s->opened[n % RECENT / 64], bit = (uint64_t)1 << n % 64;
 
-	if (back < 0) {
-		s->opened = s->newest < 0 || -back > 63 ? 0 : s->opened << -back;
+	if (s->newest < 0 || n - s->newest >= RECENT) {
+		(void)memset(s->opened, 0, sizeof(s->opened));
 		s->newest = n;
-		back = 0;
 	}
-	if (back > 63 || s->opened >> back & 1)
+	for (; s->newest < n; s->newest++) {
+		int64_t next = s->newest + 1;
+
+		s->opened[next % RECENT / 64] &= ~((uint64_t)1 << next % 64);
+	}
+	if (s->newest - n >= RECENT || *word & bit)
 		return false;
-	s->opened |= (uint64_t)1 << back;
+	*word |= bit;
 	return true;
 }
 
@@ -428,7 +434,6 @@ static void take_over(struct session *s)
 		buf_free(&s->backlog);
 	s->blocked = s->begun > 0;
 	s->newest = -1;
-	s->opened = 0;
 	pause_if_full(s);
 }
 

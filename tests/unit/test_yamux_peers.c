@@ -131,6 +131,19 @@ Test(yamux_peers, one_that_opens_two_at_once_is_not_new)
 	end();
 }
 
+/* hashicorp's client has up to 256 opens on their way, and under load they overtake each other. */
+Test(yamux_peers, one_that_opens_many_at_once_is_not_new)
+{
+	begin();
+	open_streams(1, 1);
+	open_streams(513, 513);
+	open_streams(3, 511);
+	open_streams(515, 2001);
+	feed(WINDOW, FIN, 1, 0);
+	expect(WINDOW, FIN, 1, "still there");
+	end();
+}
+
 /* A frame of the old client's session that is half on its way goes to its end, the rest does not. */
 Test(yamux_peers, the_new_one_stays_in_step)
 {
