@@ -173,7 +173,7 @@ ROOTFS := $(BUILD)/rootfs
 KERNEL_SRC := kernel-config/build-kernel.sh $(shell find kernel-config/fragments -type f 2>/dev/null)
 $(KERNEL): $(KERNEL_SRC)
 	kernel-config/build-kernel.sh build
-	@touch -h $@
+	@touch $@
 
 ROOTFS_SRC := $(shell find rootfs-builder -maxdepth 1 -name '*.sh') $(shell find rootfs-builder/busybox \
 	rootfs-builder/scripts -type f 2>/dev/null)
