@@ -159,21 +159,42 @@ static bool become_init(struct agent *a, struct config *cfg)
 	read_cmdline(cfg);
 	log_threshold = cfg->log_level;
 	step_done("mounts");
-	if (cgroups_mount(cfg->unified_cgroup_hierarchy, &err) < 0) {
-		log_error("main", "%s: containers run without resource limits", err.msg);
-		err = (struct err){ 0 };
-	}
-	step_done("cgroups");
 	if (rootdisk_protect(&err) < 0) {
 		log_warn("main", "%s", err.msg);
 		err = (struct err){ 0 };
 	}
 	has_console = init_console();
 	step_done("console");
-	if (link_up("lo", &err) < 0)
+	return has_console;
+}
+
+/*
+ * What nobody needs before the first call that is more than a Check: most of the milliseconds that
+ * init takes. Done by that call, or else as soon as there is nothing to answer.
+ */
+static void settle(struct agent *a)
+{
+	struct err err = { 0 };
+
+	a->settle = NULL;
+	if (a->is_init && cgroups_mount(a->config->unified_cgroup_hierarchy, &err) < 0) {
+		log_error("main", "%s: containers run without resource limits", err.msg);
+		err = (struct err){ 0 };
+	}
+	step_done("cgroups");
+	if (sandbox_find_cgroups(a->sandbox, &err) < 0)
+		die(a, &err);
+	if (a->is_init && link_up("lo", &err) < 0)
 		log_error("main", "loopback interface: %s", err.msg);
 	step_done("loopback");
-	return has_console;
+}
+
+static void on_settle(struct timer *t)
+{
+	struct agent *a = container_of(t, struct agent, settle_timer);
+
+	if (a->settle)
+		a->settle(a);
 }
 
 static void announce(const struct agent *a)
@@ -360,6 +381,7 @@ int main(int argc, char **argv)
 	list_init(&a.oom_events);
 	config_defaults(&cfg);
 	a.config = &cfg;
+	a.settle = settle;
 	if (a.is_init) {
 		has_console = become_init(&a, &cfg);
 	} else {
@@ -377,6 +399,7 @@ int main(int argc, char **argv)
 	announce(&a);
 	console_start(&a);
 	load_modules(&a);
+	timer_set(a.loop, &a.settle_timer, 0, on_settle);
 	late.loop = a.loop;
 	if (!has_console)
 		timer_set(a.loop, &late.timer, CONSOLE_RETRY_MS, try_console);

@@ -25,6 +25,8 @@ struct agent {
 	struct sandbox
 		*sandbox; /* never NULL; sandbox_is_running tells whether CreateSandbox came */
 	struct rpc_server rpc;
+	void (*settle)(struct agent *a); /* the rest of starting up; NULL once it is done */
+	struct timer settle_timer;
 	bool is_init;		 /* PID 1 of the guest */
 	bool no_pivot;		 /* "/" is an initramfs: MS_MOVE and chroot instead of pivot_root */
 	struct list oom_waiters; /* parked GetOOMEvent calls, oldest first */

@@ -28,7 +28,7 @@
 	}
 #define HEALTH(name, fn)                                                           \
 	{                                                                          \
-		"grpc.Health", name, &grpc__check_request__descriptor, fn, 0, NULL \
+		"grpc.Health", name, &grpc__check_request__descriptor, fn, M_ANYTIME, NULL \
 	}
 
 const struct rpc_method svc_methods[] = {
@@ -88,8 +88,11 @@ const size_t svc_method_count = ARRAY_LEN(svc_methods);
 
 int svc_gate(struct call *c, struct err *err)
 {
-	const struct sandbox *sb = call_agent(c)->sandbox;
+	struct agent *a = call_agent(c);
+	const struct sandbox *sb = a->sandbox;
 
+	if (a->settle && !(c->method->flags & M_ANYTIME))
+		a->settle(a);
 	if (!(c->method->flags & M_SANDBOX) || c->schema == SCHEMA_3X ||
 	    (sb->running && !sb->destroying))
 		return 0;

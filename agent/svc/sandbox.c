@@ -49,9 +49,6 @@ int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
 	r = ns_home_open(&sb->engine.home);
 	if (r < 0)
 		return err_sys(err, -r, "open own namespaces");
-	r = cgroup_root_open(&sb->engine.cgroups, err);
-	if (r < 0)
-		return r;
 	sb->id = strdup("");
 	if (!sb->id) {
 		sandbox_free(TAKE_PTR(sb));
@@ -59,6 +56,11 @@ int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
 	}
 	*ret = TAKE_PTR(sb);
 	return 0;
+}
+
+int sandbox_find_cgroups(struct sandbox *sb, struct err *err)
+{
+	return cgroup_root_open(&sb->engine.cgroups, err);
 }
 
 void sandbox_free(struct sandbox *sb)

@@ -34,6 +34,8 @@ struct sandbox {
 
 int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err);
 void sandbox_free(struct sandbox *sb);
+/* Looks which cgroups there are: once, before the first container. 0 or -errno with *err. */
+int sandbox_find_cgroups(struct sandbox *sb, struct err *err);
 
 int svc_create_sandbox(struct call *c, const void *req, struct err *err);
 int svc_destroy_sandbox(struct call *c, const void *req, struct err *err);
