@@ -332,6 +332,7 @@ def shared_mounts(road):
         return json.dumps({
             'container_id': 'two', 'exec_id': 'two',
             'OCI': {'Process': {'Args': ['sleep', '1000'], 'Env': ['PATH=/bin'], 'Cwd': '/'}, 'Root': {'Path': root},
+                    'Mounts': [{'destination': '/dev', 'source': 'tmpfs', 'type': 'tmpfs', 'options': []}],
                     'Linux': {'Namespaces': [{'Type': 'mount'}]}},
             'shared_mounts': [{'name': 's', 'src_ctr': one.id, 'src_path': path, 'dst_ctr': 'two', 'dst_path': '/seen'},
                               {'name': 'other', 'src_ctr': 'x', 'src_path': '/', 'dst_ctr': 'nobody', 'dst_path': '/'}]})
