@@ -43,7 +43,7 @@ AGENT_LIBS := -lnghttp2 -lprotobuf-c -lseccomp
 OBJ := $(BUILD)/obj-san
 AGENT := $(BUILD)/kata-agent-san
 else
-AGENT_CFLAGS := -Os -g $(HARDEN) -fPIE -ffunction-sections -fdata-sections
+AGENT_CFLAGS := -Os -g $(HARDEN) -fPIE -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
 AGENT_LDFLAGS := -static-pie -Wl,--gc-sections,-z,relro,-z,now,-z,noseparate-code
 AGENT_LIBS := -lnghttp2 -lprotobuf-c -lseccomp
 OBJ := $(BUILD)/obj
