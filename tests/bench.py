@@ -145,15 +145,18 @@ def measure_host(figures):
             for name in ('cycle_ms', 'create_ms', 'start_ms', 'wait_ms', 'remove_ms', 'exec_ms', 'stdout_mb_s', 'stdin_mb_s'):
                 if name in got:
                     figures['host_' + name] = got[name]
+        # crun 1.8 refuses a host that has v1 and v2 cgroups at once: both run where only v1 is mounted,
+        # and what getting there takes is taken off.
+        inside = ['unshare', '--mount', 'sh', '-c',
+                  'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', 'sh']
+        nothing = timed([*inside, 'true'])
         for runtime in ('crun', 'runc'):
-            # crun 1.8 refuses a host that has v1 and v2 controllers at once: then without cgroups.
-            for more in ((), ('--cgroup-manager=disabled',)):
-                try:
-                    figures['host_%s_ms' % runtime] = timed(
-                        [runtime, '--root', os.path.join(work, runtime), *more, 'run', '--bundle', bundle, 'bench'])
-                    break
-                except (subprocess.CalledProcessError, FileNotFoundError) as e:
-                    print('# %s %s: %s' % (runtime, ' '.join(more), e))
+            try:
+                figures['host_%s_ms' % runtime] = timed(
+                    [*inside, runtime, '--root', os.path.join(work, runtime), 'run', '--bundle', bundle,
+                     'bench']) - nothing
+            except subprocess.CalledProcessError as e:
+                print('# %s: %s' % (runtime, e))
         road.close()
     finally:
         agent.terminate()
