@@ -50,19 +50,8 @@ int cgroup_open(const struct cgroup *cg, enum ctl ctl, const char *file, int fla
 ssize_t cgroup_read(const struct cgroup *cg, enum ctl ctl, const char *file, char *buf, size_t size)
 {
 	AUTO_CLOSE int fd = cgroup_open(cg, ctl, file, O_RDONLY);
-	ssize_t n;
 
-	if (fd < 0)
-		return fd;
-	n = fdio_read_all(fd, buf, size);
-	if (n < 0)
-		return n;
-	if ((size_t)n == size)
-		return -EFBIG;
-	while (n > 0 && buf[n - 1] == '\n')
-		n--;
-	buf[n] = '\0';
-	return n;
+	return fd < 0 ? fd : fdio_read_text(fd, buf, size);
 }
 
 int cgroup_read_u64(const struct cgroup *cg, enum ctl ctl, const char *file, uint64_t *ret)

@@ -47,14 +47,10 @@ ssize_t fdio_read_all(int fd, void *buf, size_t len)
 	return (ssize_t)done;
 }
 
-ssize_t fdio_read_file(int dirfd, const char *path, char *buf, size_t size)
+ssize_t fdio_read_text(int fd, char *buf, size_t size)
 {
-	AUTO_CLOSE int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
+	ssize_t n = fdio_read_all(fd, buf, size);
 
-	if (fd < 0)
-		return -errno;
-	n = fdio_read_all(fd, buf, size);
 	if (n < 0)
 		return n;
 	if ((size_t)n == size)
@@ -63,6 +59,13 @@ ssize_t fdio_read_file(int dirfd, const char *path, char *buf, size_t size)
 		n--;
 	buf[n] = '\0';
 	return n;
+}
+
+ssize_t fdio_read_file(int dirfd, const char *path, char *buf, size_t size)
+{
+	AUTO_CLOSE int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fdio_read_text(fd, buf, size);
 }
 
 ssize_t fdio_slurp(int dirfd, const char *path, size_t max, char **ret)

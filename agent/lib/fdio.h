@@ -15,9 +15,11 @@ int fdio_write_all(int fd, const void *buf, size_t len);
 /* Reads to the end or until the buffer is full; the count. For blocking fds. */
 ssize_t fdio_read_all(int fd, void *buf, size_t len);
 /*
- * The whole of a small file into buf, NUL-terminated, trailing newlines cut; its length.
- * -EFBIG when it does not fit. The path is relative to dirfd (AT_FDCWD: as usual).
+ * The rest of a small file into buf, NUL-terminated, trailing newlines cut; its length. -EFBIG when
+ * it does not fit.
  */
+ssize_t fdio_read_text(int fd, char *buf, size_t size);
+/* The same of a whole file; the path is relative to dirfd (AT_FDCWD: as usual). */
 ssize_t fdio_read_file(int dirfd, const char *path, char *buf, size_t size);
 /* As above, into memory from malloc that the caller frees; -EFBIG above max bytes. */
 ssize_t fdio_slurp(int dirfd, const char *path, size_t max, char **ret);
