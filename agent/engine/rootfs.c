@@ -62,16 +62,6 @@ void rootfs_free(struct rootfs *rf)
 	free(rf);
 }
 
-int rootfs_proc(const struct rootfs *rf)
-{
-	return rf->proc;
-}
-
-int rootfs_root(const struct rootfs *rf)
-{
-	return rf->root;
-}
-
 /* ---- checks in the parent ---- */
 
 static bool has_namespace(const Grpc__Linux *l, const char *type)

@@ -56,14 +56,6 @@ int rootfs_console(struct rootfs *rf, int slave, struct err *err);
  */
 int rootfs_seal(struct rootfs *rf, struct err *err);
 
-/*
- * Fd of a procfs that the container had no hand in, usable before and after rootfs_enter, for
- * files like self/attr/exec. Owned by rf.
- */
-int rootfs_proc(const struct rootfs *rf);
-/* O_PATH fd of the container's root. Owned by rf. */
-int rootfs_root(const struct rootfs *rf);
-
 void rootfs_free(struct rootfs *rf);	/* NULL is fine; mounts stay */
 
 static inline void rootfs_freep(struct rootfs **rf)
