@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # kata-agent and the images it lives in. `make help` lists what can be made.
 #
 # All output goes below build/. V=1 shows the commands; SAN=1 builds the agent with ASan and UBSan.
@@ -22,7 +23,7 @@ PKG_BUILD := gcc make git pkg-config libc6-dev linux-libc-dev libnghttp2-dev lib
 PKG_IMAGE := busybox-static cpio gzip zstd e2fsprogs
 PKG_KERNEL := linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils lz4 perl kmod
 PKG_RUN := qemu-system-x86 python3
-PKG_TEST := libcriterion-dev clang libclang-rt-14-dev python3-grpcio python3-protobuf python3-hpack mmdebstrap xfsprogs erofs-utils cryptsetup-bin \
+PKG_TEST := libcriterion-dev clang clang-format libclang-rt-14-dev python3-grpcio python3-protobuf python3-hpack mmdebstrap xfsprogs erofs-utils cryptsetup-bin \
 	yamllint patchelf lld gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static dnf createrepo-c rpm crun runc iproute2 fdisk \
 	golang-go golang-google-grpc-dev golang-github-containerd-ttrpc-dev golang-github-hashicorp-yamux-dev gogoprotobuf
 
@@ -32,7 +33,7 @@ PKG_test := $(PKG_run) $(PKG_TEST)
 # --- flags ------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wshadow -Wundef -Wvla -Wformat=2 -Wconversion -Wsign-conversion -Wcast-qual \
 	-Wstrict-prototypes -Wmissing-prototypes -Wimplicit-fallthrough $(if $(CI),-Werror)
-INC := -Iagent -Iinit -isystem $(BUILD)/gen
+INC := -iquote agent -iquote init -isystem $(BUILD)/gen
 BASE := -std=gnu11 -Ulinux -D_GNU_SOURCE -MMD -MP
 HARDEN := -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 -ftrivial-auto-var-init=zero
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -65,7 +66,7 @@ endif
 STRIP ?= strip
 
 # --- the agent --------------------------------------------------------------------------------
-AGENT_SRC := $(sort $(wildcard agent/*.c agent/*/*.c init/*.c))
+AGENT_SRC := $(sort $(wildcard agent/*.c agent/*/*.c agent/*/*/*.c init/*.c))
 PROTO := $(sort $(wildcard agent/proto/*.proto))
 GEN := $(PROTO:agent/proto/%.proto=$(BUILD)/gen/%.pb-c.c) $(BUILD)/gen/google/protobuf/empty.pb-c.c
 AGENT_OBJ := $(AGENT_SRC:%.c=$(OBJ)/%.o) $(GEN:$(BUILD)/%.c=$(OBJ)/%.o)
@@ -118,15 +119,15 @@ $(AGENT): $(AGENT_OBJ)
 -include $(AGENT_OBJ:.o=.d)
 
 # --- host tools -------------------------------------------------------------------------------
-CTL_SRC := $(sort $(wildcard tests/agent-ctl/*.c))
+CTL_SRC := $(sort $(wildcard tools/agent-ctl/*.c))
 CTL_GEN := $(GEN) $(BUILD)/gen/agent3.pb-c.c
 CTL_OBJ := $(CTL_SRC:%.c=$(BUILD)/obj-host/%.o) $(CTL_GEN:$(BUILD)/%.c=$(BUILD)/obj-host/%.o)
 HOST_CFLAGS := -O2 -g $(HARDEN)
 
-$(BUILD)/gen/agent3.pb-c.c: tests/agent-ctl/agent3.proto
+$(BUILD)/gen/agent3.pb-c.c: tools/agent-ctl/agent3.proto
 	@mkdir -p $(@D)
-	$(Q)protoc-c --proto_path=tests/agent-ctl --c_out=$(BUILD)/gen $<
-$(BUILD)/obj-host/tests/agent-ctl/schema.o $(BUILD)/obj-san/tests/agent-ctl/schema.o: | $(BUILD)/gen/agent3.pb-c.c
+	$(Q)protoc-c --proto_path=tools/agent-ctl --c_out=$(BUILD)/gen $<
+$(BUILD)/obj-host/tools/agent-ctl/schema.o $(BUILD)/obj-san/tools/agent-ctl/schema.o: | $(BUILD)/gen/agent3.pb-c.c
 .SECONDARY: $(CTL_GEN)
 
 $(BUILD)/obj-host/%.o: %.c | $(GEN)
@@ -142,7 +143,7 @@ $(BUILD)/agent-ctl: $(CTL_OBJ)
 -include $(CTL_OBJ:.o=.d)
 
 # The vsock device in user space, and the guard that ends what a test started.
-VSOCK_OBJ := $(patsubst %.c,$(BUILD)/obj-host/%.o,$(sort $(wildcard tests/vm/*.c)))
+VSOCK_OBJ := $(patsubst %.c,$(BUILD)/obj-host/%.o,$(sort $(wildcard tools/vhost-user-vsock/*.c)))
 $(BUILD)/vhost-user-vsock: $(VSOCK_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $(VSOCK_OBJ)
@@ -154,7 +155,7 @@ $(BUILD)/vm-guard: $(BUILD)/obj-host/tests/vm/guard/vm-guard.o
 $(BUILD)/vsock-guest: tests/vm/guest/vsock-guest.c
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -static -s -o $@ $<
-$(BUILD)/vhost-user-vsock-san: $(wildcard tests/vm/*.[ch])
+$(BUILD)/vhost-user-vsock-san: $(wildcard tools/vhost-user-vsock/*.[ch])
 	$(call say,CC-SAN,$@)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g $(SANITIZE) -o $@ $(filter %.c,$^)
 VM_TOOLS := $(BUILD)/agent-ctl $(BUILD)/vhost-user-vsock $(BUILD)/vm-guard
@@ -270,7 +271,7 @@ $(BUILD)/unit/test_%: tests/unit/test_%.c $(BUILD)/san/libagent.a
 define unit_link
 	$(call say,UNIT,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(BASE) -Wall -Wextra $(INC) -Itests/agent-ctl $(SAN_CFLAGS) -o $@ $< $(UNIT_LIBS) \
+	$(Q)$(CC) $(BASE) -Wall -Wextra $(INC) -Itools/agent-ctl $(SAN_CFLAGS) -o $@ $< $(UNIT_LIBS) \
 		$$(sed -n 's,^// ldflags: ,,p' $<) -lnghttp2 -lprotobuf-c -lseccomp -lcriterion
 endef
 
@@ -301,7 +302,7 @@ FUZZ_SECONDS ?= 60
 fuzz: deps-test | $(GEN)
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 format:
-	clang-format -i $(AGENT_SRC) $(wildcard agent/*/*.h init/*.h)
+	clang-format -i $(AGENT_SRC) $(wildcard agent/*/*.h agent/*/*/*.h init/*.h)
 
 ## make clean               remove build/ but for the kernel, which takes long
 .PHONY: clean

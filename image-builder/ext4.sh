@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # ext4 without mounting: mke2fs makes it empty, debugfs fills it from a script. The script names each file in
 # sorted order and sets owner and dates, so that nothing of the building machine gets in.
 # shellcheck shell=bash

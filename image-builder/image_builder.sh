@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes a disk image of a root tree: partition tables, NVDIMM header, file system, and where asked a hash tree
 # to measure it by. All is written straight into the file: no root, no loop device, no mounting, no container.
 set -euo pipefail

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Partition tables and the NVDIMM header: the first 3 MiB of an image, written and read as bytes.
 #
 #   0        MBR #1   one partition at 3 MiB        for virtio-blk, SCSI, and NVDIMM without the header

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The other two: xfs, filled from a prototype file, and read-only erofs.
 # shellcheck shell=bash
 

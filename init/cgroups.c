@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Mounting cgroups. No state.
  */
@@ -10,11 +11,11 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "lib/str.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
 
-#define TOP "/sys/fs/cgroup"
+#define TOP   "/sys/fs/cgroup"
 #define FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 /* Lines "name<TAB>hierarchy<TAB>number<TAB>enabled". */
@@ -46,9 +47,9 @@ static int mount_v1(struct err *err)
 	ssize_t n = fdio_read_file(AT_FDCWD, "/proc/cgroups", text, sizeof(text));
 
 	if (access(TOP "/devices/tasks", F_OK) == 0)
-		return 0;	/* somebody has been here */
+		return 0; /* somebody has been here */
 	if (n < 0)
-		return 0;	/* no cgroups in this kernel */
+		return 0; /* no cgroups in this kernel */
 	count = cgroups_parse(text, names);
 	if (count == 0)
 		return 0;
@@ -78,7 +79,7 @@ static int mount_v2(struct err *err)
 	if (mount("cgroup2", TOP, "cgroup2", FLAGS | MS_RELATIME, "nsdelegate") < 0 &&
 	    errno != EBUSY) {
 		if (errno == ENODEV)
-			return 0;	/* no cgroups in this kernel */
+			return 0; /* no cgroups in this kernel */
 		return err_sys(err, errno, "mount cgroup2 on " TOP);
 	}
 	n = fdio_read_file(AT_FDCWD, TOP "/cgroup.controllers", text, sizeof(text));

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The cgroup file systems of a guest, mounted by PID 1.
  */
@@ -7,9 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "lib/err.h"
+#include "base/err.h"
 
-#define CGROUPS_MAX 32u		/* controllers; Linux has fourteen */
+#define CGROUPS_MAX 32u /* controllers; Linux has fourteen */
 
 /*
  * unified: cgroup2 on /sys/fs/cgroup with all controllers enabled for the levels below. Else v1:

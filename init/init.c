@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Early duties of PID 1. No state.
  */
@@ -15,8 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
+#include "base/auto.h"
+#include "base/fdio.h"
 
 enum mount_policy {
 	MNT_FATAL = 1,	 /* without it there is no guest */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What only PID 1 does: early mounts, /dev/ptmx, the console, a last word before the power goes
  * off.
@@ -7,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "lib/err.h"
+#include "base/err.h"
 
 /*
  * /proc, /sys, /dev and what belongs below them, /run. Safe to call before anything else. 0 or

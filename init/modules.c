@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Modules at boot. No state.
  */
@@ -9,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "loop/worker.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/worker.h"
 
 #define LIST_DIR  "/etc/modules-load.d"
 #define LIST_MAX  (64u << 10)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Kernel modules that an image wants at boot.
  */
@@ -6,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "lib/err.h"
+#include "base/err.h"
 
 /* Is there a list at all? Most kernels of guests have everything built in. */
 bool modules_wanted(void);

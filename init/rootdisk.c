@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Write protection of the guest's image. No state.
  */
@@ -13,8 +14,8 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
+#include "base/auto.h"
+#include "base/fdio.h"
 
 /* The node of a block device that sysfs describes in dir; a device without one is passed over. */
 static int protect(const char *dir, struct err *err)

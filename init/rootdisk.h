@@ -1,10 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The disk below "/".
  */
 #ifndef INIT_ROOTDISK_H
 #define INIT_ROOTDISK_H
 
-#include "lib/err.h"
+#include "base/err.h"
 
 /*
  * When "/" is mounted read-only from a disk (the guest's image), makes that disk and its partition

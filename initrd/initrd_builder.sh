@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Packs a root tree into an initramfs: a newc cpio archive written here byte by byte, so that owners, dates and
 # device nodes are right without being root, and the same tree gives the same bytes. The tree is only read.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds the guest kernel from Debian's kernel source and the configuration fragments beside this file.
 # Every option a fragment asks for is checked in the result; the result is cached by all that went in.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes the directory tree that becomes a guest's root: a distribution's base, the agent, an init.
 # The same commands and environment as osbuilder's; the default, busybox, needs neither root nor network.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """make bench: boots guests, measures, prints a table and writes build/bench.json.
 
 Sizes are bytes, memory kB, times ms. Guests run under TCG unless ACCEL says otherwise, so that the

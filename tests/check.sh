@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # What the compiler does not check: layers include downwards only, banned functions, lengths of
 # lines, files and functions, and that each file opens with what it is for. TAP.
 set -euo pipefail
@@ -20,19 +21,19 @@ check() { # NAME FUNCTION: what the function prints are complaints
 # grep that is content with finding nothing
 find_lines() { grep "$@" || true; }
 
-# A layer's line names the layers that it may include.
+# A layer's line names the layers that it may include; oci has rooms of its own.
 declare -A may=(
-	[lib]="lib"
-	[loop]="lib loop"
-	[sys]="lib loop sys"
-	[engine]="lib loop sys engine"
-	[rpc]="lib loop rpc"
-	[wire]="lib loop rpc wire"
-	[svc]="lib loop sys engine rpc wire svc"
+	[base]="base"
+	[linux]="base linux"
+	[oci]="base linux oci"
+	[rpc]="base rpc"
+	[wire]="base rpc wire"
+	[pod]="base linux oci rpc pod"
+	[svc]="base linux oci rpc pod svc"
 )
 layers() {
 	for layer in "${!may[@]}"; do
-		find_lines -Hno '#include "[a-z]*/[^"]*"' agent/"$layer"/*.[ch] | while IFS= read -r line; do
+		find_lines -Hnor --include='*.[ch]' '#include "[a-z]*/[^"]*"' agent/"$layer" | while IFS= read -r line; do
 			what=$(sed -E 's/.*"([a-z]+)\/.*/\1/' <<<"$line")
 			[[ " ${may[$layer]} " == *" $what "* ]] || echo "$line"
 		done
@@ -40,12 +41,12 @@ layers() {
 }
 banned() {
 	find_lines -nEw '(sprintf|strcpy|strcat|strncpy|atoi|atol|strtok|system|popen|alloca|gets|usleep|pthread_create)[[:space:]]*\(' \
-		agent/*.c agent/*/*.[ch] init/*.[ch]
+		agent/*.c agent/*/*.[ch] agent/*/*/*.[ch] init/*.[ch]
 }
-exits() { find_lines -nE '\bexit\(' agent/*/*.c init/*.c | find_lines -v '_exit('; }
-reapers() { find_lines -nE '\bwaitid\(' agent/*/*.c | find_lines -v '^agent/loop/reaper.c'; }
+exits() { find_lines -nE '\bexit\(' agent/*/*.c agent/*/*/*.c init/*.c | find_lines -v '_exit('; }
+reapers() { find_lines -nE '\bwaitid\(' agent/*/*.c agent/*/*/*.c | find_lines -v '^agent/base/reaper.c'; }
 measures() {
-	for f in agent/*.c agent/*/*.[ch] init/*.[ch] tests/agent-ctl/*.[ch] tests/vm/*.[ch]; do
+	for f in agent/*.c agent/*/*.[ch] agent/*/*/*.[ch] init/*.[ch] tools/agent-ctl/*.[ch] tools/vhost-user-vsock/*.[ch]; do
 		lines=$(wc -l <"$f")
 		((lines <= 1000)) || echo "$f: $lines lines"
 		[[ $(head -c 2 "$f") == '/*' ]] || echo "$f: does not open with a comment"
@@ -54,10 +55,28 @@ measures() {
 			/^}$/ { if (start && NR - start - 1 > 100) print f ":" start ": " NR - start - 1 " lines: " name; start = 0 }' "$f"
 	done
 }
+spdx() {
+	git ls-files | while IFS= read -r f; do
+		[[ -f $f ]] || continue
+		case $f in
+		*.md | tests/fuzz/corpus/* | tests/expected-skips | VERSION | LICENSE | .clang-format | .gitignore) continue ;;
+		esac
+		head -3 "$f" | grep -q 'SPDX-License-Identifier: Apache-2.0' || echo "$f: no SPDX line"
+	done
+}
+formatted() {
+	git ls-files '*.c' '*.h' | xargs clang-format --dry-run 2>&1 | find_lines 'warning:'
+}
+circles() { /usr/bin/python3 tests/names.py circles; }
+names() { /usr/bin/python3 tests/names.py names; }
 check "layers include downwards only" layers
 check "no banned functions" banned
 check "only main.c exits" exits
 check "only the reaper calls waitid" reapers
 check "files, functions and lines keep their measure" measures
+check "each file says its license" spdx
+check "clang-format has nothing to say" formatted
+check "no circle of files" circles
+check "one name, one thing" names
 echo "1..$n"
 exit "$failed"

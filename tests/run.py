@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Runs test programs, gathers their TAP, and ends with "N passed, N failed[, N skipped]".
 
     tests/run.py [--jobs N] PROGRAM...

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The life of a call. It is freed in exactly two places: when it has been answered, and when it is
  * cancelled and nothing has to go on.
@@ -8,9 +9,9 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-#include "lib/limits.h"
-#include "lib/log.h"
-#include "lib/str.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/str.h"
 #include "rpc/dispatch.h"
 #include "rpc/status.h"
 

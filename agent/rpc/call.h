@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One RPC from its request to its answer. A handler answers at once, fails, or parks the call and
  * answers from a later event; a peer that left, or a deadline, cancels a parked call.
@@ -10,11 +11,11 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
 
-#include "lib/arena.h"
-#include "lib/buf.h"
-#include "lib/err.h"
-#include "lib/list.h"
-#include "loop/loop.h"
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/loop.h"
 
 struct call;
 struct agent;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Dispatch: find the row, pass the gate, unpack into the call's arena, run.
  */
@@ -5,8 +6,8 @@
 
 #include <string.h>
 
-#include "lib/limits.h"
-#include "lib/log.h"
+#include "base/limits.h"
+#include "base/log.h"
 #include "rpc/status.h"
 
 static bool same(const char *s, const char *text, size_t len)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From a method's name and a request's bytes to its handler.
  */
@@ -11,7 +12,7 @@
 enum method_flags {
 	M_SANDBOX = 1, /* only while a sandbox runs: else FAILED_PRECONDITION (1.x) */
 	M_LIFE = 2,    /* of a container's life: an unknown id is INTERNAL in 3.x */
-	M_ANYTIME = 4,	/* also while the agent is still starting up */
+	M_ANYTIME = 4, /* also while the agent is still starting up */
 };
 
 /*

@@ -1,10 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * RPC statuses: the numbers that gRPC and ttrpc share, and which errno means which.
  */
 #ifndef RPC_STATUS_H
 #define RPC_STATUS_H
 
-#include "lib/err.h"
+#include "base/err.h"
 
 enum rpc_status {
 	RPC_OK = 0,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What can be asked of a container that exists: start, remove, update, statistics, pause,
  * processes.
@@ -9,16 +10,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/auto.h"
-#include "lib/log.h"
-#include "lib/str.h"
-#include "loop/worker.h"
+#include "base/auto.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/worker.h"
 #include "rpc/status.h"
-#include "svc/agent.h"
-#include "svc/container.h"
+#include "pod/agent.h"
+#include "pod/container.h"
 #include "svc/net.h"
-#include "svc/process.h"
-#include "svc/sandbox.h"
+#include "pod/process.h"
+#include "pod/sandbox.h"
 
 #define FREEZE_POLL_MS 1
 #define FREEZE_TRIES   5000

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * CopyFile. No state between the chunks but the file "<path>.tmp" itself. All paths are walked
  * below /run without following a link (CVE-2026-41326), in a worker where that may block.
@@ -13,12 +14,12 @@
 #include <sys/vfs.h>
 
 #include "agent.pb-c.h"
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "lib/str.h"
-#include "loop/worker.h"
-#include "svc/agent.h"
-#include "sys/confine.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
+#include "base/worker.h"
+#include "pod/agent.h"
+#include "linux/confine.h"
 
 #define ROOT_1X	   "/run"
 #define ROOT_3X	   "/run/kata-containers/shared/containers"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The guest as a machine. No state of its own: what takes long runs in a worker, and the call
  * waits.
@@ -20,19 +21,19 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "lib/log.h"
-#include "lib/str.h"
-#include "loop/worker.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/worker.h"
 #include "rpc/status.h"
-#include "svc/agent.h"
-#include "svc/device.h"
+#include "pod/agent.h"
+#include "pod/device.h"
 #include "svc/health.h"
-#include "svc/storage.h"
-#include "sys/confine.h"
-#include "sys/hotplug.h"
-#include "sys/uevent.h"
+#include "pod/storage.h"
+#include "linux/confine.h"
+#include "linux/hotplug.h"
+#include "linux/uevent.h"
 
 #define CPU_ROUNDS	    100
 #define CPU_PAUSE_MS	    100 /* 1.x: ten seconds in all */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The guest as a machine: CPUs, memory, entropy, clock, kernel modules, resolv.conf, namespaces
  * that outlive containers.
@@ -8,7 +9,7 @@
 #include <stddef.h>
 
 #include "agent.pb-c.h"
-#include "lib/err.h"
+#include "base/err.h"
 #include "rpc/call.h"
 
 struct agent;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * GetIPTables and SetIPTables. No state: a worker runs the program, with files in memory as its
  * standard input and output, so that neither side can block the other.
@@ -13,11 +14,11 @@
 #include <unistd.h>
 
 #include "agent.pb-c.h"
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "loop/worker.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/worker.h"
 #include "rpc/status.h"
-#include "svc/agent.h"
+#include "pod/agent.h"
 
 #define TIMEOUT_MS 20000
 #define RULES_MAX  (3u << 20) /* fits into one answer */

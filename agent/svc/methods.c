@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which handler serves which method. A unit test compares these rows with the services'
  * descriptors.
@@ -7,27 +8,27 @@
 #include <errno.h>
 
 #include "agent.pb-c.h"
-#include "engine/seccomp.h"
+#include "oci/seccomp.h"
 #include "health.pb-c.h"
-#include "lib/auto.h"
+#include "base/auto.h"
 #include "rpc/status.h"
-#include "svc/agent.h"
-#include "svc/container.h"
+#include "pod/agent.h"
+#include "pod/container.h"
 #include "svc/copyfile.h"
 #include "svc/guest.h"
 #include "svc/health.h"
 #include "svc/iptables.h"
 #include "svc/net.h"
-#include "svc/process.h"
-#include "svc/sandbox.h"
+#include "pod/process.h"
+#include "pod/sandbox.h"
 #include "svc/v3.h"
 
 #define AGENT(name, fn, type, flags)                                                    \
 	{                                                                               \
 		"grpc.AgentService", name, &grpc__##type##__descriptor, fn, flags, NULL \
 	}
-#define HEALTH(name, fn)                                                           \
-	{                                                                          \
+#define HEALTH(name, fn)                                                                   \
+	{                                                                                  \
 		"grpc.Health", name, &grpc__check_request__descriptor, fn, M_ANYTIME, NULL \
 	}
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Prometheus text from /proc, which answers at once. No state. Names and items are those of the 3.x
  * agent, whose readers know them.
@@ -12,9 +13,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "lib/str.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
 
 #define FILE_MAX    (256u << 10)
 #define FILESYSTEMS 64 /* at most so many are told of */
@@ -157,11 +158,10 @@ void metrics_agent(struct metrics_text *t, int proc, unsigned long scrapes)
 	 * Behind the name: state and ten fields, four times, two priorities, threads, two more,
 	 * vsize, rss.
 	 */
-	if (after &&
-	    sscanf(after,
-		   ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u "
-		   "%llu %llu %llu %llu %*d %*d %llu %*d %*u %llu %llu",
-		   &utime, &stime, &cutime, &cstime, &threads, &vsize, &rss) == 7) {
+	if (after && sscanf(after,
+			    ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u "
+			    "%llu %llu %llu %llu %*d %*d %llu %*d %*u %llu %llu",
+			    &utime, &stime, &cutime, &cstime, &threads, &vsize, &rss) == 7) {
 		metrics_head(t, "kata_agent_threads", "gauge", "Agent process threads");
 		metrics_add(t, "kata_agent_threads %llu\n", threads);
 		metrics_head(t, "kata_agent_total_time", "gauge",

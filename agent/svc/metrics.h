@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Figures of the agent and the guest as Prometheus text (format 0.0.4).
  */
@@ -7,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "lib/buf.h"
+#include "base/buf.h"
 
 /* Text that grows; failed once memory was out, and then the rest is dropped. */
 struct metrics_text {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The guest's network. No state: each call opens a netlink socket, and the kernel answers at once.
  * Only UpdateInterface may wait, for a plugged interface.
@@ -11,18 +12,18 @@
 #include <string.h>
 
 #include "agent.pb-c.h"
-#include "lib/auto.h"
-#include "lib/log.h"
-#include "lib/str.h"
+#include "base/auto.h"
+#include "base/log.h"
+#include "base/str.h"
 #include "rpc/status.h"
-#include "svc/agent.h"
-#include "svc/config.h"
-#include "sys/addr.h"
-#include "sys/devfind.h"
-#include "sys/ip.h"
-#include "sys/link.h"
-#include "sys/netlink.h"
-#include "sys/route.h"
+#include "pod/agent.h"
+#include "config.h"
+#include "linux/addr.h"
+#include "linux/devfind.h"
+#include "linux/ip.h"
+#include "linux/link.h"
+#include "linux/netlink.h"
+#include "linux/route.h"
 
 /* The status that all failures of the kernel have here. */
 static int net_err(struct err *err, int r, const char *what, const char *name)

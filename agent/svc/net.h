@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Handlers of the guest's network: interfaces, routes, neighbours. Callable before CreateSandbox.
  */
@@ -5,8 +6,8 @@
 #define SVC_NET_H
 
 #include "agent.pb-c.h"
-#include "lib/arena.h"
-#include "lib/err.h"
+#include "base/arena.h"
+#include "base/err.h"
 #include "rpc/call.h"
 
 int svc_update_interface(struct call *c, const void *req, struct err *err);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Handlers that only 3.x has. State: how often metrics were asked for. A worker gets the call
  * itself as its argument, with the request in call->wait; it reads both in its own copy of memory.
@@ -18,22 +19,22 @@
 #include <unistd.h>
 
 #include "agent.pb-c.h"
-#include "engine/cgroup.h"
-#include "engine/mountopt.h"
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "lib/limits.h"
-#include "lib/str.h"
-#include "loop/worker.h"
+#include "oci/cgroup/cgroup.h"
+#include "oci/fs/mountopt.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/limits.h"
+#include "base/str.h"
+#include "base/worker.h"
 #include "rpc/status.h"
-#include "svc/agent.h"
-#include "svc/config.h"
-#include "svc/container.h"
+#include "pod/agent.h"
+#include "config.h"
+#include "pod/container.h"
 #include "svc/metrics.h"
-#include "svc/sandbox.h"
-#include "svc/storage_mount.h"
-#include "sys/confine.h"
-#include "sys/devfind.h"
+#include "pod/sandbox.h"
+#include "pod/storage_mount.h"
+#include "linux/confine.h"
+#include "linux/devfind.h"
 
 #define SHARE_DIR	    "/run/kata-containers/shared/containers/"
 #define TERMINATION_MESSAGE "io.kubernetes.container.terminationMessagePath"
@@ -366,12 +367,12 @@ static int resize_job(void *arg, int out, struct err *err)
 	size = req->size ? req->size : disk;
 	blocks = size / (uint64_t)fs.f_bsize;
 	if (size > disk || blocks < fs.f_blocks)
-		return err_rpc(
-			err, RPC_INVALID_ARGUMENT,
-			"volume '%s' cannot have %llu bytes: its disk has %llu, "
-			"its file system %llu",
-			req->volume_guest_path, (unsigned long long)size, (unsigned long long)disk,
-			(unsigned long long)(fs.f_blocks * (uint64_t)fs.f_bsize));
+		return err_rpc(err, RPC_INVALID_ARGUMENT,
+			       "volume '%s' cannot have %llu bytes: its disk has %llu, "
+			       "its file system %llu",
+			       req->volume_guest_path, (unsigned long long)size,
+			       (unsigned long long)disk,
+			       (unsigned long long)(fs.f_blocks * (uint64_t)fs.f_bsize));
 	if (ioctl(dir, EXT4_IOC_RESIZE_FS, &blocks) < 0)
 		return err_rpc(err, RPC_INTERNAL, "resize volume '%s': %s", req->volume_guest_path,
 			       strerror(errno));

@@ -1,10 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the 3.x service has and 1.x had not. Everything that may wait runs in a worker.
  */
 #ifndef SVC_V3_H
 #define SVC_V3_H
 
-#include "lib/err.h"
+#include "base/err.h"
 #include "rpc/call.h"
 
 int svc_get_metrics(struct call *c, const void *req, struct err *err);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The choice of channels. State: what has been opened, and while nothing has, the timer of the next
  * look.
@@ -12,9 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/auto.h"
-#include "lib/log.h"
-#include "lib/str.h"
+#include "base/auto.h"
+#include "base/log.h"
+#include "base/str.h"
 #include "wire/listen.h"
 #include "wire/serial.h"
 

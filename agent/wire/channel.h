@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which roads lead in: an address that was given, or, in a guest, vsock port 1024 and the
  * virtio-serial port, whichever is there. Devices may be plugged in late, so that they are looked
@@ -6,8 +7,8 @@
 #ifndef WIRE_CHANNEL_H
 #define WIRE_CHANNEL_H
 
-#include "lib/err.h"
-#include "loop/loop.h"
+#include "base/err.h"
+#include "base/loop.h"
 #include "rpc/dispatch.h"
 
 struct channel;

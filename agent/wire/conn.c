@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sockets as connections, and the choice of protocol. State of each: the fd, its source, and
  * whether it is on its way out.
@@ -9,10 +10,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "lib/limits.h"
-#include "lib/log.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/limits.h"
+#include "base/log.h"
 #include "wire/h2.h"
 #include "wire/ttrpc.h"
 

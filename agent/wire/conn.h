@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A byte stream to one peer, whatever carries it (a socket, a yamux stream), and the protocol that
  * speaks on it (told by the first byte: HTTP/2 or ttrpc).
@@ -11,7 +12,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "loop/loop.h"
+#include "base/loop.h"
 #include "rpc/dispatch.h"
 
 struct conn;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * gRPC's framing and header values. No state.
  */
@@ -7,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/limits.h"
+#include "base/limits.h"
 #include "rpc/status.h"
 
 int64_t grpc_timeout_ms(const char *text, size_t len)

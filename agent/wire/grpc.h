@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * gRPC's own rules on top of HTTP/2: header values, message frames, status text. Pure functions.
  */
@@ -8,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "lib/buf.h"
+#include "base/buf.h"
 #include "rpc/dispatch.h"
 
 #define GRPC_PREFIX 5u /* compressed flag, length big-endian */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * HTTP/2 sessions. nghttp2 does the protocol; here are the rules of gRPC on top of it, the streams
  * with their calls, and an output path that hands message bodies to the socket without copying.
@@ -14,9 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/auto.h"
-#include "lib/limits.h"
-#include "lib/log.h"
+#include "base/auto.h"
+#include "base/limits.h"
+#include "base/log.h"
 #include "rpc/status.h"
 #include "wire/grpc.h"
 
@@ -44,7 +45,7 @@ enum seen {
 struct session {
 	struct conn *conn;
 	nghttp2_session *ng;
-	int32_t last_id; /* the newest stream's */
+	int32_t last_id;      /* the newest stream's */
 	int32_t ended[ENDED]; /* streams that the client itself has ended, lately; a ring */
 	size_t n_ended;
 	uint8_t head[HEAD]; /* of the frame that is coming in */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * gRPC over HTTP/2: the session (nghttp2) and its streams, each of which carries one call.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Listening sockets. State of each: the fd and its source. On vsock only the host may come in, so
  * that no container dials its own agent through a loopback transport.
@@ -14,9 +15,9 @@
 #include <sys/socket.h>
 #include <linux/vm_sockets.h>
 
-#include "lib/auto.h"
-#include "lib/log.h"
-#include "lib/str.h"
+#include "base/auto.h"
+#include "base/log.h"
+#include "base/str.h"
 #include "wire/conn.h"
 #include "wire/yamux.h"
 

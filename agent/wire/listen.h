@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where clients come in: vsock://CID:PORT, unix://PATH, unix://@NAME; for tests yamux+unix://PATH,
  * where every connection carries yamux as the serial port does.
@@ -7,8 +8,8 @@
 
 #include <stdint.h>
 
-#include "lib/err.h"
-#include "loop/loop.h"
+#include "base/err.h"
+#include "base/loop.h"
 #include "rpc/dispatch.h"
 
 #define AGENT_VSOCK_PORT 1024u

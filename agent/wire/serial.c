@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The serial port. State: its fd and whether a host is connected to its other end.
  *
@@ -17,10 +18,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "lib/log.h"
-#include "lib/str.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/log.h"
+#include "base/str.h"
 #include "wire/conn.h"
 #include "wire/yamux.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The virtio-serial port that Kata 1.x talks through, carrying yamux: found, opened, and served for
  * as long as the agent lives, whether a host is there or not.
@@ -5,8 +6,8 @@
 #ifndef WIRE_SERIAL_H
 #define WIRE_SERIAL_H
 
-#include "lib/err.h"
-#include "loop/loop.h"
+#include "base/err.h"
+#include "base/loop.h"
 #include "rpc/dispatch.h"
 
 #define SERIAL_PORT_NAME "agent.channel.0"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ttrpc sessions: frames of a ten-byte header and a protobuf envelope, one request and one answer a
  * call, in any order. Envelopes are taken apart and put together in place: a request that arrives
@@ -15,10 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/auto.h"
-#include "lib/limits.h"
-#include "lib/log.h"
-#include "lib/str.h"
+#include "base/auto.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/str.h"
 #include "rpc/status.h"
 #include "wire/pb.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ttrpc: unary calls in frames of ten bytes and a body, as runtimes of 2.x and 3.x speak it.
  */

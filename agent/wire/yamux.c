@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * yamux sessions. The session is the protocol of the connection below it, and the carrier of one
  * connection for each stream.
@@ -13,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/auto.h"
-#include "lib/buf.h"
-#include "lib/log.h"
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/log.h"
 
 #define HEADER	       12u
 #define WINDOW	       (256u << 10)

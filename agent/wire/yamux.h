@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * yamux, the server's side: many streams, each a connection of its own, in one byte stream. Kata
  * 1.x runs it on the virtio-serial port, where the host's proxy is the client.

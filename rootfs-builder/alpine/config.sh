@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
 # Alpine with the agent as init. Needs apk (or apk.static of Alpine's package apk-tools-static).
 OS_NAME=Alpine

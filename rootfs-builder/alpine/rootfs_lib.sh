@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
 # Packages of Alpine.
 #   APK_KEYS_DIR   keys to trust, as in Alpine's package alpine-keys; without it signatures are not checked

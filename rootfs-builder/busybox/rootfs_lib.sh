@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
 # A root around one static busybox: Debian's package busybox-static puts it at /bin/busybox.
 #   BUSYBOX      another static busybox (of the guest's architecture)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
 # Clear Linux with systemd. Needs dnf and root. (The project ended in 2025: for a mirror one has kept.)
 OS_NAME=Clear

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
 # Debian with systemd. Needs mmdebstrap (or debootstrap) and, for either, root or a user namespace.
 OS_NAME=debian

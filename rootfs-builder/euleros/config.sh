@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
 # EulerOS with systemd. Needs dnf or yum, and root.
 OS_NAME=EulerOS

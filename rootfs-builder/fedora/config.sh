@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
 # Fedora with systemd. Needs dnf and root.
 OS_NAME=Fedora

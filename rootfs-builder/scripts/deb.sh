@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Roots of Debian's kind: mmdebstrap where it is there, else debootstrap.
 # shellcheck shell=bash
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Roots of RPM packages: the default where a distribution's folder has no build_rootfs of its own.
 # Its config.sh says where from: BASE_URL or MIRROR_LIST (or REPO_URLS, several), GPG_KEY_URL or GPG_KEY_FILE.
 # shellcheck shell=bash

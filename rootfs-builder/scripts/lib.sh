@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Shared by rootfs.sh, initrd_builder.sh and image_builder.sh: messages, and looking into a root file
 # system without running anything of it (its programs may be another architecture's).
 # shellcheck shell=bash

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2034
 # Ubuntu with systemd. Needs mmdebstrap (or debootstrap) and the package ubuntu-keyring.
 OS_NAME=ubuntu

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Fetches the static libraries that the agent links with, for another architecture, from Debian's
 # packages into DIR. Root is not needed, and this machine's package database is not touched.
 # Usage: sysroot.sh DEBIAN-ARCHITECTURE DIR

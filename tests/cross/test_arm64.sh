@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # The agent cross-built for arm64, and run by qemu's user emulation as far as that goes. Needs package mirrors (TEST_NETWORK=1), the cross compiler and qemu-user-static. TAP.
 set -uo pipefail
 cd "$(dirname "$0")/../.."

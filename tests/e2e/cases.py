@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """End-to-end cases that run the same over every road: an agent as a process on this host, a guest's
 vsock, a guest's serial port, gRPC and ttrpc. Each case makes its own container and leaves nothing.
 

@@ -1,10 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "fake.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "lib/log.h"
+#include "base/log.h"
 
 #define SCRIPT 5u
 
@@ -17,7 +18,8 @@ static ssize_t fake_writev(struct conn *c, const struct iovec *iov, int count)
 	for (int i = 0; i < count; i++) {
 		const uint8_t *p = iov[i].iov_base;
 
-		for (size_t k = 0; k < iov[i].iov_len; k += 64)	/* ASan looks at what is given out */
+		for (size_t k = 0; k < iov[i].iov_len;
+		     k += 64) /* ASan looks at what is given out */
 			sum = (uint8_t)(sum + p[k]);
 		if (iov[i].iov_len)
 			sum = (uint8_t)(sum + p[iov[i].iov_len - 1]);
@@ -98,7 +100,8 @@ static void must(bool ok, const char *what)
 	abort();
 }
 
-void fake_session(const uint8_t *data, size_t size, const void *prefix, size_t prefix_len, conn_start *start)
+void fake_session(const uint8_t *data, size_t size, const void *prefix, size_t prefix_len,
+		  conn_start *start)
 {
 	struct fake_world *w = fake_world();
 	struct fake f = { .conn = { .rpc = &w->rpc, .carrier = &carrier, .peer = "fuzz" } };
@@ -108,7 +111,8 @@ void fake_session(const uint8_t *data, size_t size, const void *prefix, size_t p
 
 	if (size < SCRIPT)
 		return;
-	f.script = (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
+	f.script = (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 |
+		   data[3];
 	end = data[4];
 	portion = end & 3 ? (size_t)(end & 3) * 7 : SIZE_MAX;
 	if (start)
@@ -117,7 +121,7 @@ void fake_session(const uint8_t *data, size_t size, const void *prefix, size_t p
 		r = conn_input(&f.conn, prefix, prefix_len);
 	for (at = SCRIPT; at < size && r == 0 && !f.hung_up;) {
 		size_t n = size - at < portion ? size - at : portion;
-		uint8_t *copy = malloc(n);	/* so that reading beyond it shows */
+		uint8_t *copy = malloc(n); /* so that reading beyond it shows */
 
 		for (size_t i = 0; i < n; i++)
 			copy[i] = data[at + i];
@@ -139,7 +143,7 @@ void fake_session(const uint8_t *data, size_t size, const void *prefix, size_t p
 		fake_run_jobs(w);
 	}
 	conn_closed(&f.conn);
-	test_service_release(&w->service, 0);	/* those that go on without their connection */
+	test_service_release(&w->service, 0); /* those that go on without their connection */
 	fake_run_jobs(w);
 	must(w->rpc.calls == 0, "calls are left");
 	must(w->rpc.held == 0, "bytes are held");

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A connection without a socket, for fuzz targets: bytes come from the input, and what is written is
  * taken in portions that the input chooses, too.
@@ -10,7 +11,7 @@
 
 struct fake {
 	struct conn conn;
-	uint32_t script;	/* what the peer takes of each write */
+	uint32_t script; /* what the peer takes of each write */
 	bool hung_up, paused;
 	size_t written;
 };
@@ -29,7 +30,8 @@ void fake_run_jobs(struct fake_world *w);
  * A whole connection: data[0..4] is the script (portions in, portions out, what happens at the end),
  * the rest is fed behind prefix. At the end nothing may be left of it.
  */
-void fake_session(const uint8_t *data, size_t size, const void *prefix, size_t prefix_len, conn_start *start);
+void fake_session(const uint8_t *data, size_t size, const void *prefix, size_t prefix_len,
+		  conn_start *start);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,12 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The kernel's command line. */
-// objs: agent/svc/config.c
+// objs: agent/config.c
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/log.h"
-#include "lib/str.h"
-#include "svc/config.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

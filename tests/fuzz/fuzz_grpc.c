@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gRPC's header values and message frames. data[0] says what is read. */
 // objs: fake
 #include "fake.h"
@@ -5,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/limits.h"
+#include "base/limits.h"
 #include "wire/grpc.h"
 #include "wire/pb.h"
 
@@ -38,7 +39,8 @@ static void envelope(const uint8_t *data, size_t size)
 	bool bad = false;
 
 	while (pb_next(&r, &f, &bad)) {
-		if (f.type == PB_BYTES && (f.data < data || f.len > size || f.data + f.len > data + size))
+		if (f.type == PB_BYTES &&
+		    (f.data < data || f.len > size || f.data + f.len > data + size))
 			abort();
 		if (pb_put_varint(text, f.value) != pb_varint_len(f.value))
 			abort();
@@ -54,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0)
 		return 0;
-	text = calloc(1, size);	/* without its first byte, with a NUL */
+	text = calloc(1, size); /* without its first byte, with a NUL */
 	if (!text)
 		return 0;
 	(void)memcpy(text, data + 1, size - 1);
@@ -63,7 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		(void)grpc_timeout_ms(text, size - 1);
 		break;
 	case 1:
-		if (grpc_encode_message(text, out, sizeof(out)) >= sizeof(out) || strlen(out) >= sizeof(out))
+		if (grpc_encode_message(text, out, sizeof(out)) >= sizeof(out) ||
+		    strlen(out) >= sizeof(out))
 			abort();
 		break;
 	case 2:

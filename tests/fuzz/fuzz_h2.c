@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* An HTTP/2 server with gRPC methods. The preface is given, so that mutations reach what is behind it. */
 // objs: fake
 #include "fake.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Unpacking of every request message, in an arena as dispatch does it. data[0] chooses the method. */
 // objs: fake
 #include "fake.h"
@@ -6,8 +7,8 @@
 
 #include "agent.pb-c.h"
 #include "health.pb-c.h"
-#include "lib/arena.h"
-#include "lib/limits.h"
+#include "base/arena.h"
+#include "base/limits.h"
 
 static void *alloc_in_arena(void *arena, size_t size)
 {
@@ -30,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0)
 		return 0;
-	type = data[0] < agent->n_methods ? agent->methods[data[0]].input : &grpc__check_request__descriptor;
+	type = data[0] < agent->n_methods ? agent->methods[data[0]].input
+					  : &grpc__check_request__descriptor;
 	arena_init(&mem, LIMIT_ARENA);
 	msg = protobuf_c_message_unpack(type, &in_arena, size - 1, data + 1);
 	if (msg && !protobuf_c_message_check(msg))

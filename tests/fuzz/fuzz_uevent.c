@@ -1,12 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Device events of the kernel, and the paths of the runtime that they are compared with. */
-// objs: agent/sys/uevent.c agent/sys/pci.c agent/sys/confine.c agent/sys/hotplug.c agent/loop/worker.c agent/loop/reaper.c
+// objs: agent/linux/uevent.c agent/linux/pci.c agent/linux/confine.c agent/linux/hotplug.c agent/base/worker.c agent/base/reaper.c
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "sys/confine.h"
-#include "sys/pci.h"
-#include "sys/uevent.h"
+#include "linux/confine.h"
+#include "linux/pci.h"
+#include "linux/uevent.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,7 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	(void)memcpy(text, data, size);
 	text[size] = '\0';
 	if (uevent_parse(text, size, &ev)) {
-		const char *all[] = { ev.action, ev.devpath, ev.subsystem, ev.devname, ev.devtype, ev.interface };
+		const char *all[] = { ev.action,  ev.devpath, ev.subsystem,
+				      ev.devname, ev.devtype, ev.interface };
 
 		for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 			if (*all[i] && (all[i] < text || all[i] + strlen(all[i]) > text + size))
@@ -33,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (pci_path_parse(text, &pci, &err) == 0 && (pci.n == 0 || pci.n > PCI_PATH_MAX))
 		abort();
-	if (confine_clean("/run", text, rel) == 0 && (*rel == '\0' || *rel == '/' || strstr(rel, "/../")))
+	if (confine_clean("/run", text, rel) == 0 &&
+	    (*rel == '\0' || *rel == '/' || strstr(rel, "/../")))
 		abort();
 	free(text);
 	return 0;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A yamux session, with whatever its streams carry. */
 // objs: fake
 #include "fake.h"

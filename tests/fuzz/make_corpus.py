@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Writes the seeds of the fuzz targets into tests/fuzz/corpus; run by hand when a format grows.
 
 The first five bytes of h2, ttrpc and yamux seeds are the script of fake.c: four of what the peer takes

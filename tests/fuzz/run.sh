@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds the fuzz targets with clang (libFuzzer, ASan, UBSan) and runs each for a bounded time. TAP.
 # Usage: tests/fuzz/run.sh [SECONDS-PER-TARGET, default $FUZZ_SECONDS or 8] [TARGET...]
 #   SECONDS 0 only replays the corpora of tests/fuzz/corpus. What is found goes to build/fuzz/found.
@@ -23,10 +24,10 @@ fi
 
 # shellcheck disable=SC2054  # commas belong to the options
 flags=(-std=gnu11 -Ulinux -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer-no-link,address,undefined
-	-fno-sanitize-recover=undefined -fno-omit-frame-pointer -w -Iagent -Iinit -Ibuild/gen -Itests/wire -Itests/fuzz)
+	-fno-sanitize-recover=undefined -fno-omit-frame-pointer -w -iquote agent -iquote init -Ibuild/gen -Itests/wire -Itests/fuzz)
 
 # One archive for all targets: what everything needs, and the roads with the test service.
-common=(agent/lib/*.c agent/loop/loop.c agent/rpc/call.c agent/rpc/dispatch.c agent/rpc/status.c agent/wire/*.c
+common=(agent/base/*.c agent/rpc/call.c agent/rpc/dispatch.c agent/rpc/status.c agent/wire/*.c
 	tests/wire/methods.c tests/fuzz/fake.c build/gen/*.pb-c.c build/gen/google/protobuf/*.pb-c.c)
 objects=()
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Shared by the tests of this folder: TAP output, a scratch directory, a small static program as agent.
 # shellcheck shell=bash
 export LC_ALL=C

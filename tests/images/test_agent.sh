@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # The agent itself in each kind of root, asked over vsock whether it serves.
 # With TEST_NETWORK=1 also in a Debian image, where systemd starts it.
 set -euo pipefail

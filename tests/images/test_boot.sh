@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Boots each kind of root in QEMU (TCG) with a small program in the agent's place, which says what it finds.
 # KERNEL names the guest kernel (default build/kata-vmlinuz). ACCEL: what QEMU runs it with (tcg).
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # The distributions: the command line each package manager gets, a real dnf against a repository made here, and
 # with TEST_NETWORK=1 a real Debian from its mirror, made into an image.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # image_builder.sh: options, messages, and every byte of the layout, without booting.
 set -euo pipefail
 source "$(dirname "$0")/tap.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # initrd_builder.sh: the archive, read back with GNU cpio.
 set -euo pipefail
 source "$(dirname "$0")/tap.sh"

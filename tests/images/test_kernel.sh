@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # build-kernel.sh up to the point where compiling would begin: fragments, checks, profiles, arm64, caching.
 # With TEST_KERNEL_BUILD=1 the small profile is built, too, twice, and compared (some ten minutes on two cores).
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Built by different users, in different directories, at different times, from trees whose directories list in
 # another order: the same bytes.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # rootfs.sh without a network: options, messages, the busybox tree, provisioning, a dynamic agent.
 set -euo pipefail
 source "$(dirname "$0")/tap.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds build/interop/client: the Go clients, from Debian's packages, without network or modules.
 # Usage: tests/interop/build.sh      prints the program's path; exit 77 where Go or a package is missing
 set -euo pipefail

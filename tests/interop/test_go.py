@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Go's own gRPC, yamux and ttrpc against the test service (under ASan) and against the agent. TAP.
 
 The agent is build/kata-agent, or what KATA_AGENT says; it runs as an ordinary process without sandbox.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * PID 1 of the little guest of test_cgroup_guest.sh: mounts cgroups as the agent does, runs the
  * cgroup unit tests that need real ones, and powers off. Results are lines "RESULT number name".

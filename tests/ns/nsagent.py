@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The agent as an ordinary process in namespaces of its own, for the engine's tests on this host.
 
     with nsagent.Agent() as agent, agent.road() as road:

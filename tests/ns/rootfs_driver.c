@@ -1,5 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs a program in a root made by agent/engine/rootfs.c, from a specification in a small text:
+ * Runs a program in a root made by agent/oci/fs/rootfs.c, from a specification in a small text:
  *
  *   rootfs_driver run SPEC [PROGRAM ARG...]	exit status: the program's, 70 + step on an error,
  *						99 for a mount below $CANARY
@@ -26,10 +27,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine/rootfs.h"
-#include "lib/err.h"
+#include "oci/fs/rootfs.h"
+#include "base/err.h"
 
-#define MANY 256
+#define MANY  256
 #define STEPS 3
 
 enum { FAIL_CHECK = 70, FAIL_PREPARE, FAIL_ENTER, FAIL_SEAL, FAIL_DRIVER, ESCAPED = 99 };
@@ -233,7 +234,7 @@ static int terminal(struct rootfs *rf, struct err *err)
 
 	if (r < 0)
 		return r;
-	fcntl(master, F_SETFD, 0);	/* held by the program: the pty lives as long */
+	fcntl(master, F_SETFD, 0); /* held by the program: the pty lives as long */
 	return rootfs_console(rf, slave, err);
 }
 

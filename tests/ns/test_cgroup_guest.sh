@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # cgroup v1 and v2 in a guest with our kernel: mounted by init/cgroups.c, then the unit tests that
 # need real hierarchies. TAP; needs QEMU and a built kernel and unit tests, else it is skipped.
 set -euo pipefail
@@ -21,8 +22,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root
 mkdir -p "$root"
-"${CC:-cc}" -std=gnu11 -D_GNU_SOURCE -O1 -static -Iagent -Iinit -o "$root/init" tests/ns/cgroup_guest_init.c \
-	init/cgroups.c agent/lib/err.c agent/lib/fdio.c agent/lib/str.c
+"${CC:-cc}" -std=gnu11 -D_GNU_SOURCE -O1 -static -iquote agent -iquote init -o "$root/init" tests/ns/cgroup_guest_init.c \
+	init/cgroups.c agent/base/err.c agent/base/fdio.c agent/base/str.c
 cp "$BUILD/unit/test_cgroup_v1" "$BUILD/unit/test_cgroup_v2" "$root/"
 # The libraries that the tests are linked with, and the loader, at the same paths.
 while read -r lib; do

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The end-to-end cases against the agent as an ordinary process on this host, over a Unix socket."""
 import os
 import subprocess

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """One test for each class of escape that container runtimes had to fix, against the whole agent. TAP.
 
 The host's side is a directory of ours and the agent's own namespaces: what must not be reached is

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Guest hooks and the spec they read; the hook phases of 3.x, and what it makes of failures. TAP."""
 import json
 import os

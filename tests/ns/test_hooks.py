@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Hooks: state, order, environment, timeouts, failures; the spec's own and the guest's.
 
 The phases that 3.x has more, and what guest hooks read: test_guest_hooks.py. TAP."""

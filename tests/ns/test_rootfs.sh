@@ -1,5 +1,6 @@
 #!/bin/bash
-# The container's view of the file system (agent/engine/rootfs.c and what it uses), tested in real
+# SPDX-License-Identifier: Apache-2.0
+# The container's view of the file system (agent/oci/fs/rootfs.c and what it uses), tested in real
 # namespaces with a small driver instead of the agent. Prints TAP. Needs root and busybox-static;
 # exits 77 without them. RACE_SECONDS=N changes how long each race runs (default 2).
 # shellcheck disable=SC2034,SC2317	# the parts in rootfs/ use what is defined here
@@ -28,11 +29,11 @@ fi
 build_driver() {	# OUTPUT FLAGS...
 	local out=$1
 	shift
-	gcc -std=gnu11 -Ulinux -D_GNU_SOURCE -g "$@" -Wall -Wextra -I"$top/agent" \
+	gcc -std=gnu11 -Ulinux -D_GNU_SOURCE -g "$@" -Wall -Wextra -iquote "$top/agent" \
 		-isystem "$build/gen" -o "$out" "$top/tests/ns/rootfs_driver.c" \
-		"$top"/agent/engine/{rootfs,mount,mountopt,mountcgroup,tree,rootpath,copyup}.c \
-		"$top"/agent/engine/{devnode,mask,sysctl,moveroot}.c \
-		"$top"/agent/lib/{err,arena,fdio,str}.c "$build/gen/oci.pb-c.c" -lprotobuf-c
+		"$top"/agent/oci/fs/{rootfs,mount,mountopt,mountcgroup,tree,rootpath,copyup}.c \
+		"$top"/agent/oci/fs/{devnode,mask,sysctl,moveroot}.c \
+		"$top"/agent/base/{err,arena,fdio,str}.c "$build/gen/oci.pb-c.c" -lprotobuf-c
 }
 
 mkdir -p "$build/tests"

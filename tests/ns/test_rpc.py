@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Every RPC of grpc.AgentService and grpc.Health, with its errors, through grpcio, on this host. TAP.
 
 The statuses are those of the 1.x specification (T1 to T42 in its list of tested behaviours, named where a

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Every field of the OCI runtime-spec for Linux, through the whole agent, on this host. TAP.
 
 A few cases run the same bundle with crun, too, where it is installed, and compare what the process

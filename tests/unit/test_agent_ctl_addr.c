@@ -1,4 +1,4 @@
-// objs: tests/agent-ctl/addr.o tests/agent-ctl/common.o
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The client's addresses: what is taken, what is refused with words, and the hybrid handshake.
  */

@@ -1,4 +1,4 @@
-// objs: tests/agent-ctl/rpc.o tests/agent-ctl/h2.o tests/agent-ctl/ttrpc.o tests/agent-ctl/xport.o tests/agent-ctl/yamux.o tests/agent-ctl/loop.o tests/agent-ctl/schema.o tests/agent-ctl/stream.o tests/agent-ctl/sink.o tests/agent-ctl/ctl.o tests/agent-ctl/commands.o tests/agent-ctl/thin.o tests/agent-ctl/run.o tests/agent-ctl/tools.o tests/agent-ctl/bench.o tests/agent-ctl/container.o tests/agent-ctl/spec.o tests/agent-ctl/opt.o tests/agent-ctl/pbjson.o tests/agent-ctl/addr.o tests/agent-ctl/common.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // libs: -lnghttp2 -ljson-c
 /*
  * Calls against a server in the same loop: gRPC by nghttp2's server side, ttrpc by hand. Answers

@@ -1,4 +1,4 @@
-// objs: tests/agent-ctl/spec.o tests/agent-ctl/pbjson.o tests/agent-ctl/common.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // libs: -ljson-c
 /*
  * config.json to grpc.Spec: every field of the message is reached under its runtime-spec name, what

@@ -1,4 +1,4 @@
-// objs: tests/agent-ctl/yamux.o tests/agent-ctl/common.o
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * yamux of the client: where a session begins, headers, windows both ways, pings, several streams,
  * what ends a stream and a session; bytes split anywhere.

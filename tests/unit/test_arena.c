@@ -1,5 +1,5 @@
-// objs: agent/lib/arena.o
-#include "lib/arena.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/arena.h"
 
 #include <criterion/criterion.h>
 #include <stdalign.h>
@@ -42,8 +42,9 @@ Test(arena, ceiling)
 		n++;
 	cr_assert_gt(n, 700);
 	cr_assert_leq(a.taken, 100000);
-	cr_assert_null(arena_strdup(&a, "a text that is longer than what can be left over in the last chunk: "
-				    "0123456789012345678901234567890123456789"));
+	cr_assert_null(arena_strdup(
+		&a, "a text that is longer than what can be left over in the last chunk: "
+		    "0123456789012345678901234567890123456789"));
 	arena_free(&a);
 }
 

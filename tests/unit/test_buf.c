@@ -1,5 +1,5 @@
-// objs: agent/lib/buf.o
-#include "lib/buf.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,10 +1,10 @@
-// objs: agent/rpc/call.o agent/rpc/dispatch.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc
 #include "rpc/call.h"
 
 #include "wire_fake.h"
 
-#include "lib/limits.h"
+#include "base/limits.h"
 #include "rpc/status.h"
 
 /* A road that notes what it is told. */
@@ -45,7 +45,8 @@ static void end(void)
 	fake_all_over();
 }
 
-static struct call *call(const char *name, const void *body, size_t len, int64_t timeout_ms, enum schema schema)
+static struct call *call(const char *name, const void *body, size_t len, int64_t timeout_ms,
+			 enum schema schema)
 {
 	const struct rpc_method *m;
 	struct call *c;
@@ -80,7 +81,10 @@ TestSuite(call, .init = begin, .fini = end, .timeout = 20);
 
 Test(call, answered)
 {
-	(void)call("WriteStdin", "\x1a\x03""abc", 5, -1, SCHEMA_1X);
+	(void)call("WriteStdin",
+		   "\x1a\x03"
+		   "abc",
+		   5, -1, SCHEMA_1X);
 	cr_expect_eq(told.answers, 1);
 	cr_expect_eq(told.len, 2);
 	(void)call("SignalProcess", "", 0, -1, SCHEMA_1X);
@@ -175,12 +179,13 @@ Test(call, so_many_and_no_more)
 Test(call, a_bomb)
 {
 	static uint8_t bomb[4u << 20];
-	const struct rpc_method m = { .service = "s", .name = "Bomb",
+	const struct rpc_method m = { .service = "s",
+				      .name = "Bomb",
 				      .request = &grpc__create_sandbox_request__descriptor };
 	struct call *c = rpc_call_new(&fake_rpc, &road, NULL, &m, SCHEMA_1X, -1);
 
 	for (size_t i = 0; i < sizeof(bomb); i += 2)
-		bomb[i] = 0x1a;	/* an empty Storage */
+		bomb[i] = 0x1a; /* an empty Storage */
 	rpc_call_run(c, bomb, sizeof(bomb));
 	cr_expect_eq(told.status, RPC_RESOURCE_EXHAUSTED, "%d %s", told.status, told.msg);
 	cr_expect_eq(fake_rpc.calls, 0);
@@ -190,7 +195,10 @@ Test(call, without_memory)
 {
 	for (int n = 0; n < 12; n++) {
 		malloc_left = n;
-		(void)call("WriteStdin", "\x1a\x03""abc", 5, -1, SCHEMA_1X);
+		(void)call("WriteStdin",
+			   "\x1a\x03"
+			   "abc",
+			   5, -1, SCHEMA_1X);
 		malloc_left = -1;
 		cr_expect_eq(fake_rpc.calls, 0);
 	}

@@ -1,5 +1,5 @@
-// objs: agent/engine/caps.o agent/lib/err.o
-#include "engine/caps.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/caps.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -8,14 +8,15 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-
 Test(caps, absent_means_none)
 {
 	struct caps caps = { 1, 1, 1, 1, 1 };
 	struct err err = { 0 };
 
 	cr_assert_eq(caps_parse(NULL, &caps, &err), 0);
-	cr_expect_eq(caps.bounding | caps.effective | caps.permitted | caps.inheritable | caps.ambient, 0);
+	cr_expect_eq(caps.bounding | caps.effective | caps.permitted | caps.inheritable |
+			     caps.ambient,
+		     0);
 }
 
 Test(caps, names)
@@ -70,7 +71,7 @@ Test(caps, ambient_needs_permitted_and_inheritable)
 {
 	struct caps caps = {
 		.permitted = 1u << CAP_CHOWN | 1u << CAP_KILL,
-		.effective = 1u << CAP_CHOWN | 1u << CAP_SETUID,	/* more than permitted */
+		.effective = 1u << CAP_CHOWN | 1u << CAP_SETUID, /* more than permitted */
 		.inheritable = 1u << CAP_CHOWN,
 		.ambient = 1u << CAP_CHOWN | 1u << CAP_KILL,
 	};

@@ -1,9 +1,9 @@
-// objs: agent/engine/cgroup.o agent/engine/cgroup_layout.o agent/engine/cgroup_file.o agent/engine/cgroup_v1.o agent/engine/cgroup_v2.o agent/engine/cgroup_update.o agent/engine/cgroup_oom.o agent/engine/cgroup_stats.o agent/engine/cgroup_devices.o agent/engine/cgroup_bpf.o agent/engine/cpuset.o agent/lib/arena.o agent/lib/err.o agent/lib/fdio.o agent/lib/str.o
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Layouts of guests that this machine is not, and what is written for v2: ordinary directories
  * and files stand in for the kernel's. No root needed.
  */
-#include "engine/cgroup.h"
+#include "oci/cgroup/cgroup.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -15,10 +15,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/cgroup_impl.h"
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "lib/str.h"
+#include "oci/cgroup/impl.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
 
 static char dir[64];
 static struct cgroup_root *root;
@@ -137,7 +137,8 @@ Test(cgroup_layout, systemd_comounts_and_own_path)
 	cr_expect_eq(cgroup_root_mode(root), CGROUP_V1);
 	cr_expect_eq(root->count, 3);
 	cr_assert_eq(cgroup_create(root, "", "cid", NULL, &cg, &err), 0, "%s", err.msg);
-	(void)snprintf(path, sizeof(path), "%s/cpu,cpuacct/system.slice/kata-agent.service/cid", dir);
+	(void)snprintf(path, sizeof(path), "%s/cpu,cpuacct/system.slice/kata-agent.service/cid",
+		       dir);
 	cr_expect_eq(stat(path, &st), 0, "empty path: below the agent's own");
 	expect("cpuset/cid/cpuset.cpus", "0-1");
 	expect("cpuset/cid/cpuset.mems", "0");
@@ -217,9 +218,10 @@ static void parse_v2(void)
 
 static void put_v2_files(const char *leaf)
 {
-	static const char *const files[] = { "cpu.weight", "cpu.max", "cpuset.cpus", "cpuset.mems",
-					     "memory.max", "memory.swap.max", "memory.low", "pids.max",
-					     "io.max", "hugetlb.2MB.max" };
+	static const char *const files[] = { "cpu.weight",     "cpu.max",    "cpuset.cpus",
+					     "cpuset.mems",    "memory.max", "memory.swap.max",
+					     "memory.low",     "pids.max",   "io.max",
+					     "hugetlb.2MB.max" };
 	char path[128];
 
 	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
@@ -375,7 +377,8 @@ Test(cgroup_layout, v2_statistics)
 	put("c/memory.swap.max", "60\n");
 	put("c/pids.current", "3\n");
 	put("c/pids.max", "max\n");
-	put("c/io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\nx:y rbytes=1\n254:1 \n");
+	put("c/io.stat",
+	    "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\nx:y rbytes=1\n254:1 \n");
 	put("c/hugetlb.2MB.max", "max\n");
 	put("c/hugetlb.2MB.current", "4\n");
 	put("c/hugetlb.2MB.events", "max 8\n");

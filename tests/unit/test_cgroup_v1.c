@@ -1,8 +1,8 @@
-// objs: agent/engine/cgroup.o agent/engine/cgroup_layout.o agent/engine/cgroup_file.o agent/engine/cgroup_v1.o agent/engine/cgroup_v2.o agent/engine/cgroup_update.o agent/engine/cgroup_oom.o agent/engine/cgroup_stats.o agent/engine/cgroup_devices.o agent/engine/cgroup_bpf.o agent/engine/cpuset.o agent/lib/arena.o agent/lib/err.o agent/lib/fdio.o agent/lib/str.o
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A real cgroup v1 of this machine. Skipped without root or where v1 isn't mounted writable.
  */
-#include "engine/cgroup.h"
+#include "oci/cgroup/cgroup.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -21,10 +21,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/cgroup_impl.h"
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "lib/str.h"
+#include "oci/cgroup/impl.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
 
 static struct cgroup_root *root;
 static struct cgroup *cg;
@@ -226,7 +226,7 @@ Test(cgroup_v1, failed_update_is_undone)
 	cpu.cpus = cpus;
 	cpu.quota = 20000;
 	mem.limit = 64 << 20;
-	mem.swap = 32 << 20;		/* below the limit: refused in any order */
+	mem.swap = 32 << 20; /* below the limit: refused in any order */
 	res.memory = &mem;
 	res.cpu = &cpu;
 	cr_expect_eq(cgroup_update(cg, &res, &err), -EINVAL);
@@ -235,7 +235,7 @@ Test(cgroup_v1, failed_update_is_undone)
 	expect_file(CTL_CPU, "cpu.cfs_quota_us", "-1");
 	expect_file(CTL_MEMORY, "memory.memsw.limit_in_bytes", "9223372036854771712");
 	expect_file(CTL_CPUSET, "cpuset.cpus", "0-1");
-	cpu.quota = 5;			/* below the kernel's 1 ms */
+	cpu.quota = 5; /* below the kernel's 1 ms */
 	res.memory = NULL;
 	cr_expect_eq(cgroup_update(cg, &res, &err), -EINVAL);
 	cr_expect(strstr(err.msg, "cpu.cfs_quota_us"), "%s", err.msg);
@@ -415,7 +415,7 @@ Test(cgroup_v1, out_of_memory)
 	cr_expect_eq(poll(&p, 1, 0), 0, "emptied");
 	cr_expect_eq(cgroup_oom_check(cg), 0);
 	cr_expect_eq(cgroup_remove(cg, &err), 0, "%s", err.msg);
-	(void)poll(&p, 1, 1000);	/* the removal wakes the watcher, too */
+	(void)poll(&p, 1, 1000); /* the removal wakes the watcher, too */
 	cr_expect_eq(cgroup_oom_check(cg), -ENOENT, "no false event");
 	cr_assert_eq(cgroup_create(root, name, name, NULL, &again, &err), 0);
 	cgroup_free(cg);
@@ -511,7 +511,7 @@ Test(cgroup_v1, devices)
 	cr_expect_eq(cgroup_set_devices(cg, &res, &err), 0, "%s", err.msg);
 	cr_expect_eq(WEXITSTATUS(status_of(spawn(do_kmsg))), EPERM);
 	*type = 'a';
-	deny.major = deny.minor = 0;	/* what "not given" looks like */
+	deny.major = deny.minor = 0; /* what "not given" looks like */
 	cr_expect_eq(cgroup_set_devices(cg, &res, &err), 0, "%s", err.msg);
 	cr_expect_eq(WEXITSTATUS(status_of(spawn(do_devices))), 0);
 	cr_assert(cgroup_read(cg, CTL_DEVICES, "devices.list", list, sizeof(list)) > 0);

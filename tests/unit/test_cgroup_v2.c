@@ -1,9 +1,9 @@
-// objs: agent/engine/cgroup.o agent/engine/cgroup_layout.o agent/engine/cgroup_file.o agent/engine/cgroup_v1.o agent/engine/cgroup_v2.o agent/engine/cgroup_update.o agent/engine/cgroup_oom.o agent/engine/cgroup_stats.o agent/engine/cgroup_devices.o agent/engine/cgroup_bpf.o agent/engine/cpuset.o agent/lib/arena.o agent/lib/err.o agent/lib/fdio.o agent/lib/str.o
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A real cgroup v2, which may be the controller-less tree of a hybrid layout: device program,
  * freezer, kill and CLONE_INTO_CGROUP need no controller. Skipped without root.
  */
-#include "engine/cgroup.h"
+#include "oci/cgroup/cgroup.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -24,10 +24,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/cgroup_impl.h"
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "lib/str.h"
+#include "oci/cgroup/impl.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
 
 static struct cgroup_root *root;
 static struct cgroup *cg;
@@ -45,7 +45,8 @@ static void make(const char *leaf, const Grpc__LinuxResources *res)
 	cr_assert(fdio_slurp(AT_FDCWD, "/proc/self/mountinfo", 1 << 20, &table) > 0);
 	rest = table;
 	while ((line = strsep(&rest, "\n"))) {
-		if (strstr(line, " - cgroup2 ") && strlen(mounts) + strlen(line) + 2 < sizeof(mounts))
+		if (strstr(line, " - cgroup2 ") &&
+		    strlen(mounts) + strlen(line) + 2 < sizeof(mounts))
 			(void)strcat(strcat(mounts, line), "\n");
 	}
 	if (!*mounts)
@@ -168,7 +169,7 @@ Test(cgroup_v2, join_and_attach)
 struct probe {
 	dev_t dev;
 	mode_t type;
-	int flags;	/* of open, or -1: only mknod */
+	int flags; /* of open, or -1: only mknod */
 };
 
 /* The errno of making (and opening) a node, in a mount of its own that allows devices. */
@@ -288,7 +289,7 @@ Test(cgroup_v2, guest_root_disk)
 	cr_expect_eq(probe(S_IFBLK, maj, min, O_RDONLY), EPERM);
 	cr_expect_eq(probe(S_IFBLK, maj, min, O_WRONLY), EPERM);
 	grpc__linux_resources__init(&r.res);
-	add(&r, true, "b", maj, min, "rwm");	/* asking for it does not help */
+	add(&r, true, "b", maj, min, "rwm"); /* asking for it does not help */
 	cr_assert_eq(cgroup_set_devices(cg, &r.res, &err), 0, "%s", err.msg);
 	cr_expect_eq(probe(S_IFBLK, maj, min, O_RDONLY), EPERM);
 	remove_it();

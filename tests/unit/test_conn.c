@@ -1,4 +1,4 @@
-// objs: agent/wire/conn.o agent/wire/listen.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc
 #include "wire/conn.h"
 
@@ -10,15 +10,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "lib/err.h"
-#include "lib/fdio.h"
-#include "lib/limits.h"
+#include "base/err.h"
+#include "base/fdio.h"
+#include "base/limits.h"
 #include "wire/channel.h"
 #include "wire/listen.h"
 #include "wire/yamux.h"
 
-static const uint8_t check_call[] = { 0, 0, 0, 20, 0, 0, 0, 1, 1, 0, 0x0a, 11, 'g', 'r', 'p', 'c', '.', 'H', 'e', 'a',
-				      'l', 't', 'h', 0x12, 5, 'C', 'h', 'e', 'c', 'k' };
+static const uint8_t check_call[] = { 0,    0,	 0,   20,   0,	 0,   0,   1,	1,   0,
+				      0x0a, 11,	 'g', 'r',  'p', 'c', '.', 'H', 'e', 'a',
+				      'l',  't', 'h', 0x12, 5,	 'C', 'h', 'e', 'c', 'k' };
 
 static void on_stop(struct timer *t)
 {
@@ -120,7 +121,8 @@ Test(conn, a_spoken_connection_has_no_deadline)
 
 	cr_assert_eq(write(fd, check_call, 1), 1);
 	run(20);
-	cr_assert_eq(write(fd, check_call + 1, sizeof(check_call) - 1), (ssize_t)sizeof(check_call) - 1);
+	cr_assert_eq(write(fd, check_call + 1, sizeof(check_call) - 1),
+		     (ssize_t)sizeof(check_call) - 1);
 	run(20);
 	cr_expect_eq(read(fd, buf, sizeof(buf)), 16);
 	/* Loops wait for timers: none is left that would end it. */
@@ -182,7 +184,8 @@ Test(conn, without_memory)
 
 		cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 		malloc_left = n;
-		(void)!fdconn_start(fake_loop, &fake_rpc, fds[1], "test", n % 2 ? yamux_start : NULL);
+		(void)!fdconn_start(fake_loop, &fake_rpc, fds[1], "test",
+				    n % 2 ? yamux_start : NULL);
 		(void)!send(fds[0], check_call, sizeof(check_call), MSG_NOSIGNAL);
 		run(5);
 		malloc_left = -1;
@@ -207,10 +210,14 @@ Test(conn, addresses)
 	struct listener *ls;
 	struct err err = { 0 };
 
-	for (const char *const *a = (const char *const[]){ "", "unix:/x", "tcp://1:2", "vsock://x", "vsock://1:x",
-							   "vsock://1:99999999999", "unix://", "unix:///no/such/dir/s", NULL }; *a; a++)
+	for (const char *const *a =
+		     (const char *const[]){ "", "unix:/x", "tcp://1:2", "vsock://x", "vsock://1:x",
+					    "vsock://1:99999999999", "unix://",
+					    "unix:///no/such/dir/s", NULL };
+	     *a; a++)
 		cr_expect_lt(listen_start(fake_loop, &fake_rpc, *a, &ls, &err), 0, "'%s'", *a);
-	cr_assert_eq(listen_start(fake_loop, &fake_rpc, "unix://@kata-test-conn", &ls, &err), 0, "%s", err.msg);
+	cr_assert_eq(listen_start(fake_loop, &fake_rpc, "unix://@kata-test-conn", &ls, &err), 0,
+		     "%s", err.msg);
 	listen_stop(ls);
 	listen_stop(NULL);
 }
@@ -229,9 +236,12 @@ Test(conn, a_socket_in_the_file_system)
 
 		snprintf(address, sizeof(address), "unix://%s/s", dir);
 		snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/s", dir);
-		cr_assert_eq(channel_start(fake_loop, &fake_rpc, &opts, on_failed, &failed, &c, &why), 0, "%s", why.msg);
+		cr_assert_eq(
+			channel_start(fake_loop, &fake_rpc, &opts, on_failed, &failed, &c, &why), 0,
+			"%s", why.msg);
 		cr_assert_eq(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
-		cr_assert_eq(write(fd, check_call, sizeof(check_call)), (ssize_t)sizeof(check_call));
+		cr_assert_eq(write(fd, check_call, sizeof(check_call)),
+			     (ssize_t)sizeof(check_call));
 		run(30);
 		cr_expect_eq(read(fd, buf, sizeof(buf)), 16);
 		close(fd);
@@ -253,7 +263,8 @@ Test(conn, nothing_found)
 	cr_assert_eq(channel_start(fake_loop, &fake_rpc, &opts, on_failed, &failed, &c, &why), 0);
 	run(1000);
 	cr_expect_eq(failed, 1);
-	cr_expect_not_null(strstr(why.msg, "Neither vsocks nor serial ports were found"), "%s", why.msg);
+	cr_expect_not_null(strstr(why.msg, "Neither vsocks nor serial ports were found"), "%s",
+			   why.msg);
 	channel_stop(c);
 	rmdir(root);
 }
@@ -261,8 +272,12 @@ Test(conn, nothing_found)
 /* A port that appears late, in a sysfs of our own. Its device is a pty. */
 Test(conn, serial_port_found_late)
 {
-	static const char *const dirs[] = { "/sys", "/sys/class", "/sys/class/virtio-ports",
-					    "/sys/class/virtio-ports/vport0p1", "/sys/class/virtio-ports/vport0p2", "/dev" };
+	static const char *const dirs[] = { "/sys",
+					    "/sys/class",
+					    "/sys/class/virtio-ports",
+					    "/sys/class/virtio-ports/vport0p1",
+					    "/sys/class/virtio-ports/vport0p2",
+					    "/dev" };
 	char root[] = "/tmp/conn-XXXXXX", path[200], buf[200];
 	struct channel_opts opts = { .use_vsock = -1, .root = root, .give_up_ms = 5000 };
 	int failed = 0, master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);

@@ -1,4 +1,4 @@
-// objs: agent/svc/copyfile.o agent/sys/confine.o agent/sys/uevent.o agent/sys/hotplug.o agent/rpc/call.o agent/rpc/dispatch.o agent/rpc/status.o agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o agent/lib/arena.o agent/lib/buf.o agent/lib/fdio.o agent/lib/err.o agent/lib/str.o agent/lib/log.o gen/agent.pb-c.o gen/oci.pb-c.o gen/types.pb-c.o gen/google/protobuf/empty.pb-c.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // libs: -lprotobuf-c
 /*
  * CopyFile (T32) in a mount namespace of the test's own: chunks, owners, modes, and no way out of

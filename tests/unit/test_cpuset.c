@@ -1,16 +1,16 @@
-// objs: agent/engine/cpuset.o
-#include "engine/cpuset.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/cgroup/cpuset.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 
-#include "lib/auto.h"
+#include "base/auto.h"
 
 /* T36 of the reference's behaviours. */
 Test(cpuset, clamp)
 {
-	static const char *const kept[] = { "0", "0,1", "0,1,2", "0,1,2,3", "0-3", "1", "1,3",
-					    "2-3", "3,0", "" };
+	static const char *const kept[] = { "0", "0,1", "0,1,2", "0,1,2,3", "0-3",
+					    "1", "1,3", "2-3",	 "3,0",	    "" };
 	static const char *const cut[] = { "0,1,2,3,4", "0-3,4", "0-4", "2-4", "4", "8191" };
 	const char *ret;
 
@@ -28,9 +28,22 @@ Test(cpuset, clamp)
 
 Test(cpuset, refused)
 {
-	static const char *const bad[] = { "x", "-", "-1", "1-", "3-1", "1,", ",1", "1,,2", "1 ,2",
-					   "0-3\n", "8192", "0-8192", "99999999999999999999", "1-2-3",
-					   "+1", "0x1" };
+	static const char *const bad[] = { "x",
+					   "-",
+					   "-1",
+					   "1-",
+					   "3-1",
+					   "1,",
+					   ",1",
+					   "1,,2",
+					   "1 ,2",
+					   "0-3\n",
+					   "8192",
+					   "0-8192",
+					   "99999999999999999999",
+					   "1-2-3",
+					   "+1",
+					   "0x1" };
 	struct cpuset set;
 	const char *ret;
 

@@ -1,5 +1,5 @@
-// objs: agent/lib/err.o agent/rpc/status.o
-#include "lib/err.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/err.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

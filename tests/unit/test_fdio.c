@@ -1,5 +1,5 @@
-// objs: agent/lib/fdio.o
-#include "lib/fdio.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/fdio.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -98,7 +98,9 @@ Test(fdio, open_in_stays_inside)
 	cr_assert_eq(symlinkat("../../../../inside", root, "up"), 0);
 	cr_assert_eq(symlinkat("/etc/passwd", root, "out"), 0);
 	cr_assert_eq(symlinkat("/proc/self/root", root, "magic"), 0);
-	for (const char *const *p = (const char *const[]){ "inside", "/inside", "absolute", "up", "../../inside", NULL }; *p; p++) {
+	for (const char *const *p = (const char *const[]){ "inside", "/inside", "absolute", "up",
+							   "../../inside", NULL };
+	     *p; p++) {
 		fd = fdio_open_in(root, *p, O_RDONLY, 0);
 		cr_expect_geq(fd, 0, "%s: %s", *p, strerror(-fd));
 		close(fd);
@@ -167,7 +169,8 @@ Test(fdio, close_except)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		int a = open("/dev/null", O_RDONLY), b = open("/dev/null", O_RDONLY), c = open("/dev/null", O_RDONLY);
+		int a = open("/dev/null", O_RDONLY), b = open("/dev/null", O_RDONLY),
+		    c = open("/dev/null", O_RDONLY);
 		int keep[] = { c, -9, a };
 		int bad;
 

@@ -1,10 +1,10 @@
-// objs: agent/wire/grpc.o agent/wire/pb.o
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "wire/grpc.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "lib/limits.h"
+#include "base/limits.h"
 #include "rpc/status.h"
 #include "wire/pb.h"
 
@@ -14,9 +14,12 @@ Test(grpc, timeouts)
 		const char *text;
 		int64_t ms;
 	} rows[] = {
-		{ "1H", 3600000 }, { "2M", 120000 }, { "3S", 3000 }, { "100m", 100 }, { "1u", 1 }, { "1500u", 2 },
-		{ "1n", 1 }, { "0m", 0 }, { "99999999H", 359999996400000 }, { "", -1 }, { "H", -1 }, { "1", -1 },
-		{ "1x", -1 }, { "-1S", -1 }, { " 1S", -1 }, { "999999999S", -1 }, { "1.5S", -1 },
+		{ "1H", 3600000 },    { "2M", 120000 }, { "3S", 3000 },
+		{ "100m", 100 },      { "1u", 1 },	{ "1500u", 2 },
+		{ "1n", 1 },	      { "0m", 0 },	{ "99999999H", 359999996400000 },
+		{ "", -1 },	      { "H", -1 },	{ "1", -1 },
+		{ "1x", -1 },	      { "-1S", -1 },	{ " 1S", -1 },
+		{ "999999999S", -1 }, { "1.5S", -1 },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -44,10 +47,12 @@ Test(grpc, message_encoding)
 	cr_expect_eq(strlen(tight) % 3, 0, "no half escapes");
 }
 
-static int feed(struct grpc_reader *r, const char *data, size_t len, size_t portion, struct err *err)
+static int feed(struct grpc_reader *r, const char *data, size_t len, size_t portion,
+		struct err *err)
 {
 	for (size_t at = 0; at < len; at += portion) {
-		int e = grpc_read(r, (const uint8_t *)data + at, len - at < portion ? len - at : portion, err);
+		int e = grpc_read(r, (const uint8_t *)data + at,
+				  len - at < portion ? len - at : portion, err);
 
 		if (e < 0)
 			return e;
@@ -75,9 +80,13 @@ Test(grpc, bad_messages)
 		size_t len;
 		int status;
 	} rows[] = {
-		{ "\1\0\0\0\0", 5, RPC_UNIMPLEMENTED }, { "\0\0\x40\0\1", 5, RPC_RESOURCE_EXHAUSTED },
-		{ "\0\xff\xff\xff\xff", 5, RPC_RESOURCE_EXHAUSTED }, { "\0\0\0\0\1ab", 7, RPC_INTERNAL },
-		{ "\0\0\0\0\0\0", 6, RPC_INTERNAL }, { "\0\0\0\0\3ab", 7, RPC_INTERNAL }, { "\0\0\0", 3, RPC_INTERNAL },
+		{ "\1\0\0\0\0", 5, RPC_UNIMPLEMENTED },
+		{ "\0\0\x40\0\1", 5, RPC_RESOURCE_EXHAUSTED },
+		{ "\0\xff\xff\xff\xff", 5, RPC_RESOURCE_EXHAUSTED },
+		{ "\0\0\0\0\1ab", 7, RPC_INTERNAL },
+		{ "\0\0\0\0\0\0", 6, RPC_INTERNAL },
+		{ "\0\0\0\0\3ab", 7, RPC_INTERNAL },
+		{ "\0\0\0", 3, RPC_INTERNAL },
 		{ "", 0, RPC_INTERNAL },
 	};
 
@@ -106,20 +115,24 @@ Test(grpc, methods)
 	cr_expect_str_eq(err.msg, "unknown method CC");
 	cr_expect_null(grpc_method(&s, "/a.BB/C", 7, &err));
 	cr_expect_str_eq(err.msg, "unknown service a.BB");
-	for (const char *const *p = (const char *const[]){ "", "/", "//", "x", "/x", "a.B/C", NULL }; *p; p++)
+	for (const char *const *p =
+		     (const char *const[]){ "", "/", "//", "x", "/x", "a.B/C", NULL };
+	     *p; p++)
 		cr_expect_null(grpc_method(&s, *p, strlen(*p), &err), "'%s'", *p);
 }
 
 Test(pb, fields)
 {
-	static const uint8_t msg[] = { 0x08, 0x96, 0x01, 0x12, 3, 'a', 'b', 'c', 0x1d, 1, 2, 3, 4, 0x21, 1, 2, 3, 4, 5, 6,
-				       7, 8, 0xf8, 0xff, 0xff, 0xff, 0x0f, 0 };
+	static const uint8_t msg[] = { 0x08, 0x96, 0x01, 0x12, 3,    'a',  'b',	 'c', 0x1d, 1,
+				       2,    3,	   4,	 0x21, 1,    2,	   3,	 4,   5,    6,
+				       7,    8,	   0xf8, 0xff, 0xff, 0xff, 0x0f, 0 };
 	struct pb_reader r = { msg, msg + sizeof(msg) };
 	struct pb_field f;
 	bool bad = false;
 
 	cr_assert(pb_next(&r, &f, &bad) && f.number == 1 && f.value == 150);
-	cr_assert(pb_next(&r, &f, &bad) && f.number == 2 && f.len == 3 && memcmp(f.data, "abc", 3) == 0);
+	cr_assert(pb_next(&r, &f, &bad) && f.number == 2 && f.len == 3 &&
+		  memcmp(f.data, "abc", 3) == 0);
 	cr_assert(pb_next(&r, &f, &bad) && f.number == 3 && f.type == PB_FIXED32);
 	cr_assert(pb_next(&r, &f, &bad) && f.number == 4 && f.type == PB_FIXED64);
 	cr_assert(pb_next(&r, &f, &bad) && f.number == 536870911);
@@ -132,13 +145,28 @@ Test(pb, malformed)
 		const char *data;
 		size_t len;
 	} rows[] = {
-		{ "\x08", 1 }, { "\x08\xff", 2 }, { "\x12\x05" "abc", 5 }, { "\x00\x00", 2 }, { "\x0b", 1 }, { "\x0c", 1 },
-		{ "\x0f", 1 }, { "\x09" "1234567", 8 }, { "\x0d" "123", 4 }, { "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12 },
+		{ "\x08", 1 },
+		{ "\x08\xff", 2 },
+		{ "\x12\x05"
+		  "abc",
+		  5 },
+		{ "\x00\x00", 2 },
+		{ "\x0b", 1 },
+		{ "\x0c", 1 },
+		{ "\x0f", 1 },
+		{ "\x09"
+		  "1234567",
+		  8 },
+		{ "\x0d"
+		  "123",
+		  4 },
+		{ "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12 },
 		{ "\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11 },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct pb_reader r = { (const uint8_t *)rows[i].data, (const uint8_t *)rows[i].data + rows[i].len };
+		struct pb_reader r = { (const uint8_t *)rows[i].data,
+				       (const uint8_t *)rows[i].data + rows[i].len };
 		struct pb_field f;
 		bool bad = false;
 

@@ -1,4 +1,4 @@
-// objs: agent/svc/guest.o agent/svc/storage.o agent/svc/storage_mount.o agent/svc/fsgroup.o agent/svc/device.o agent/engine/mountopt.o agent/sys/confine.o agent/sys/uevent.o agent/sys/devfind.o agent/sys/pci.o agent/sys/hotplug.o agent/rpc/call.o agent/rpc/dispatch.o agent/rpc/status.o agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o agent/lib/arena.o agent/lib/buf.o agent/lib/fdio.o agent/lib/err.o agent/lib/str.o agent/lib/log.o gen/agent.pb-c.o gen/oci.pb-c.o gen/types.pb-c.o gen/google/protobuf/empty.pb-c.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // libs: -lprotobuf-c
 /*
  * The guest as a machine (T31, T33 to T35, T41): CPUs and memory in a made-up sysfs, resolv.conf and
@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#include "sys/hotplug.h"
+#include "linux/hotplug.h"
 #include "svc/health.h"
 #include "test_guest_harness.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Runs handlers as the dispatcher does, with a road that keeps the answer. For tests that include it
  * once; what it needs of the kernel (namespaces, mounts) makes a test skip where it is refused.
@@ -16,16 +17,16 @@
 #include <unistd.h>
 
 #include "agent.pb-c.h"
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "loop/loop.h"
-#include "loop/reaper.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/loop.h"
+#include "base/reaper.h"
 #include "rpc/call.h"
 #include "rpc/dispatch.h"
 #include "rpc/status.h"
-#include "svc/agent.h"
-#include "svc/config.h"
-#include "sys/uevent.h"
+#include "pod/agent.h"
+#include "config.h"
+#include "linux/uevent.h"
 
 static struct config config = { .hotplug_timeout_ms = 200 };
 static struct agent agent;

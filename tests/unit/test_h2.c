@@ -1,10 +1,10 @@
-// objs: agent/wire/h2.o agent/wire/grpc.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc
 #include "wire/h2.h"
 
 #include "wire_fake.h"
 
-#include "lib/limits.h"
+#include "base/limits.h"
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -100,7 +100,8 @@ Test(h2, good_bye_after_the_answers)
 	const uint8_t *data;
 
 	begin();
-	cr_assert_eq(conn_input(&fake.conn, req, n), 0);	/* the answer is ready, and not written yet */
+	cr_assert_eq(conn_input(&fake.conn, req, n),
+		     0); /* the answer is ready, and not written yet */
 	fake.conn.protocol->bye(&fake.conn);
 	cr_assert_eq(frames(0, &data, &len), 1);
 	cr_assert_eq(frames(7, &data, &len), 1, "GOAWAY");

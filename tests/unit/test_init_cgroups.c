@@ -1,4 +1,4 @@
-// objs: init/cgroups.o agent/lib/err.o agent/lib/fdio.o agent/lib/str.o
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cgroups.h"
 
 #include <criterion/criterion.h>
@@ -19,12 +19,14 @@ Test(init_cgroups, enabled_controllers)
 
 	cr_assert_eq(parse("#subsys_name\thierarchy\tnum_cgroups\tenabled\n"
 			   "cpuset\t3\t1\t1\n"
-			   "memory\t0\t1\t0\n"		/* cgroup_disable=memory */
+			   "memory\t0\t1\t0\n" /* cgroup_disable=memory */
 			   "\t1\t1\t1\n"
 			   "short\t1\n"
 			   "devices\t5\t1\t1\n"
 			   "../etc\t5\t1\t1\n"
-			   "pids\t8\t1\t1", names), 3);
+			   "pids\t8\t1\t1",
+			   names),
+		     3);
 	cr_expect_str_eq(names[0], "cpuset");
 	cr_expect_str_eq(names[1], "devices");
 	cr_expect_str_eq(names[2], "pids");
@@ -45,6 +47,7 @@ Test(init_cgroups, more_than_fit)
 	char text[4096] = "devices\t1\t1\t1\n";
 
 	for (int i = 0; i < 60; i++)
-		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "c%d\t1\t1\t1\n", i);
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "c%d\t1\t1\t1\n",
+			       i);
 	cr_expect_eq(parse(text, names), CGROUPS_MAX);
 }

@@ -1,5 +1,5 @@
-// objs: agent/lib/log.o
-#include "lib/log.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -32,7 +32,8 @@ Test(log, shape, .init = open_pipe)
 	log_info("call", "hello world");
 	s = take();
 	cr_expect_eq(strncmp(s, "time=\"20", 8), 0, "%s", s);
-	cr_expect_not_null(strstr(s, "Z\" level=info msg=\"hello world\" name=kata-agent pid="), "%s", s);
+	cr_expect_not_null(strstr(s, "Z\" level=info msg=\"hello world\" name=kata-agent pid="),
+			   "%s", s);
 	cr_expect_not_null(strstr(s, " source=agent subsystem=call\n"), "%s", s);
 	log_set_sandbox("sb1");
 	log_warn("x", "plain");
@@ -54,7 +55,8 @@ Test(log, threshold, .init = open_pipe)
 Test(log, foreign_bytes, .init = open_pipe)
 {
 	log_info("x", "a\"b\\c\nd\te\x01\xff level=error msg=forged");
-	cr_expect_not_null(strstr(take(), "msg=\"a\\\"b\\\\c\\nd\\te\\x01\\xff level=error msg=forged\" name"));
+	cr_expect_not_null(strstr(
+		take(), "msg=\"a\\\"b\\\\c\\nd\\te\\x01\\xff level=error msg=forged\" name"));
 }
 
 Test(log, long_lines_are_cut, .init = open_pipe)

@@ -1,5 +1,5 @@
-// objs: agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o
-#include "loop/loop.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/loop.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -10,9 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib/fdio.h"
-#include "loop/reaper.h"
-#include "loop/worker.h"
+#include "base/fdio.h"
+#include "base/reaper.h"
+#include "base/worker.h"
 
 static struct loop *l;
 static struct reaper *reaper;
@@ -71,13 +71,14 @@ static void on_named(struct timer *t)
 
 Test(loop, timers_in_order)
 {
-	struct named_timer a = { .name = "a" }, b = { .name = "b" }, c = { .name = "c" }, d = { .name = "d" };
+	struct named_timer a = { .name = "a" }, b = { .name = "b" }, c = { .name = "c" },
+			   d = { .name = "d" };
 
 	timer_set(l, &c.t, 30, on_named);
 	timer_set(l, &a.t, 10, on_named);
 	timer_set(l, &b.t, 20, on_named);
 	timer_set(l, &d.t, 20, on_named);
-	timer_set(l, &d.t, 40, on_named);	/* set again: only the later one counts */
+	timer_set(l, &d.t, 40, on_named); /* set again: only the later one counts */
 	run(100);
 	cr_expect_str_eq(trace, "abcd!");
 }
@@ -197,7 +198,8 @@ Test(loop, waiting_for_nothing)
 	run(20);
 	cr_expect_eq(e.count, 2);
 	loop_del(&e.s);
-	cr_expect_eq(loop_add(l, &e.s, open("/etc/passwd", O_RDONLY | O_CLOEXEC), EPOLLIN, on_end), -EPERM);
+	cr_expect_eq(loop_add(l, &e.s, open("/etc/passwd", O_RDONLY | O_CLOEXEC), EPOLLIN, on_end),
+		     -EPERM);
 	close(fds[0]);
 	close(fds[1]);
 }
@@ -349,7 +351,7 @@ static int job_hangs(void *arg, int out, struct err *err)
 	(void)out;
 	(void)err;
 	if (fork() == 0)
-		pause();	/* a grandchild that holds the pipes */
+		pause(); /* a grandchild that holds the pipes */
 	pause();
 	return 0;
 }

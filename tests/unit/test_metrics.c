@@ -1,4 +1,4 @@
-// objs: agent/svc/metrics.o
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "svc/metrics.h"
 
 #include <criterion/criterion.h>
@@ -12,11 +12,18 @@
 Test(metrics, item_names)
 {
 	static const char *const rows[][2] = {
-		{ "MemTotal", "mem_total" }, { "SReclaimable", "s_reclaimable" }, { "Active(anon)", "active_anon" },
-		{ "DirectMap4k", "direct_map_4k" }, { "HugePages_Total", "hugepages_total" },
-		{ "AnonHugePages", "anon_hugepages" }, { "Committed_AS", "committed_as" },
-		{ "NFS_Unstable", "nfs_unstable" }, { "rchar", "rchar" }, { "write_bytes", "write_bytes" },
-		{ "KernelStack", "kernel_stack" }, { "VmallocTotal", "vmalloc_total" },
+		{ "MemTotal", "mem_total" },
+		{ "SReclaimable", "s_reclaimable" },
+		{ "Active(anon)", "active_anon" },
+		{ "DirectMap4k", "direct_map_4k" },
+		{ "HugePages_Total", "hugepages_total" },
+		{ "AnonHugePages", "anon_hugepages" },
+		{ "Committed_AS", "committed_as" },
+		{ "NFS_Unstable", "nfs_unstable" },
+		{ "rchar", "rchar" },
+		{ "write_bytes", "write_bytes" },
+		{ "KernelStack", "kernel_stack" },
+		{ "VmallocTotal", "vmalloc_total" },
 	};
 	char out[64], tight[6];
 
@@ -48,7 +55,8 @@ Test(metrics, format)
 	cr_assert_not_null(strstr(text, "kata_guest_cpu_time{cpu=\"total\",item=\"user\"} "));
 	cr_assert_not_null(strstr(text, "kata_guest_cpu_time{cpu=\"0\",item=\"idle\"} "));
 	cr_assert_not_null(strstr(text, "kata_guest_meminfo{item=\"mem_total\"} "));
-	cr_assert_not_null(strstr(text, "kata_guest_netdev_stat{interface=\"lo\",item=\"recv_bytes\"} "));
+	cr_assert_not_null(
+		strstr(text, "kata_guest_netdev_stat{interface=\"lo\",item=\"recv_bytes\"} "));
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		size_t name = strcspn(line, "{ "), n = strlen(type);
 		char word[130], *end;
@@ -62,7 +70,8 @@ Test(metrics, format)
 			strcat(all, word + 1);
 			continue;
 		}
-		cr_assert(name == n && strncmp(line, type, n) == 0, "value of another metric: %s", line);
+		cr_assert(name == n && strncmp(line, type, n) == 0, "value of another metric: %s",
+			  line);
 		end = strrchr(line, ' ');
 		cr_assert_not_null(end);
 		(void)strtod(end + 1, &end);

@@ -1,14 +1,14 @@
-// objs: agent/engine/mount.o agent/engine/mountopt.o agent/engine/mountcgroup.o agent/engine/tree.o agent/engine/rootpath.o agent/engine/copyup.o agent/lib/arena.o agent/lib/err.o agent/lib/fdio.o agent/lib/str.o
-#include "engine/mount.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/fs/mount.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/tree.h"
-#include "lib/auto.h"
-#include "lib/err.h"
+#include "oci/fs/tree.h"
+#include "base/auto.h"
+#include "base/err.h"
 
 /* Carrying mounts out needs privileges: tests/ns/test_rootfs.sh. */
 
@@ -49,8 +49,8 @@ Test(mount, accepted)
 	struct err err = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		cr_expect_eq(check(rows[i][0], rows[i][1], rows[i][2], rows[i][3], &err), 0, "%s: %s",
-			     rows[i][0], err.msg);
+		cr_expect_eq(check(rows[i][0], rows[i][1], rows[i][2], rows[i][3], &err), 0,
+			     "%s: %s", rows[i][0], err.msg);
 }
 
 Test(mount, refused)
@@ -76,8 +76,8 @@ Test(mount, refused)
 	struct err err = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		cr_expect_eq(check(rows[i][0], rows[i][1], rows[i][2], rows[i][3], &err), -EINVAL, "%s",
-			     rows[i][0]);
+		cr_expect_eq(check(rows[i][0], rows[i][1], rows[i][2], rows[i][3], &err), -EINVAL,
+			     "%s", rows[i][0]);
 		cr_expect_not_null(strstr(err.msg, rows[i][4]), "%s: %s", rows[i][0], err.msg);
 	}
 	memset(big, 'x', sizeof(big));

@@ -1,5 +1,5 @@
-// objs: agent/engine/mountopt.o agent/lib/arena.o agent/lib/err.o agent/lib/str.o
-#include "engine/mountopt.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/fs/mountopt.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/mount.h>
 
-#include "lib/arena.h"
-#include "lib/auto.h"
-#include "lib/err.h"
+#include "base/arena.h"
+#include "base/auto.h"
+#include "base/err.h"
 
 static struct arena arena;
 static struct err err;
@@ -132,7 +132,8 @@ Test(mountopt, access_times_exclude_each_other)
 
 Test(mountopt, propagation_in_order)
 {
-	struct mountopt o = parsed("rprivate bind shared rslave unbindable runbindable rshared slave private");
+	struct mountopt o =
+		parsed("rprivate bind shared rslave unbindable runbindable rshared slave private");
 
 	cr_assert_eq(o.n_propagation, 8);
 	cr_expect_eq(o.propagation[0], MS_PRIVATE | MS_REC);
@@ -145,12 +146,14 @@ Test(mountopt, propagation_in_order)
 	cr_expect_eq(o.propagation[7], MS_PRIVATE);
 	cr_expect_eq(o.flags, MS_BIND);
 	cr_expect_eq(mountopt_propagation("slaves"), 0);
-	cr_expect_eq(parse("shared shared shared shared shared shared shared shared shared", &o), -EINVAL);
+	cr_expect_eq(parse("shared shared shared shared shared shared shared shared shared", &o),
+		     -EINVAL);
 }
 
 Test(mountopt, the_rest_is_data)
 {
-	cr_expect_str_eq(parsed("mode=755 ro size=64k nr_inodes=5").data, "mode=755,size=64k,nr_inodes=5");
+	cr_expect_str_eq(parsed("mode=755 ro size=64k nr_inodes=5").data,
+			 "mode=755,size=64k,nr_inodes=5");
 	cr_expect_str_eq(parsed("trans=virtio,version=9p2000.L,cache=mmap nodev msize=8192").data,
 			 "trans=virtio,version=9p2000.L,cache=mmap,msize=8192");
 	cr_expect_str_eq(parsed("dax").data, "dax");
@@ -232,8 +235,8 @@ Test(mountopt, attributes_of_a_bind)
 
 Test(mountopt, refused)
 {
-	static const char *const texts[] = { "idmap", "ridmap", "idmap=uids=0-1-1", "bind ridmap=x",
-					     "loop", "loop=/dev/loop0" };
+	static const char *const texts[] = { "idmap",	      "ridmap", "idmap=uids=0-1-1",
+					     "bind ridmap=x", "loop",	"loop=/dev/loop0" };
 	struct mountopt o;
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {

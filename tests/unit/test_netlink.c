@@ -1,8 +1,8 @@
-// objs: agent/sys/netlink.o agent/sys/link.o agent/sys/ip.o agent/lib/buf.o agent/lib/err.o agent/lib/str.o
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Netlink messages: what is built never overflows, what is read never leaves its message.
  */
-#include "sys/netlink.h"
+#include "linux/netlink.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/auto.h"
-#include "sys/ip.h"
-#include "sys/link.h"
+#include "base/auto.h"
+#include "linux/ip.h"
+#include "linux/link.h"
 
 Test(netlink, builds_aligned_attributes)
 {

@@ -1,4 +1,4 @@
-// objs: agent/svc/net.o agent/sys/netlink.o agent/sys/link.o agent/sys/addr.o agent/sys/route.o agent/sys/ip.o agent/sys/uevent.o agent/sys/devfind.o agent/sys/pci.o agent/sys/hotplug.o agent/rpc/call.o agent/rpc/dispatch.o agent/rpc/status.o agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o agent/lib/arena.o agent/lib/buf.o agent/lib/fdio.o agent/lib/err.o agent/lib/str.o agent/lib/log.o gen/agent.pb-c.o gen/oci.pb-c.o gen/types.pb-c.o gen/google/protobuf/empty.pb-c.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // libs: -lprotobuf-c
 /*
  * The network handlers against the kernel, in a network namespace of the test's own with a cable between two links
@@ -10,9 +10,9 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 
-#include "sys/addr.h"
-#include "sys/link.h"
-#include "sys/route.h"
+#include "linux/addr.h"
+#include "linux/link.h"
+#include "linux/route.h"
 #include "test_guest_harness.h"
 
 static struct nl nl = { .fd = FD_NONE };

@@ -1,8 +1,8 @@
-// objs: agent/sys/pci.o agent/lib/fdio.o agent/lib/err.o agent/lib/str.o
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * PCI paths of both generations, resolved in a made-up sysfs (T21).
  */
-#include "sys/pci.h"
+#include "linux/pci.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
+#include "base/auto.h"
+#include "base/fdio.h"
 
 static char dir[] = "/tmp/test_pci.XXXXXX";
 static int sys = FD_NONE;

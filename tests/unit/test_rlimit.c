@@ -1,12 +1,12 @@
-// objs: agent/engine/rlimit.o agent/lib/err.o
-#include "engine/rlimit.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/rlimit.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "lib/auto.h"
+#include "base/auto.h"
 
 static struct rlimit_set parse_one(char *type, uint64_t soft, uint64_t hard, int expect)
 {
@@ -28,11 +28,11 @@ Test(rlimit, all_names)
 		const char *name;
 		int number;
 	} rows[] = {
-		{ "RLIMIT_CPU", 0 }, { "RLIMIT_FSIZE", 1 }, { "RLIMIT_DATA", 2 },
-		{ "RLIMIT_STACK", 3 }, { "RLIMIT_CORE", 4 }, { "RLIMIT_RSS", 5 },
-		{ "RLIMIT_NPROC", 6 }, { "RLIMIT_NOFILE", 7 }, { "RLIMIT_MEMLOCK", 8 },
-		{ "RLIMIT_AS", 9 }, { "RLIMIT_LOCKS", 10 }, { "RLIMIT_SIGPENDING", 11 },
-		{ "RLIMIT_MSGQUEUE", 12 }, { "RLIMIT_NICE", 13 }, { "RLIMIT_RTPRIO", 14 },
+		{ "RLIMIT_CPU", 0 },	   { "RLIMIT_FSIZE", 1 },  { "RLIMIT_DATA", 2 },
+		{ "RLIMIT_STACK", 3 },	   { "RLIMIT_CORE", 4 },   { "RLIMIT_RSS", 5 },
+		{ "RLIMIT_NPROC", 6 },	   { "RLIMIT_NOFILE", 7 }, { "RLIMIT_MEMLOCK", 8 },
+		{ "RLIMIT_AS", 9 },	   { "RLIMIT_LOCKS", 10 }, { "RLIMIT_SIGPENDING", 11 },
+		{ "RLIMIT_MSGQUEUE", 12 }, { "RLIMIT_NICE", 13 },  { "RLIMIT_RTPRIO", 14 },
 		{ "RLIMIT_RTTIME", 15 },
 	};
 

@@ -1,5 +1,5 @@
-// objs: agent/engine/rootfs.o agent/engine/moveroot.o agent/engine/mask.o agent/engine/devnode.o agent/engine/sysctl.o agent/engine/mount.o agent/engine/mountopt.o agent/engine/mountcgroup.o agent/engine/tree.o agent/engine/rootpath.o agent/engine/copyup.o agent/lib/arena.o agent/lib/err.o agent/lib/fdio.o agent/lib/str.o
-#include "engine/rootfs.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/fs/rootfs.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -9,10 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/sysctl.h"
-#include "lib/auto.h"
-#include "lib/err.h"
-#include "lib/limits.h"
+#include "oci/fs/sysctl.h"
+#include "base/auto.h"
+#include "base/err.h"
+#include "base/limits.h"
 
 /* Making roots needs privileges: tests/ns/test_rootfs.sh. */
 
@@ -121,15 +121,16 @@ Test(rootfs, counts_are_bounded)
 
 Test(rootfs, propagation)
 {
-	static const char *const good[] = { "", "private", "rprivate", "slave", "rslave", "shared",
+	static const char *const good[] = { "",	       "private",    "rprivate",
+					    "slave",   "rslave",     "shared",
 					    "rshared", "unbindable", "runbindable" };
 
 	t.linux_.rootfspropagation = t.text;
 	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
 		(void)snprintf(t.text, sizeof(t.text), "%s", good[i]);
 		expect(0, NULL);
-		cr_expect_eq(rootfs_check(&t.spec, true, &err), strstr(good[i], "private") ? -EINVAL : 0,
-			     "%s", good[i]);
+		cr_expect_eq(rootfs_check(&t.spec, true, &err),
+			     strstr(good[i], "private") ? -EINVAL : 0, "%s", good[i]);
 	}
 	(void)snprintf(t.text, sizeof(t.text), "public");
 	expect(-EINVAL, "not known");
@@ -158,7 +159,7 @@ Test(rootfs, devices)
 	static const struct {
 		const char *path, *type;
 		int64_t major, minor;
-		const char *text;	/* NULL: fine */
+		const char *text; /* NULL: fine */
 	} rows[] = {
 		{ "/dev/x", "c", 1, 3, NULL },
 		{ "/dev/x", "u", 1, 3, NULL },
@@ -192,8 +193,8 @@ Test(rootfs, sysctls)
 {
 	static const struct {
 		const char *key;
-		bool net;		/* with a network namespace */
-		const char *text;	/* NULL: fine */
+		bool net;	  /* with a network namespace */
+		const char *text; /* NULL: fine */
 	} rows[] = {
 		{ "kernel.msgmax", false, NULL },
 		{ "kernel.msgmnb", false, NULL },
@@ -209,7 +210,7 @@ Test(rootfs, sysctls)
 		{ "net.ipv4.ip_forward", true, NULL },
 		{ "net/ipv4/conf/eth0.1/forwarding", true, NULL },
 		{ "net.ipv4.conf.eth0/1.forwarding", true, NULL },
-		{ "net.ipv4.ip_forward", false, NULL },	/* the guest's: a guest has one pod */
+		{ "net.ipv4.ip_forward", false, NULL }, /* the guest's: a guest has one pod */
 		{ "kernel.hostname", false, "hostname field" },
 		{ "kernel/hostname", false, "hostname field" },
 		{ "kernel.core_pattern", false, "not in a separate" },

@@ -1,5 +1,5 @@
-// objs: agent/engine/rootpath.o agent/lib/err.o agent/lib/fdio.o agent/lib/str.o
-#include "engine/rootpath.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/fs/rootpath.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -9,8 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
+#include "base/auto.h"
+#include "base/fdio.h"
 
 static char dir[64];
 static int root;
@@ -57,12 +57,18 @@ static void expect_at(int fd, const char *want)
 Test(rootpath, clean)
 {
 	static const char *const rows[][2] = {
-		{ "", "/" },		     { "/", "/" },
-		{ "a", "/a" },		     { "//a///b/", "/a/b" },
-		{ "/a/./b/.", "/a/b" },	     { "/a/../b", "/b" },
-		{ "/../../a", "/a" },	     { "/a/b/../../..", "/" },
-		{ "/a/b/..", "/a" },	     { "/...", "/..." },
-		{ "/..a/b..", "/..a/b.." },  { "/.a", "/.a" },
+		{ "", "/" },
+		{ "/", "/" },
+		{ "a", "/a" },
+		{ "//a///b/", "/a/b" },
+		{ "/a/./b/.", "/a/b" },
+		{ "/a/../b", "/b" },
+		{ "/../../a", "/a" },
+		{ "/a/b/../../..", "/" },
+		{ "/a/b/..", "/a" },
+		{ "/...", "/..." },
+		{ "/..a/b..", "/..a/b.." },
+		{ "/.a", "/.a" },
 	};
 	char out[ROOTPATH_MAX], *big;
 
@@ -76,7 +82,7 @@ Test(rootpath, clean)
 	big[ROOTPATH_MAX + 9] = '\0';
 	cr_expect_eq(rootpath_clean(big, out), -ENAMETOOLONG);
 	big[ROOTPATH_MAX - 2] = '\0';
-	cr_expect_eq(rootpath_clean(big, out), 0);	/* with a slash before it: just fits */
+	cr_expect_eq(rootpath_clean(big, out), 0); /* with a slash before it: just fits */
 	cr_expect_eq(strlen(out), ROOTPATH_MAX - 1);
 	free(big);
 }
@@ -145,7 +151,7 @@ Test(rootpath, resolve_refuses)
 	big[ROOTPATH_MAX - 1] = '\0';
 	link_to(dir, "long");
 	memcpy(big, "long/", 5);
-	cr_expect_eq(rootpath_resolve(root, big, out), -ENAMETOOLONG);	/* with the link's target */
+	cr_expect_eq(rootpath_resolve(root, big, out), -ENAMETOOLONG); /* with the link's target */
 }
 
 Test(rootpath, dir)
@@ -184,7 +190,8 @@ Test(rootpath, file)
 	cr_expect(S_ISREG(st.st_mode));
 	expect_at(rootpath_file(root, "/a/resolv.conf", 0640), "/run/resolv.conf");
 	expect_at(rootpath_file(root, "/a/b/c/d", 0640), "/a/b/c/d");
-	expect_at(rootpath_file(root, "/a/b", 0640), "/a/b");	/* a directory: for the caller to refuse */
+	expect_at(rootpath_file(root, "/a/b", 0640),
+		  "/a/b"); /* a directory: for the caller to refuse */
 }
 
 Test(rootpath, parent)

@@ -1,9 +1,9 @@
-// objs: agent/engine/seccomp.o agent/engine/seccomp_wire.o agent/lib/err.o agent/lib/fdio.o
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Filters: what compiles, what is refused, and what a process under them can still do. Loading
  * happens in children with no_new_privs, so no root is needed.
  */
-#include "engine/seccomp.h"
+#include "oci/seccomp.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -18,11 +18,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib/auto.h"
+#include "base/auto.h"
 
 TestSuite(seccomp, .timeout = 20);
 
-#define WORD(s) ((char[]){ s })	/* protobuf-c wants char * */
+#define WORD(s) ((char[]){ s }) /* protobuf-c wants char * */
 
 struct profile {
 	Grpc__LinuxSeccomp s;
@@ -80,7 +80,8 @@ static int run(const struct profile *p, bool schema_3x, int (*fn)(void))
 	pid = fork();
 	if (pid == 0) {
 		(void)signal(SIGSYS, SIG_DFL);
-		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_prog_load(&prog, &err) < 0)
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		    seccomp_prog_load(&prog, &err) < 0)
 			_exit(200);
 		_exit(fn());
 	}
@@ -117,7 +118,7 @@ Test(seccomp, actions)
 	(void)add(&p, WORD("SCMP_ACT_ERRNO"), WORD("getppid"));
 	(void)add(&p, WORD("SCMP_ACT_KILL"), WORD("no_such_call_in_any_kernel"));
 	cr_expect_eq(WEXITSTATUS(run(&p, false, call_getppid)), EPERM);
-	p.rule[0].action = WORD("SCMP_ACT_ALLOW");	/* the default: left out */
+	p.rule[0].action = WORD("SCMP_ACT_ALLOW"); /* the default: left out */
 	cr_expect_eq(WEXITSTATUS(run(&p, false, call_getppid)), 0);
 	p.rule[0].action = WORD("SCMP_ACT_LOG");
 	cr_expect_eq(WEXITSTATUS(run(&p, false, call_getppid)), 0);
@@ -153,7 +154,7 @@ Test(seccomp, errno_of_3x)
 	p.rule3[0].has_errnoret_case = GRPC__LINUX_SYSCALL3X__HAS_ERRNORET_ERRNORET;
 	p.rule3[0].errnoret = ENOTTY;
 	cr_expect_eq(WEXITSTATUS(run(&p, true, call_getppid)), ENOTTY);
-	p.rule3[0].errnoret = 0;	/* said, so meant: the call is skipped and succeeds */
+	p.rule3[0].errnoret = 0; /* said, so meant: the call is skipped and succeeds */
 	cr_expect_eq(WEXITSTATUS(run(&p, true, call_getppid)), 0);
 	/* A 2.0 runtime speaks 3.x's road with 1.x's list. */
 	p.s.n_syscalls3x = 0;
@@ -247,7 +248,7 @@ Test(seccomp, architectures_and_flags)
 	cr_expect_eq(WEXITSTATUS(run(&p, true, call_getppid)), EPERM);
 	cr_assert_eq(seccomp_compile(&p.s, true, &prog, &err), 0);
 	cr_expect_eq(prog.flags, SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_TSYNC |
-		     SECCOMP_FILTER_FLAG_SPEC_ALLOW);
+					 SECCOMP_FILTER_FLAG_SPEC_ALLOW);
 	seccomp_prog_release(&prog);
 }
 
@@ -310,9 +311,20 @@ static size_t request(uint8_t *buf, const uint8_t *seccomp, size_t len)
 
 Test(seccomp, adopt_3x)
 {
-	static const uint8_t flags[] = "\x0a\x01" "A" "\x1a\x09" "SECCOMP_X" "\x1a\x01" "y";
-	static const uint8_t new_list[] = "\x1a\x01" "y" "\x22\x03" "\x0a\x01" "r";
-	static const uint8_t old_list[] = "\x1a\x03" "\x0a\x01" "r";
+	static const uint8_t flags[] = "\x0a\x01"
+				       "A"
+				       "\x1a\x09"
+				       "SECCOMP_X"
+				       "\x1a\x01"
+				       "y";
+	static const uint8_t new_list[] = "\x1a\x01"
+					  "y"
+					  "\x22\x03"
+					  "\x0a\x01"
+					  "r";
+	static const uint8_t old_list[] = "\x1a\x03"
+					  "\x0a\x01"
+					  "r";
 	uint8_t buf[256], before[256];
 	size_t n;
 
@@ -334,7 +346,12 @@ Test(seccomp, adopt_3x)
 /* Under the sanitizers: whatever is cut off or changed, nothing outside the bytes is touched. */
 Test(seccomp, adopt_3x_of_garbage)
 {
-	static const uint8_t flags[] = "\x08\x96\x01\x11" "12345678" "\x1d" "1234" "\x1a\x09" "SECCOMP_X";
+	static const uint8_t flags[] = "\x08\x96\x01\x11"
+				       "12345678"
+				       "\x1d"
+				       "1234"
+				       "\x1a\x09"
+				       "SECCOMP_X";
 	uint8_t good[256];
 	size_t n = request(good, flags, sizeof(flags) - 1);
 

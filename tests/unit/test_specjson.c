@@ -1,12 +1,12 @@
-// objs: agent/engine/specjson.o agent/lib/json.o agent/lib/str.o
-#include "engine/specjson.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "oci/specjson.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/json.h"
+#include "base/json.h"
 
 static char *text_of(const Grpc__Spec *spec, size_t max, int *ret_r)
 {
@@ -186,14 +186,17 @@ Test(specjson, strings)
 		{ "", "\"\"" },
 		{ "a\"b\\c/d", "\"a\\\"b\\\\c/d\"" },
 		{ "\n\t\x01\x7f", "\"\\u000a\\u0009\\u0001\x7f\"" },
-		{ "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"" },
-		{ "a\xff" "b\xc3", "\"a\\ufffdb\\ufffd\"" },
+		{ "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80",
+		  "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"" },
+		{ "a\xff"
+		  "b\xc3",
+		  "\"a\\ufffdb\\ufffd\"" },
 		{ "\xc0\xaf\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\"" },
 		{ "\xe2\x82", "\"\\ufffd\\ufffd\"" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		char *copy = strdup(rows[i][0]), *text = NULL;	/* its end is watched */
+		char *copy = strdup(rows[i][0]), *text = NULL; /* its end is watched */
 		size_t len;
 		struct json j = { .f = open_memstream(&text, &len), .left = 100 };
 

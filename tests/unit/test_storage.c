@@ -1,16 +1,16 @@
-// objs: agent/svc/storage.o agent/svc/storage_mount.o agent/svc/fsgroup.o agent/engine/mountopt.o agent/sys/confine.o agent/sys/uevent.o agent/sys/devfind.o agent/sys/pci.o agent/sys/hotplug.o agent/rpc/call.o agent/rpc/dispatch.o agent/rpc/status.o agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o agent/lib/arena.o agent/lib/buf.o agent/lib/fdio.o agent/lib/err.o agent/lib/str.o agent/lib/log.o gen/agent.pb-c.o gen/oci.pb-c.o gen/types.pb-c.o gen/google/protobuf/empty.pb-c.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // libs: -lprotobuf-c
 /*
  * Storages: drivers, counting, roll back, and that no mount point leaves /run (T16 to T18, T26,
  * GHSA-fmg6-v47x-52wr). Mounts in a mount namespace of the test's own; skipped where that is refused.
  */
-#include "svc/storage.h"
+#include "pod/storage.h"
 
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
-#include "svc/storage_mount.h"
-#include "sys/confine.h"
+#include "pod/storage_mount.h"
+#include "linux/confine.h"
 #include "test_guest_harness.h"
 
 #define SHARE "/run/kata-containers/shared/containers"

@@ -1,15 +1,15 @@
-// objs: agent/svc/device.o agent/sys/uevent.o agent/sys/devfind.o agent/sys/pci.o agent/sys/hotplug.o agent/rpc/call.o agent/rpc/dispatch.o agent/rpc/status.o agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o agent/lib/arena.o agent/lib/buf.o agent/lib/fdio.o agent/lib/err.o agent/lib/str.o agent/lib/log.o gen/agent.pb-c.o gen/oci.pb-c.o gen/types.pb-c.o gen/google/protobuf/empty.pb-c.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // libs: -lprotobuf-c
 /*
  * Devices of a CreateContainer (T19, T20): what is refused, and which numbers of the spec change.
  * Works with nodes in a directory of its own; skipped where mknod is refused.
  */
-#include "svc/device.h"
+#include "pod/device.h"
 
 #include <stdlib.h>
 #include <sys/sysmacros.h>
 
-#include "lib/limits.h"
+#include "base/limits.h"
 #include "test_guest_harness.h"
 
 static char dir[] = "/tmp/test_device.XXXXXX";

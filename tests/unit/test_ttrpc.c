@@ -1,15 +1,15 @@
-// objs: agent/wire/ttrpc.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc
 #include "wire/ttrpc.h"
 
 #include "wire_fake.h"
 
-#include "lib/limits.h"
+#include "base/limits.h"
 #include "wire/pb.h"
 
 /* A request frame; the length of all of it. */
-static size_t request(uint8_t *out, uint32_t id, const char *service, const char *method, const void *payload,
-		      size_t len)
+static size_t request(uint8_t *out, uint32_t id, const char *service, const char *method,
+		      const void *payload, size_t len)
 {
 	uint8_t *p = out + 10;
 	size_t body;
@@ -148,7 +148,10 @@ Test(ttrpc, without_memory)
 	size_t n = request(data, 1, "grpc.AgentService", "WaitProcess", NULL, 0);
 
 	n += request(data + n, 3, "grpc.AgentService", "StatsContainer", "\x0a\x01x", 3);
-	n += request(data + n, 5, "grpc.AgentService", "WriteStdin", "\x1a\x04""abcd", 6);
+	n += request(data + n, 5, "grpc.AgentService", "WriteStdin",
+		     "\x1a\x04"
+		     "abcd",
+		     6);
 	n += request(data + n, 7, "no.Service", "X", NULL, 0);
 	n += request(data + n, 9, "grpc.AgentService", "SignalProcess", NULL, 0);
 	fake_without_memory(data, n, NULL, 60);

@@ -1,9 +1,9 @@
-// objs: agent/sys/uevent.o agent/sys/devfind.o agent/sys/pci.o agent/sys/hotplug.o agent/loop/loop.o agent/loop/reaper.o agent/loop/worker.o agent/lib/buf.o agent/lib/fdio.o agent/lib/err.o agent/lib/str.o agent/lib/log.o
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Uevents and the search for devices, in a made-up sysfs: who is found, who is not, who waits, and
  * that every waiter is told exactly once.
  */
-#include "sys/uevent.h"
+#include "linux/uevent.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -15,10 +15,10 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
-#include "sys/devfind.h"
-#include "sys/hotplug.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "linux/devfind.h"
+#include "linux/hotplug.h"
 
 static char dir[] = "/tmp/test_uevent.XXXXXX";
 static struct loop *loop;

@@ -1,8 +1,8 @@
-// objs: agent/engine/user.o agent/lib/err.o agent/lib/fdio.o agent/lib/str.o
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The user database of an image: who is found, who isn't, and what a hostile image can't do.
  */
-#include "engine/user.h"
+#include "oci/user.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "lib/auto.h"
-#include "lib/fdio.h"
+#include "base/auto.h"
+#include "base/fdio.h"
 
 static char dir[64];
 static int root;
@@ -79,7 +79,7 @@ Test(user, table)
 		const char *home;
 	} rows[] = {
 		{ "root", 0, 0, 0, "/root" },
-		{ "alice", 1000, 1001, 2, "/home/alice" },	/* the first of two entries */
+		{ "alice", 1000, 1001, 2, "/home/alice" }, /* the first of two entries */
 		{ "1000", 1000, 1001, 2, "/home/alice" },
 		{ "alice:audio", 1000, 29, 0, "/home/alice" },
 		{ "alice:", 1000, 1001, 2, "/home/alice" },
@@ -112,7 +112,8 @@ Test(user, refused)
 		int code;
 		const char *text;
 	} rows[] = {
-		{ "nobody", ENOENT, "unable to find user nobody: no matching entries in passwd file" },
+		{ "nobody", ENOENT,
+		  "unable to find user nobody: no matching entries in passwd file" },
 		{ "bad", ENOENT, "no matching entries" },
 		{ "worse", ENOENT, "no matching entries" },
 		{ "short", ENOENT, "no matching entries" },
@@ -121,7 +122,8 @@ Test(user, refused)
 		{ "-1", ENOENT, "no matching entries" },
 		{ "+5", ENOENT, "no matching entries" },
 		{ "0x0", ENOENT, "no matching entries" },
-		{ "alice:none", ENOENT, "unable to find group none: no matching entries in group file" },
+		{ "alice:none", ENOENT,
+		  "unable to find group none: no matching entries in group file" },
 		{ "alice:broken", ENOENT, "no matching entries" },
 		{ "4294967295", ERANGE, "out of range" },
 		{ "1:4294967295", ERANGE, "out of range" },

@@ -1,4 +1,4 @@
-// objs: agent/wire/yamux.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc
 #include "wire/yamux.h"
 
@@ -7,10 +7,12 @@
 enum { DATA, WINDOW, PING, GO_AWAY };
 enum { SYN = 1, ACK = 2, FIN = 4, RST = 8 };
 
-static const uint8_t check_call[] = { 0, 0, 0, 20, 0, 0, 0, 1, 1, 0, 0x0a, 11, 'g', 'r', 'p', 'c', '.', 'H', 'e', 'a', 'l',
-				 't', 'h', 0x12, 5, 'C', 'h', 'e', 'c', 'k' };
+static const uint8_t check_call[] = { 0,    0,	 0,   20,   0,	 0,   0,   1,	1,   0,
+				      0x0a, 11,	 'g', 'r',  'p', 'c', '.', 'H', 'e', 'a',
+				      'l',  't', 'h', 0x12, 5,	 'C', 'h', 'e', 'c', 'k' };
 
-static size_t frame(uint8_t *out, int type, unsigned int flags, uint32_t id, uint32_t len, const void *body)
+static size_t frame(uint8_t *out, int type, unsigned int flags, uint32_t id, uint32_t len,
+		    const void *body)
 {
 	out[0] = 0;
 	out[1] = (uint8_t)type;
@@ -81,7 +83,8 @@ Test(yamux, a_call)
 
 Test(yamux, ping_behind_a_full_window)
 {
-	static const uint8_t read_mib[] = "\0\0\0\x25\0\0\0\1\1\0\x0a\x11grpc.AgentService\x12\x0aReadStdout\x1a\x04\x18\x80\x80\x40";
+	static const uint8_t read_mib[] =
+		"\0\0\0\x25\0\0\0\1\1\0\x0a\x11grpc.AgentService\x12\x0aReadStdout\x1a\x04\x18\x80\x80\x40";
 	size_t data = 0;
 	unsigned int flags;
 	uint32_t id, len;
@@ -137,7 +140,8 @@ Test(yamux, frames_stay_whole)
 		fake_jobs();
 	}
 	while ((type = take(&flags, &id, &len)) >= 0) {
-		cr_assert(type == WINDOW || (type == DATA && len == 16), "type %d, length %u", type, len);
+		cr_assert(type == WINDOW || (type == DATA && len == 16), "type %d, length %u", type,
+			  len);
 		data += type == DATA;
 	}
 	cr_assert_eq(data, 20);
@@ -155,7 +159,7 @@ Test(yamux, windows_are_given_back_by_halves)
 	begin();
 	feed(WINDOW, SYN, 1, 0, NULL);
 	expect(WINDOW, ACK, 1);
-	body[0] = 0;	/* a ttrpc frame of 4 MB */
+	body[0] = 0; /* a ttrpc frame of 4 MB */
 	body[1] = 0x3d;
 	body[8] = 1;
 	body[7] = 1;
@@ -175,7 +179,10 @@ Test(yamux, windows_are_given_back_by_halves)
 Test(yamux, bad_headers_end_the_session_only)
 {
 	static const uint8_t bad[][12] = {
-		{ 1 }, { 0, 4 }, { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, { 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 },
+		{ 1 },
+		{ 0, 4 },
+		{ 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
+		{ 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 },
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -1,4 +1,4 @@
-// objs: agent/wire/yamux.o
+/* SPDX-License-Identifier: Apache-2.0 */
 // ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc
 /*
  * yamux on a port whose other end changes without a word: when a new client is taken for one, what

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A connection without a socket, and malloc that fails when told to (link with --wrap). The service is
  * that of tests/wire. One world a test process.
@@ -11,22 +12,22 @@
 #include <string.h>
 
 #include "../wire/methods.c"
-#include "lib/buf.h"
-#include "lib/log.h"
+#include "base/buf.h"
+#include "base/log.h"
 #include "wire/conn.h"
 
 static struct fake {
 	struct conn conn;
-	struct buf out;		/* what was written and taken */
-	size_t room;		/* how much more is taken */
-	int dead;		/* -errno that writes get */
+	struct buf out; /* what was written and taken */
+	size_t room;	/* how much more is taken */
+	int dead;	/* -errno that writes get */
 	bool hung_up, paused;
 } fake;
 static struct loop *fake_loop;
 static struct test_service fake_service;
 static struct rpc_server fake_rpc;
 
-static long malloc_left = -1;	/* allocations that still succeed; -1: all do */
+static long malloc_left = -1; /* allocations that still succeed; -1: all do */
 
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t n, size_t size);
@@ -41,7 +42,7 @@ static bool malloc_fails(void)
 void *__wrap_malloc(size_t n)
 {
 	if (malloc_fails()) {
-		malloc_left = -1;	/* one failure at a time */
+		malloc_left = -1; /* one failure at a time */
 		return NULL;
 	}
 	return __real_malloc(n);
@@ -69,7 +70,7 @@ static ssize_t fake_writev(struct conn *c, const struct iovec *iov, int count)
 
 		if (n == 0)
 			continue;
-		p = __real_malloc(buf_len(&fake.out) + n);	/* not one that may fail */
+		p = __real_malloc(buf_len(&fake.out) + n); /* not one that may fail */
 		if (buf_len(&fake.out))
 			memcpy(p, buf_data(&fake.out), buf_len(&fake.out));
 		memcpy(p + buf_len(&fake.out), iov[i].iov_base, n);
@@ -117,8 +118,10 @@ static void fake_begin(void)
 		cr_assert_eq(loop_new(&fake_loop), 0);
 		test_service_init(&fake_service, &fake_rpc, fake_loop);
 	}
-	fake = (struct fake){ .conn = { .rpc = &fake_rpc, .carrier = &fake_carrier, .peer = "fake" },
-			      .room = SIZE_MAX };
+	fake = (struct fake){
+		.conn = { .rpc = &fake_rpc, .carrier = &fake_carrier, .peer = "fake" },
+		.room = SIZE_MAX
+	};
 }
 
 /* Ends the connection; nothing of it may be left. */
@@ -185,7 +188,7 @@ static inline size_t fake_read_seed(const char *name, uint8_t *out, size_t size)
 	n = fread(out, 1, size, f);
 	fclose(f);
 	cr_assert_gt(n, 5);
-	memmove(out, out + 5, n - 5);	/* without the fuzzer's script */
+	memmove(out, out + 5, n - 5); /* without the fuzzer's script */
 	return n - 5;
 }
 

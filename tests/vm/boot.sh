@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Starts, awaits and stops one guest. Everything about it lies in one directory (--dir).
 # shellcheck disable=SC2054 # the commas in array elements are QEMU's
 set -euo pipefail

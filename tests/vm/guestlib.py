@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of whole guests share: a guest with a share and a pod in it, driven by messages.
 
     with Machine(hotplug=True) as m:

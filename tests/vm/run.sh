@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # `make run`: boots a guest and runs CMD in a container in it. Environment: CMD, ROOT, TRANSPORT,
 # PROTOCOL, ACCEL. The exit status is the command's.
 set -euo pipefail

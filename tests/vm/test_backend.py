@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Tests the vsock device (vhost-user-vsock) with a real guest that runs build/vsock-guest."""
 import hashlib
 import os

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A guest with cgroup v2 (agent.unified_cgroup_hierarchy): the end-to-end cases, then what the kernel does with
 limits, device rules, the freezer and out-of-memory events there. TAP.
 """

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """For people: the debug console on a vsock port and on the console, the log on its port, bad kernel options."""
 import os
 import re

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The end-to-end cases in guests, over each road: gRPC and ttrpc on vsock, gRPC in yamux on the serial port."""
 import os
 import shutil

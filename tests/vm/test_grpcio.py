@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A guest driven by a gRPC client that others wrote: python3-grpcio, over vsock (through the hybrid socket).
 
 The whole life of a container: its output, exit code 7, stdin, an exec, statuses; then a client that is

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A pod's whole life in one guest: CreateSandbox with all its members, shares, out of memory, pause, limits,
 figures, files, clock, terminals, confinement, and clients that are killed. TAP.
 """

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Plays QEMU and a hostile guest to vhost-user-vsock: whatever they write, it must not fall.
 
 Runs build/vhost-user-vsock-san, built with -fsanitize=address,undefined, where that exists.

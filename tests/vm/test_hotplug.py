@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """What is plugged into a running guest through QEMU's monitor: disks by PCI and SCSI, as storages and as devices,
 before and after they are asked for; memory; processors. TAP.
 """

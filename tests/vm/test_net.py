@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Network in the guest: virtio-net cards, there from the start and plugged, are found by address and PCI path,
 renamed, numbered and routed; a container pings through them. One card's wire ends in a process of ours that
 answers pings and never answers ARP. TAP.

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The virtio-serial road: the proxy comes and goes, clients use the port itself, nobody is there."""
 import contextlib
 import hashlib

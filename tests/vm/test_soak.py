@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A thousand lives of a container in one guest: create, start, exec, kill, remove. What the agent and the guest
 hold is the same before and after. SOAK_CYCLES says how many (1000 in CI, else 300: emulation is slow). TAP.
 """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Guests for tests: start one through boot.sh, talk to it, report in TAP.
 
     import vmlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP/2 frames by hand, on a raw socket; header blocks are decoded by python3-hpack."""
 import socket
 import struct

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The service:
  *   Health/Check        SERVING
@@ -16,8 +17,8 @@
 
 #include "agent.pb-c.h"
 #include "health.pb-c.h"
-#include "lib/auto.h"
-#include "lib/limits.h"
+#include "base/auto.h"
+#include "base/limits.h"
 #include "rpc/status.h"
 
 static struct test_service *service(struct call *c)
@@ -85,7 +86,8 @@ static int wait_process(struct call *c, const void *r, struct err *err)
 	(void)err;
 	t->run++;
 	t->parked_now++;
-	return call_park(c, &t->parked, strcmp(req->container_id, "go-on") ? cancelled : call_go_on, NULL);
+	return call_park(c, &t->parked, strcmp(req->container_id, "go-on") ? cancelled : call_go_on,
+			 NULL);
 }
 
 void test_service_release(struct test_service *t, int status)
@@ -126,10 +128,16 @@ static int destroy(struct call *c, const void *r, struct err *err)
 	return call_reply_empty(c);
 }
 
-#define HEALTH(method, handler)                                                                     \
-	{ .service = "grpc.Health", .name = method, .request = &grpc__check_request__descriptor, .fn = handler }
-#define AGENT(method, desc, handler)                                                                \
-	{ .service = "grpc.AgentService", .name = method, .request = &grpc__##desc##__descriptor, .fn = handler }
+#define HEALTH(method, handler)                                            \
+	{                                                                  \
+		.service = "grpc.Health", .name = method,                  \
+		.request = &grpc__check_request__descriptor, .fn = handler \
+	}
+#define AGENT(method, desc, handler)                                  \
+	{                                                             \
+		.service = "grpc.AgentService", .name = method,       \
+		.request = &grpc__##desc##__descriptor, .fn = handler \
+	}
 
 static const struct rpc_method methods[] = {
 	HEALTH("Check", check),

@@ -1,15 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A small service for tests of the roads: real request messages, handlers that answer, fail, park.
  */
 #ifndef TESTS_WIRE_METHODS_H
 #define TESTS_WIRE_METHODS_H
 
-#include "lib/list.h"
+#include "base/list.h"
 #include "rpc/dispatch.h"
 
 /* What the handlers share; one at a time. */
 struct test_service {
-	struct list parked;	/* WaitProcess calls */
+	struct list parked; /* WaitProcess calls */
 	unsigned int run, parked_now, cancelled;
 };
 

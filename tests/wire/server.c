@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * server ADDRESS...: serves the test service at each address until DestroySandbox or a signal. For
  * tests of the roads without an agent; built under ASan it also checks them for leaks.
@@ -6,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "lib/log.h"
+#include "base/log.h"
 #include "methods.h"
 #include "wire/channel.h"
 #include "wire/conn.h"
@@ -32,7 +33,7 @@ int main(int argc, char **argv)
 	struct loop *l;
 	int r;
 
-	(void)signal(SIGPIPE, SIG_DFL);	/* a write that could raise it is a bug */
+	(void)signal(SIGPIPE, SIG_DFL); /* a write that could raise it is a bug */
 	if (getenv("TEST_DEBUG"))
 		log_threshold = LOG_DEBUG;
 	if (argc < 2 || argc > ADDRESSES || loop_new(&l) < 0)

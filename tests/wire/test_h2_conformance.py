@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """HTTP/2 by the book: RFC 9113 sections 3 to 8 and RFC 7541, each case by its section, on raw sockets.
 
     test_h2_conformance.py [PROGRAM]     PROGRAM: an agent; without one the test service under ASan

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """ttrpc against the test service: what section 1.3 of agent-3x.md says a client can observe."""
 import random
 import socket

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The RPCs that only 3.x has, against an agent without a sandbox, over ttrpc. TAP.
 
 Runs itself in a mount namespace of its own; needs root. The agent is KATA_AGENT or build/kata-agent.

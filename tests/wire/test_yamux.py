@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """yamux against the test service: windows, pings, closing, bad frames, many streams; and the port."""
 import os
 import pty

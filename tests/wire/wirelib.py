@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bytes for tests of the roads: TAP, protobuf, ttrpc and yamux by hand, on raw sockets.
 
 Everything is spelled out here on purpose: a test that used a library would send only what that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // client ROAD SOCKET [agent]: calls the agent as Kata's own runtimes do, with the libraries they use.
 //
 //	grpc   gRPC-Go on a unix socket            (1.x on vsock)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a process finds itself with, told as JSON from inside a container, without trusting what the
  * container's files say: as much as can be is asked of the kernel by system calls.
@@ -33,13 +34,26 @@ static const struct {
 	const char *name;
 	long nr;
 } calls[] = {
-	{ "getpid", SYS_getpid },	{ "mkdirat", SYS_mkdirat },	{ "socket", SYS_socket },
-	{ "personality", SYS_personality }, { "unshare", SYS_unshare },	{ "keyctl", SYS_keyctl },
-	{ "getpriority", SYS_getpriority }, { "setpriority", SYS_setpriority }, { "kill", SYS_kill },
-	{ "getppid", SYS_getppid },	{ "sched_yield", SYS_sched_yield }, { "sethostname", SYS_sethostname },
-	{ "dup", SYS_dup },		{ "umask", SYS_umask },		{ "getuid", SYS_getuid },
-	{ "setgid", SYS_setgid },	{ "setuid", SYS_setuid },	{ "chroot", SYS_chroot },
-	{ "sync", SYS_sync },		{ "ioctl", SYS_ioctl },
+	{ "getpid", SYS_getpid },
+	{ "mkdirat", SYS_mkdirat },
+	{ "socket", SYS_socket },
+	{ "personality", SYS_personality },
+	{ "unshare", SYS_unshare },
+	{ "keyctl", SYS_keyctl },
+	{ "getpriority", SYS_getpriority },
+	{ "setpriority", SYS_setpriority },
+	{ "kill", SYS_kill },
+	{ "getppid", SYS_getppid },
+	{ "sched_yield", SYS_sched_yield },
+	{ "sethostname", SYS_sethostname },
+	{ "dup", SYS_dup },
+	{ "umask", SYS_umask },
+	{ "getuid", SYS_getuid },
+	{ "setgid", SYS_setgid },
+	{ "setuid", SYS_setuid },
+	{ "chroot", SYS_chroot },
+	{ "sync", SYS_sync },
+	{ "ioctl", SYS_ioctl },
 };
 
 static const char *first = "";
@@ -184,8 +198,12 @@ static void fds(void)
 		printf("%s\"%d\":{\"link\":", n++ ? "," : "", fd);
 		text(target);
 		printf(",\"type\":\"%c\",\"uid\":%u,\"gid\":%u,\"flags\":%d}",
-		       S_ISFIFO(st.st_mode) ? 'p' : S_ISCHR(st.st_mode) ? 'c' : S_ISSOCK(st.st_mode) ? 's' :
-		       S_ISDIR(st.st_mode) ? 'd' : 'f', st.st_uid, st.st_gid, fcntl(fd, F_GETFL));
+		       S_ISFIFO(st.st_mode)   ? 'p'
+		       : S_ISCHR(st.st_mode)  ? 'c'
+		       : S_ISSOCK(st.st_mode) ? 's'
+		       : S_ISDIR(st.st_mode)  ? 'd'
+					      : 'f',
+		       st.st_uid, st.st_gid, fcntl(fd, F_GETFL));
 	}
 	putchar('}');
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hostile neighbour: watches /proc of its container for processes that are still the agent's, and
  * tries to get at them.

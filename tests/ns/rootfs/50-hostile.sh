@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154,SC2034,SC2086,SC2016	# sourced by ../test_rootfs.sh
 # Images that try to lead us outside of their root, or into lying. Each may make the creation fail;
 # none may change the canary, which stands for the guest.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vm-guard: keeps one process of a test machine, and sees to its end.
  *
@@ -26,7 +27,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { GRACE_MS = 3000 };	/* between SIGTERM and SIGKILL */
+enum { GRACE_MS = 3000 }; /* between SIGTERM and SIGKILL */
 
 static void usage(FILE *out)
 {
@@ -112,9 +113,15 @@ static void parse(int argc, char **argv, struct guard *g)
 
 	while ((opt = getopt_long(argc, argv, "+d:n:w:h", longs, NULL)) != -1) {
 		switch (opt) {
-		case 'd': g->dir = optarg; break;
-		case 'n': g->name = optarg; break;
-		case 'w': g->watch = (pid_t)strtol(optarg, NULL, 10); break;
+		case 'd':
+			g->dir = optarg;
+			break;
+		case 'n':
+			g->name = optarg;
+			break;
+		case 'w':
+			g->watch = (pid_t)strtol(optarg, NULL, 10);
+			break;
 		case 'h':
 			usage(stdout);
 			exit(0);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Tries to leave a root directory in the usual ways and says what it found: a line "reached NAME" for
  * each file of the guest that could be opened, then "done". Static, for any container.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vsock-guest: PID 1 of a guest that only tests the vsock device. Each connection gets a child.
  *
@@ -115,7 +116,8 @@ static void source(int fd)
 
 static void dial(int fd, unsigned int port)
 {
-	struct sockaddr_vm a = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST,
+	struct sockaddr_vm a = { .svm_family = AF_VSOCK,
+				 .svm_cid = VMADDR_CID_HOST,
 				 .svm_port = port };
 	static const char hello[] = "hello from the guest\n";
 	int s = socket(AF_VSOCK, SOCK_STREAM, 0);
@@ -177,7 +179,8 @@ enum { SERVICES = sizeof(services) / sizeof(services[0]) };
 
 static int listen_on(unsigned int port)
 {
-	struct sockaddr_vm a = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY,
+	struct sockaddr_vm a = { .svm_family = AF_VSOCK,
+				 .svm_cid = VMADDR_CID_ANY,
 				 .svm_port = port };
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
 

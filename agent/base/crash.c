@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fatal signals. Without a word the death of PID 1 is a kernel panic that names no reason. The
+ * handler only makes system calls, then lets the signal do what it does by default.
+ */
+#include "base/crash.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+
+static char *put_hex(char *p, uint64_t v)
+{
+	for (int shift = 60; shift >= 0; shift -= 4)
+		*p++ = "0123456789abcdef"[v >> shift & 15];
+	return p;
+}
+
+static void on_fatal(int sig, siginfo_t *info, void *context)
+{
+	char line[160] = "<2>kata-agent: fatal signal ", *p = line + strlen(line);
+	const ucontext_t *uc = context;
+	uint64_t pc = 0;
+	int kmsg;
+
+#if defined(__x86_64__)
+	pc = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+	pc = uc->uc_mcontext.pc;
+#else
+	(void)uc;
+#endif
+	*p++ = (char)('0' + sig / 10);
+	*p++ = (char)('0' + sig % 10);
+	p = put_hex(stpcpy(p, " at 0x"), pc);
+	p = put_hex(stpcpy(p, ", address 0x"), (uint64_t)(uintptr_t)info->si_addr);
+	/* What the program counter means depends on where the program was loaded. */
+	p = put_hex(stpcpy(p, ", crash_handlers at 0x"), (uint64_t)(uintptr_t)crash_handlers);
+	*p++ = '\n';
+	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	if (kmsg >= 0)
+		(void)!write(kmsg, line, (size_t)(p - line));
+	(void)!write(STDERR_FILENO, line + 3, (size_t)(p - line) - 3);
+	if (getpid() == 1)
+		_exit(128 +
+		      sig); /* PID 1 is deaf to its own SIG_DFL; its exit panics, as it should */
+	(void)raise(sig);   /* the handler is gone: SA_RESETHAND */
+}
+
+void crash_handlers(void)
+{
+	static const int signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP };
+	struct sigaction sa = { .sa_sigaction = on_fatal,
+				.sa_flags = SA_SIGINFO | (int)SA_RESETHAND };
+
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		(void)sigaction(signals[i], &sa, NULL);
+}

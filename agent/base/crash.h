@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A last word when the agent itself crashes.
+ */
+#ifndef BASE_CRASH_H
+#define BASE_CRASH_H
+
+/* From now on SIGSEGV and its like leave a line on the console and in the kernel's log. */
+void crash_handlers(void);
+
+#endif

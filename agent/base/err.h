@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What went wrong, in words and numbers: plain bytes, usable after fork, sendable on a pipe.
+ */
+#ifndef BASE_ERR_H
+#define BASE_ERR_H
+
+#include <stdarg.h>
+
+struct err {
+	int code; /* errno value, > 0; 0: nothing happened */
+	int rpc;  /* RPC status; 0: derived from code when the answer is written */
+	char msg[500];
+};
+
+/*
+ * Each sets *err (which may be NULL) and returns -code. err_set appends strerror(code) when the
+ * code is an errno that a system call left (err_sys), err_set does not.
+ */
+int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_sys(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* As err_set, with an RPC status of the caller's choice. */
+int err_rpc(struct err *err, int rpc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Puts "text: " before what *err says and keeps its numbers; returns -err->code. */
+int err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

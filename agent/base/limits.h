@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every bound on something that comes from outside, by name.
+ */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+#define LIMIT_MESSAGE	  (4u << 20)  /* one request, as gRPC and ttrpc have it */
+#define LIMIT_ARENA	  (24u << 20) /* memory of one call, its decoded request included */
+#define LIMIT_CALLS	  1024u	      /* calls open on one connection */
+#define LIMIT_CALLS_TOTAL 8192u	      /* calls open in the agent */
+#define LIMIT_BODIES	  (64u << 20) /* request bodies held by all connections together */
+#define LIMIT_CONNS	  1024u	      /* connections open at once */
+#define LIMIT_HEADERS	  8192u	      /* header list of one request, in bytes */
+#define LIMIT_FDS	  65536u      /* descriptors that the agent asks for */
+#define LIMIT_CONTAINERS  256u
+#define LIMIT_PROCESSES	  1024u /* processes of one container */
+#define LIMIT_MOUNTS	  1024u
+#define LIMIT_STORAGES	  256u
+#define LIMIT_ID	  256u	      /* container and exec ids, in bytes */
+#define LIMIT_SPEC_JSON	  (16u << 20) /* config.json that hooks read */
+#define LIMIT_READ	  (1u << 20)  /* bytes that one ReadStdout may return */
+
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Workers. State of each: the child's pid, the two pipes, what it has said so far.
+ */
+#include "base/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fdio.h"
+
+struct worker {
+	struct loop *loop;
+	struct source err_source, out_source;
+	struct reap reap;
+	struct timer timer;
+	struct worker_opts opts;
+	worker_done *done;
+	void *arg;
+	int err_fd, out_fd; /* read ends */
+	bool dead, timed_out;
+	struct err err;
+	size_t err_len;
+	struct buf out;
+};
+
+static void worker_free(struct worker *w)
+{
+	loop_del(&w->err_source);
+	loop_del(&w->out_source);
+	timer_cancel(&w->timer);
+	reaper_forget(&w->reap);
+	auto_closep(&w->err_fd);
+	auto_closep(&w->out_fd);
+	buf_free(&w->out);
+	free(w);
+}
+
+/*
+ * Finished when the child is reaped and its answer read to the end; its output may be held open by
+ * others.
+ */
+static void finish_if_done(struct worker *w)
+{
+	if (!w->dead || w->err_fd >= 0)
+		return;
+	if (w->timed_out)
+		err_set(&w->err, ETIMEDOUT, "timed out after %lld ms",
+			(long long)w->opts.timeout_ms);
+	else if (w->err_len != sizeof(w->err))
+		err_set(&w->err, EPIPE, "worker died before it could answer");
+	w->err.msg[sizeof(w->err.msg) - 1] = '\0';
+	w->done(w->arg, &w->err, &w->out);
+	worker_free(w);
+}
+
+static void on_out(struct source *s, uint32_t events)
+{
+	struct worker *w = container_of(s, struct worker, out_source);
+	char chunk[4096];
+	ssize_t n = 0;
+
+	(void)events;
+	for (int i = 0; i < 64; i++) {
+		n = read(w->out_fd, chunk, sizeof(chunk));
+		if (n <= 0)
+			break;
+		if (buf_len(&w->out) + (size_t)n <= w->opts.max_out)
+			(void)buf_append(&w->out, chunk, (size_t)n);
+	}
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+		loop_del(&w->out_source);
+		auto_closep(&w->out_fd);
+	}
+}
+
+static void on_err(struct source *s, uint32_t events)
+{
+	struct worker *w = container_of(s, struct worker, err_source);
+	ssize_t n;
+
+	(void)events;
+	n = read(w->err_fd, (char *)&w->err + w->err_len, sizeof(w->err) - w->err_len);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0)
+		w->err_len += (size_t)n;
+	if (n > 0 && w->err_len < sizeof(w->err))
+		return;
+	loop_del(&w->err_source);
+	auto_closep(&w->err_fd);
+	finish_if_done(w);
+}
+
+static void on_death(struct reap *r, int status)
+{
+	struct worker *w = container_of(r, struct worker, reap);
+
+	(void)status;
+	w->dead = true;
+	timer_cancel(&w->timer);
+	if (w->out_fd >= 0)
+		on_out(&w->out_source, 0);    /* what it left in the pipe */
+	if (w->timed_out && w->err_fd >= 0) { /* a grandchild may hold the pipe */
+		loop_del(&w->err_source);
+		auto_closep(&w->err_fd);
+	}
+	finish_if_done(w);
+}
+
+static void on_timeout(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, timer);
+
+	w->timed_out = true;
+	(void)kill(-w->reap.pid, SIGKILL);
+	(void)kill(w->reap.pid, SIGKILL);
+}
+
+static _Noreturn void child(worker_job *job, void *arg, int err_fd, int out_fd)
+{
+	struct err err = { 0 };
+	sigset_t none;
+	int r;
+
+	(void)setsid(); /* a group to kill, and no terminal of the agent's to stop for */
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)signal(SIGPIPE, SIG_DFL);
+	r = job(arg, out_fd, &err);
+	if (r < 0 && err.code == 0)
+		err_sys(&err, -r, "worker");
+	(void)fdio_write_all(err_fd, &err, sizeof(err));
+	_exit(0);
+}
+
+int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts *opts,
+		 worker_job *job, worker_done *done, void *arg, struct worker **ret)
+{
+	AUTO_FREE struct worker *w = calloc(1, sizeof(*w));
+	AUTO_CLOSE int err_w = FD_NONE;
+	AUTO_CLOSE int out_w = FD_NONE;
+	AUTO_CLOSE int err_r = FD_NONE;
+	AUTO_CLOSE int out_r = FD_NONE;
+	int fds[2];
+	pid_t pid;
+
+	if (!w)
+		return -ENOMEM;
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	err_r = fds[0];
+	err_w = fds[1];
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	out_r = fds[0];
+	out_w = fds[1];
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		child(job, arg, err_w, out_w);
+	w->loop = l;
+	w->opts = *opts;
+	w->done = done;
+	w->arg = arg;
+	w->err_fd = TAKE_FD(err_r);
+	w->out_fd = TAKE_FD(out_r);
+	(void)fdio_nonblock(w->err_fd, true);
+	(void)fdio_nonblock(w->out_fd, true);
+	reaper_watch(reaper, &w->reap, pid, on_death);
+	/*
+	 * Pipes can always be watched; only memory can fail here, and then the death still comes.
+	 */
+	if (loop_add(l, &w->err_source, w->err_fd, EPOLLIN, on_err) < 0)
+		auto_closep(&w->err_fd);
+	if (loop_add(l, &w->out_source, w->out_fd, EPOLLIN, on_out) < 0)
+		auto_closep(&w->out_fd);
+	if (opts->timeout_ms > 0)
+		timer_set(l, &w->timer, opts->timeout_ms, on_timeout);
+	if (ret)
+		*ret = w;
+	w = NULL;
+	return 0;
+}
+
+int worker_exec(char *const argv[], int out, struct err *err)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		return err_sys(err, errno, "run %s", argv[0]);
+	if (pid == 0) {
+		if (dup2(out, STDOUT_FILENO) < 0)
+			_exit(126);
+		(void)execvp(argv[0], argv);
+		_exit(errno == ENOENT ? 127 : 126);
+	}
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return err_sys(err, errno, "wait for %s", argv[0]);
+	}
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+		return err_set(err, ENOENT, "%s: not found in this guest", argv[0]);
+	return err_set(err, ECHILD, "%s ended with %s %d", argv[0],
+		       WIFEXITED(status) ? "status" : "signal",
+		       WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+
+void worker_cancel(struct worker *w)
+{
+	int sig = w->opts.gentle ? SIGTERM : SIGKILL;
+
+	if (w->reap.pid) {
+		(void)kill(-w->reap.pid, sig);
+		(void)kill(w->reap.pid, sig);
+	}
+	worker_free(w);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Slow work in a forked child that shares our namespaces: mounts, hooks, sync. The job answers with
+ * a struct err and, if it likes, some bytes; the loop goes on meanwhile.
+ */
+#ifndef BASE_WORKER_H
+#define BASE_WORKER_H
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/loop.h"
+#include "base/reaper.h"
+
+struct worker;
+
+/*
+ * Runs in the child. 0, or a negative errno with *err set. What it writes to out (a blocking pipe)
+ * reaches the parent. It may block, allocate and exec; it must not touch the loop.
+ */
+typedef int worker_job(void *arg, int out, struct err *err);
+/*
+ * Runs in the parent, exactly once unless worker_cancel came first: err->code 0 for success,
+ * out holds what the job wrote (bounded by max_out); both only during the call.
+ */
+typedef void worker_done(void *arg, const struct err *err, const struct buf *out);
+
+struct worker_opts {
+	int64_t timeout_ms; /* 0: none; after it the child is killed and err->code is ETIMEDOUT */
+	size_t max_out;	    /* bytes of output kept; more is read and dropped */
+	bool gentle;	    /* cancelled by SIGTERM: the job has processes to take along */
+};
+
+/*
+ * Starts job(arg) in a child; done(arg) follows from the loop. 0 (and *ret, if asked for) or
+ * -errno.
+ */
+int worker_start(struct loop *l, struct reaper *r, const struct worker_opts *opts, worker_job *job,
+		 worker_done *done, void *arg, struct worker **ret);
+/*
+ * For jobs: runs a program (found through PATH) to its end, with its standard output going to out.
+ * 0 if it exits with 0, else -errno with *err.
+ */
+int worker_exec(char *const argv[], int out, struct err *err);
+/* Kills the child's process group, or asks it to end; done will not be called. */
+void worker_cancel(struct worker *w);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PCI paths. No state.
+ */
+#include "linux/pci.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
+
+#define NUMA_ROOT_MIN 0x20
+#define SLOT_MAX      0x1f
+#define FUNCTION_MAX  7
+#define ROOT_MAX      192
+
+static int hex_digit(char c)
+{
+	const char *digits = "0123456789abcdef";
+	const char *p = c ? strchr(digits, c | (c >= 'A' ? 0x20 : 0)) : NULL;
+
+	return p ? (int)(p - digits) : -1;
+}
+
+/* One or two digits; *s moves behind them. */
+static int hex_byte(const char **s)
+{
+	int v = hex_digit(**s), low;
+
+	if (v < 0)
+		return -1;
+	low = hex_digit(*++*s);
+	if (low >= 0) {
+		v = v * 16 + low;
+		++*s;
+	}
+	return v;
+}
+
+int pci_path_parse(const char *text, struct pci_path *ret, struct err *err)
+{
+	struct pci_path p = { 0 };
+	size_t elements = 1;
+
+	for (const char *s = text; *s; s++)
+		elements += *s == '/';
+	for (const char *s = text;; s++) {
+		int slot = hex_byte(&s), function = 0;
+
+		if (slot >= 0 && *s == '.') {
+			s++;
+			function = hex_byte(&s);
+		}
+		if (p.n == 0 && p.root == 0 && elements >= 3 && slot >= NUMA_ROOT_MIN &&
+		    *s == '/') {
+			p.root = (unsigned int)slot;
+			continue;
+		}
+		if (slot < 0 || slot > SLOT_MAX || function < 0 || function > FUNCTION_MAX ||
+		    (*s && *s != '/') || p.n == PCI_PATH_MAX)
+			return err_set(err, EINVAL, "'%s' is not a PCI path", text);
+		p.at[p.n].slot = (uint8_t)slot;
+		p.at[p.n++].function = (uint8_t)function;
+		if (!*s)
+			break;
+	}
+	*ret = p;
+	return 0;
+}
+
+/* Where the root bus is: on arm64 perhaps below a platform device. */
+static void find_root(int sys, unsigned int number, char root[ROOT_MAX])
+{
+	AUTO_DIR DIR *d = NULL;
+	struct dirent *e;
+	struct stat st;
+	int fd;
+
+	(void)snprintf(root, ROOT_MAX, "devices/pci0000:%02x", number);
+	if (fstatat(sys, root, &st, 0) == 0)
+		return;
+	fd = openat(sys, "devices/platform", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d) {
+		if (fd >= 0)
+			(void)close(fd);
+		return;
+	}
+	while ((e = readdir(d))) {
+		size_t len = strlen(e->d_name);
+		char path[ROOT_MAX];
+
+		if (len < 5 || len > 128 || !str_eq(e->d_name + len - 5, ".pcie"))
+			continue;
+		(void)snprintf(path, sizeof(path), "devices/platform/%.128s/pci0000:%02x",
+			       e->d_name, number);
+		if (fstatat(sys, path, &st, 0) == 0) {
+			(void)memcpy(root, path, sizeof(path));
+			return;
+		}
+	}
+}
+
+/* The name of the one bus behind a bridge. */
+static int next_bus(int sys, const char *bridge, char bus[16], struct err *err)
+{
+	char path[ROOT_MAX + PCI_REL_MAX + 16];
+	AUTO_DIR DIR *d = NULL;
+	struct dirent *e;
+	unsigned int n = 0;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/pci_bus", bridge);
+	fd = openat(sys, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, errno, "Error reading /sys/%s", path);
+	d = fdopendir(fd);
+	if (!d) {
+		(void)close(fd);
+		return err_sys(err, ENOMEM, "Error reading /sys/%s", path);
+	}
+	while ((e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		n++;
+		(void)snprintf(bus, 16, "%.15s", e->d_name);
+	}
+	if (n != 1)
+		return err_set(err, n ? EINVAL : ENOENT,
+			       "Expected exactly one PCI bus in /sys/%s, got %u instead", path, n);
+	return 0;
+}
+
+int pci_resolve(int sys, const struct pci_path *path, char rel[PCI_REL_MAX], struct err *err)
+{
+	char root[ROOT_MAX], bus[16], bridge[ROOT_MAX + PCI_REL_MAX + 2], done[PCI_REL_MAX] = "";
+	size_t len = 0;
+
+	find_root(sys, path->root, root);
+	(void)snprintf(bus, sizeof(bus), "0000:%02x", path->root & 0xff);
+	for (size_t i = 0; i < path->n; i++) {
+		int r;
+
+		len += (size_t)snprintf(done + len, sizeof(done) - len, "%s%s:%02x.%x",
+					i ? "/" : "", bus, path->at[i].slot, path->at[i].function);
+		if (len >= sizeof(done))
+			return err_set(err, ENAMETOOLONG, "PCI path of %zu elements", path->n);
+		if (i + 1 == path->n)
+			break;
+		(void)snprintf(bridge, sizeof(bridge), "%s/%s", root, done);
+		r = next_bus(sys, bridge, bus, err);
+		if (r < 0)
+			return r;
+	}
+	(void)memcpy(rel, done, sizeof(done));
+	return 0;
+}
+
+int pci_rescan(int sys, struct err *err)
+{
+	int r = fdio_write_file(sys, "bus/pci/rescan", "1");
+
+	return r < 0 ? err_sys(err, -r, "write /sys/bus/pci/rescan") : 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PCI paths of the runtime ("02/03", "02.1/00.0") to places in sysfs.
+ */
+#ifndef LINUX_PCI_H
+#define LINUX_PCI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define PCI_PATH_MAX 16
+#define PCI_REL_MAX  (PCI_PATH_MAX * 16)
+
+/* From the root bus down: the slot on each bus, the last one is the device. */
+struct pci_path {
+	unsigned int root; /* number of the root bus: 0 but for NUMA expanders */
+	size_t n;
+	struct {
+		uint8_t slot, function;
+	} at[PCI_PATH_MAX];
+};
+
+/*
+ * SS[.F] between slashes, hexadecimal, SS up to 1f, F up to 7. With three or more elements a first
+ * one of 20 or more is a root bus. 0 or -EINVAL with *err.
+ */
+int pci_path_parse(const char *text, struct pci_path *ret, struct err *err);
+/*
+ * The device's path below its root bus ("0000:00:02.0/0000:01:03.0"), found through the bridges in
+ * the sysfs at fd sys; the device itself need not be there yet. -ENOENT: a bridge is not there
+ * (yet).
+ */
+int pci_resolve(int sys, const struct pci_path *path, char rel[PCI_REL_MAX], struct err *err);
+/* Has the kernel look for new devices. Probes them, too: for workers. */
+int pci_rescan(int sys, struct err *err);
+
+#endif

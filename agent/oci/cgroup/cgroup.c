@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One container's cgroup: made, entered, frozen, signalled, removed, in v1's many hierarchies or
+ * v2's one. State: the path, a few descriptors on v2, and in the root the list of directories
+ * above containers that are ours to remove.
+ */
+#include "oci/cgroup/impl.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
+
+#define DEPTH_MAX      64 /* levels below a container that are walked */
+#define ATTACH_TRIES   5
+#define FREEZE_WAIT_US 10000
+
+static void cgroup_freep(struct cgroup **cg)
+{
+	cgroup_free(*cg);
+}
+
+void cgroup_free(struct cgroup *cg)
+{
+	if (!cg)
+		return;
+	auto_closep(&cg->dir_fd);
+	auto_closep(&cg->program_fd);
+	auto_closep(&cg->oom_fd);
+	free(cg->path);
+	free(cg);
+}
+
+/* --- paths --------------------------------------------------------------------------- */
+
+/* "slice:prefix:name", as systemd's driver sends it: we are no systemd, so these become levels. */
+static bool is_systemd_form(const char *s)
+{
+	const char *first = strchr(s, ':');
+	const char *second = first ? strchr(first + 1, ':') : NULL;
+
+	return second && !strchr(second + 1, ':') && !strchr(s, '/');
+}
+
+/* Lexically: nothing below a cgroup mount is a symbolic link. Works in place. */
+static void clean_path(char *path, bool colons)
+{
+	char *out = path, *in = path;
+
+	while (*in) {
+		size_t len = strcspn(in, colons ? ":/" : "/");
+		char *next = in[len] ? in + len + 1 : in + len;
+
+		if (len == 2 && in[0] == '.' && in[1] == '.') {
+			while (out > path && *--out != '/')
+				;
+		} else if (len > 0 && !(len == 1 && *in == '.')) {
+			if (out > path)
+				*out++ = '/';
+			(void)memmove(out, in, len);
+			out += len;
+		}
+		in = next;
+	}
+	*out = '\0';
+}
+
+static int choose_path(struct cgroup *cg, const char *wanted, const char *cid, struct err *err)
+{
+	AUTO_FREE char *path = strdup(str_empty(wanted) ? cid : wanted);
+
+	if (!path)
+		return err_set(err, ENOMEM, "no memory for cgroup path");
+	clean_path(path, is_systemd_form(path));
+	if (!*path) { /* "/" or "..": never the top itself, where the agent may live */
+		free(TAKE_PTR(path));
+		path = strdup(cid);
+		if (!path)
+			return err_set(err, ENOMEM, "no memory for cgroup path");
+	}
+	cg->below_own = str_empty(wanted) && cg->root->mode == CGROUP_V1;
+	/* Freezing or killing a container must never reach the agent. */
+	for (size_t i = 0; i < cg->root->count && !cg->below_own; i++) {
+		const char *own = cg->root->h[i].own;
+		size_t len = strlen(path);
+
+		if (strncmp(own, path, len) == 0 && (own[len] == '/' || own[len] == '\0'))
+			return err_set(err, EINVAL,
+				       "cgroup path '%s' is the agent's own or above it", wanted);
+	}
+	cg->path = TAKE_PTR(path);
+	return 0;
+}
+
+/* --- making and removing ------------------------------------------------------------- */
+
+static struct made_dir *find_made(struct cgroup_root *root, const char *path)
+{
+	list_for_each(struct made_dir, d, &root->made, link) {
+		if (str_eq(d->path, path))
+			return d;
+	}
+	return NULL;
+}
+
+static int remember_made(struct cgroup_root *root, const char *path)
+{
+	struct made_dir *d;
+
+	if (find_made(root, path))
+		return 0;
+	d = malloc(sizeof(*d) + strlen(path) + 1);
+	if (!d)
+		return -ENOMEM;
+	(void)memcpy(d->path, path, strlen(path) + 1);
+	list_add_tail(&root->made, &d->link);
+	return 0;
+}
+
+static int make_parents(struct cgroup_root *root, const struct hierarchy *h, char *path)
+{
+	for (char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
+		int r = 0;
+
+		*slash = '\0';
+		if (mkdirat(h->fd, path, 0755) == 0)
+			r = remember_made(root, path);
+		else if (errno != EEXIST)
+			r = -errno;
+		*slash = '/';
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int make_dirs(struct cgroup *cg, struct err *err)
+{
+	struct cgroup_root *root = cg->root;
+	struct cgroup_path path;
+
+	for (size_t i = 0; i < root->count; i++) {
+		struct hierarchy *h = &root->h[i];
+		int r = cgroup_path(cg, h, NULL, &path);
+
+		if (r == 0) {
+			r = mkdirat(h->fd, path.text, 0755) < 0 ? -errno : 0;
+			if (r == -ENOENT && (r = make_parents(root, h, path.text)) == 0)
+				r = mkdirat(h->fd, path.text, 0755) < 0 ? -errno : 0;
+		}
+		if (r == 0)
+			cg->made |= 1u << i;
+		else if (r != -EEXIST)
+			return err_sys(err, -r, "make cgroup '%s' in %s", cg->path, h->name);
+	}
+	return 0;
+}
+
+/* rmdir of a cgroup and of those that were made below it. 0 also when it isn't there. */
+static int remove_dir(int top, const char *name, int depth)
+{
+	AUTO_CLOSE int fd = FD_NONE;
+	AUTO_DIR DIR *d = NULL;
+	struct dirent *e;
+	int r = 0;
+
+	if (unlinkat(top, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+		return 0;
+	if ((errno != EBUSY && errno != ENOTEMPTY) || depth == DEPTH_MAX)
+		return -errno;
+	fd = openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	d = fdopendir(fd);
+	if (!d)
+		return -errno;
+	(void)TAKE_FD(fd); /* the stream's now */
+	while (r == 0 && (e = readdir(d))) {
+		if (e->d_type == DT_DIR && !str_eq(e->d_name, ".") && !str_eq(e->d_name, ".."))
+			r = remove_dir(dirfd(d), e->d_name, depth + 1);
+	}
+	if (r == 0 && unlinkat(top, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		r = -errno;
+	return r;
+}
+
+/* Upwards, while a level is one that we made and is empty in every hierarchy. */
+static void remove_parents(struct cgroup *cg)
+{
+	struct cgroup_root *root = cg->root;
+	char path[PATH_MAX];
+	char *slash;
+
+	(void)snprintf(path, sizeof(path), "%s", cg->path);
+	while ((slash = strrchr(path, '/'))) {
+		struct made_dir *made;
+		bool gone = true;
+
+		*slash = '\0';
+		made = find_made(root, path);
+		if (!made)
+			return;
+		for (size_t i = 0; i < root->count; i++) {
+			if (unlinkat(root->h[i].fd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
+				gone = false;
+		}
+		if (!gone)
+			return;
+		list_del(&made->link);
+		free(made);
+	}
+}
+
+static int remove_from(struct cgroup *cg, uint32_t hierarchies, struct err *err)
+{
+	struct cgroup_root *root = cg->root;
+	struct cgroup_path path;
+	int failed = 0;
+
+	for (size_t i = 0; i < root->count; i++) {
+		int r;
+
+		if (!(hierarchies >> i & 1))
+			continue;
+		r = cgroup_path(cg, &root->h[i], NULL, &path);
+		if (r == 0)
+			r = remove_dir(root->h[i].fd, path.text, 0);
+		if (r < 0 && !failed)
+			failed = err_sys(err, -r, "remove cgroup '%s' from %s", cg->path,
+					 root->h[i].name);
+	}
+	if (!failed && !cg->below_own)
+		remove_parents(cg);
+	return failed;
+}
+
+int cgroup_remove(struct cgroup *cg, struct err *err)
+{
+	return remove_from(cg, UINT32_MAX, err);
+}
+
+static int fill(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err)
+{
+	int r;
+
+	if (cg->root->mode == CGROUP_NONE)
+		return 0;
+	r = make_dirs(cg, err);
+	if (r < 0)
+		return r;
+	if (cg->root->mode == CGROUP_V1) {
+		r = cgroup_v1_prepare(cg, res, err);
+		return r == 0 && res ? cgroup_v1_limits(cg, res, false, err) : r;
+	}
+	cg->dir_fd = cgroup_open(cg, CTL_MEMORY, NULL, O_PATH | O_DIRECTORY);
+	if (cg->dir_fd < 0)
+		return err_sys(err, -cg->dir_fd, "open cgroup '%s'", cg->path);
+	r = cgroup_v2_enable(cg, err);
+	return r == 0 && res ? cgroup_v2_limits(cg, res, false, err) : r;
+}
+
+int cgroup_create(struct cgroup_root *root, const char *cgroups_path, const char *cid,
+		  const Grpc__LinuxResources *res, struct cgroup **ret, struct err *err)
+{
+	AUTO(cgroup_freep) struct cgroup *cg = calloc(1, sizeof(*cg));
+	int r;
+
+	if (!cg)
+		return err_set(err, ENOMEM, "no memory for a cgroup");
+	cg->root = root;
+	cg->dir_fd = cg->program_fd = cg->oom_fd = FD_NONE;
+	r = choose_path(cg, cgroups_path, cid, err);
+	if (r < 0)
+		return r;
+	r = fill(cg, res, err);
+	if (r < 0) {
+		(void)remove_from(cg, cg->made, NULL);
+		return r;
+	}
+	*ret = TAKE_PTR(cg);
+	return 0;
+}
+
+/* --- entering ------------------------------------------------------------------------ */
+
+int cgroup_attach_fd(const struct cgroup *cg)
+{
+	return cg->root->mode == CGROUP_V2 ? cg->dir_fd : -1;
+}
+
+static int write_pid(const struct cgroup *cg, const struct hierarchy *h, const char *file,
+		     const char *pid, struct err *err)
+{
+	AUTO_CLOSE int fd = FD_NONE;
+	struct cgroup_path path;
+	int r = cgroup_path(cg, h, file, &path);
+
+	if (r == 0) {
+		fd = openat(h->fd, path.text, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+		r = fd < 0 ? -errno : 0;
+	}
+	/* A task that has only just been forked may not be movable for an instant. */
+	for (int try = 0; r == 0 && write(fd, pid, strlen(pid)) < 0; try++) {
+		if (errno != EINVAL || try == ATTACH_TRIES)
+			r = -errno;
+		(void)sched_yield();
+	}
+	return r < 0 ? err_sys(err, -r, "move process %s into cgroup '%s' of %s", pid, cg->path,
+			       h->name)
+		     : 0;
+}
+
+int cgroup_join(const struct cgroup *cg, struct err *err)
+{
+	/* "0" in v1's tasks moves the calling thread and takes no lock that waits for RCU. */
+	const char *file = cg->root->mode == CGROUP_V1 ? "tasks" : "cgroup.procs";
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < cg->root->count; i++)
+		r = write_pid(cg, &cg->root->h[i], file, "0", err);
+	return r;
+}
+
+int cgroup_attach(const struct cgroup *cg, pid_t pid, struct err *err)
+{
+	char text[16];
+	int r = 0;
+
+	(void)snprintf(text, sizeof(text), "%d", pid);
+	for (size_t i = 0; r == 0 && i < cg->root->count; i++)
+		r = write_pid(cg, &cg->root->h[i], "cgroup.procs", text, err);
+	return r;
+}
+
+/* --- freezing ------------------------------------------------------------------------ */
+
+static int write_frozen(struct cgroup *cg, bool frozen, struct err *err)
+{
+	if (cg->root->mode == CGROUP_V2)
+		return cgroup_write(cg, CTL_FREEZER, "cgroup.freeze", err, "%d", frozen);
+	return cgroup_write(cg, CTL_FREEZER, "freezer.state", err, "%s",
+			    frozen ? "FROZEN" : "THAWED");
+}
+
+int cgroup_freeze(struct cgroup *cg, bool frozen, struct err *err)
+{
+	if (!cgroup_has(cg, CTL_FREEZER))
+		return err_set(err, EOPNOTSUPP, "the guest has no freezer cgroup");
+	return write_frozen(cg, frozen, err);
+}
+
+int cgroup_freeze_state(const struct cgroup *cg)
+{
+	char text[32];
+	uint64_t wish, frozen;
+	ssize_t n;
+	int r;
+
+	if (cg->root->mode == CGROUP_NONE)
+		return CGROUP_THAWED;
+	if (cg->root->mode == CGROUP_V2) {
+		r = cgroup_read_u64(cg, CTL_FREEZER, "cgroup.freeze", &wish);
+		if (r == 0)
+			r = cgroup_read_key(cg, CTL_FREEZER, "cgroup.events", "frozen", &frozen);
+		if (r < 0)
+			return r;
+		if (wish)
+			return frozen ? CGROUP_FROZEN : CGROUP_FREEZING;
+		return CGROUP_THAWED;
+	}
+	n = cgroup_read(cg, CTL_FREEZER, "freezer.state", text, sizeof(text));
+	if (n < 0)
+		return (int)n;
+	return str_eq(text, "FROZEN")	  ? CGROUP_FROZEN
+	       : str_eq(text, "FREEZING") ? CGROUP_FREEZING
+					  : CGROUP_THAWED;
+}
+
+/* --- processes ----------------------------------------------------------------------- */
+
+struct visitor {
+	int (*visit)(struct visitor *v, pid_t pid); /* negative: stop */
+	int signal;
+	struct arena *mem;
+	pid_t *pids;
+	size_t count, room;
+};
+
+/* The file can be long, so it is read in pieces; a number may span two of them. */
+static int visit_procs(int dir, struct visitor *v)
+{
+	AUTO_CLOSE int fd = openat(dir, "cgroup.procs", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	char buf[4096];
+	pid_t pid = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	while ((n = read(fd, buf, sizeof(buf))) > 0) {
+		for (ssize_t i = 0; i < n; i++) {
+			int r = 0;
+
+			if (buf[i] >= '0' && buf[i] <= '9' && pid < INT_MAX / 10) {
+				pid = pid * 10 + (buf[i] - '0');
+				continue;
+			}
+			if (pid > 0) /* 0: lives in a namespace that we don't see */
+				r = v->visit(v, pid);
+			if (r < 0)
+				return r;
+			pid = 0;
+		}
+	}
+	/* A threaded cgroup has no processes of its own; its domain has listed them. */
+	return n < 0 && errno != EOPNOTSUPP ? -errno : 0;
+}
+
+/* Takes fd over. */
+static int visit_tree(int fd, struct visitor *v, int depth)
+{
+	AUTO_DIR DIR *d = fdopendir(fd);
+	struct dirent *e;
+	int r;
+
+	if (!d) {
+		(void)close(fd);
+		return -errno;
+	}
+	r = visit_procs(fd, v);
+	if (r == -ENODEV || r == -ENOENT)
+		return 0; /* removed meanwhile */
+	while (r == 0 && (e = readdir(d))) {
+		int sub;
+
+		if (e->d_type != DT_DIR || str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
+			continue;
+		if (depth == DEPTH_MAX)
+			return -ELOOP;
+		sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (sub >= 0)
+			r = visit_tree(sub, v, depth + 1);
+		else if (errno != ENOENT)
+			r = -errno;
+	}
+	return r;
+}
+
+/* Any hierarchy knows all processes; these are tried first since every guest has them. */
+static int visit_all(const struct cgroup *cg, struct visitor *v)
+{
+	static const enum ctl order[] = { CTL_DEVICES, CTL_FREEZER, CTL_PIDS, CTL_MEMORY, CTL_CPU };
+
+	for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+		int fd;
+
+		if (!cgroup_has(cg, order[i]))
+			continue;
+		fd = cgroup_open(cg, order[i], NULL, O_RDONLY | O_DIRECTORY);
+		if (fd == -ENOENT)
+			return 0;
+		return fd < 0 ? fd : visit_tree(fd, v, 0);
+	}
+	return 0;
+}
+
+static int collect(struct visitor *v, pid_t pid)
+{
+	if (v->count == v->room) {
+		size_t room = v->room ? v->room * 2 : 32;
+		pid_t *more = arena_alloc(v->mem, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		if (v->count)
+			(void)memcpy(more, v->pids, v->count * sizeof(*more));
+		v->pids = more;
+		v->room = room;
+	}
+	v->pids[v->count++] = pid;
+	return 0;
+}
+
+int cgroup_pids(const struct cgroup *cg, struct arena *mem, pid_t **ret, size_t *ret_count)
+{
+	struct visitor v = { .visit = collect, .mem = mem };
+	int r = visit_all(cg, &v);
+
+	if (r < 0)
+		return r;
+	*ret = v.pids;
+	*ret_count = v.count;
+	return 0;
+}
+
+static int send_signal(struct visitor *v, pid_t pid)
+{
+	if (pid == 1 || pid == getpid())
+		return 0; /* whatever put us there */
+	if (v->count < INT_MAX)
+		v->count++;
+	if (v->signal)
+		(void)kill(pid, v->signal); /* gone already: as good */
+	return 0;
+}
+
+/*
+ * A task that was inside fork() when the freeze was asked for has a child that nobody has seen
+ * yet; only when all stand still the list is complete. Bounded: a task may be stuck in the kernel.
+ */
+static void await_frozen(const struct cgroup *cg)
+{
+	struct timespec start, now;
+	int64_t us;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &start);
+	do {
+		if (cgroup_freeze_state(cg) != CGROUP_FREEZING)
+			return;
+		(void)sched_yield(); /* with one CPU, they can't stop while we run */
+		(void)clock_gettime(CLOCK_MONOTONIC, &now);
+		us = (now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) / 1000;
+	} while (us < FREEZE_WAIT_US);
+}
+
+int cgroup_kill(struct cgroup *cg, int signal)
+{
+	struct visitor v = { .visit = send_signal, .signal = signal };
+	bool freezes = signal && cgroup_has(cg, CTL_FREEZER);
+	int r;
+
+	if (freezes && write_frozen(cg, true, NULL) == 0)
+		await_frozen(cg);
+	r = visit_all(cg, &v);
+	/*
+	 * v2's cgroup.kill reaches any depth, but is no first choice: on kernels from 6.10 on, what
+	 * is cloned into the cgroup afterwards is killed as well (seen with 6.18).
+	 */
+	if (r == -ELOOP && signal == SIGKILL && cg->root->mode == CGROUP_V2 &&
+	    cgroup_write(cg, CTL_FREEZER, "cgroup.kill", NULL, "1") == 0)
+		r = 0;
+	if (freezes)
+		(void)write_frozen(cg, false, NULL);
+	return r < 0 ? r : (int)v.count;
+}
+
+/* --- for the container's own mount --------------------------------------------------- */
+
+int cgroup_mount_row(const struct cgroup *cg, size_t i, struct cgroup_mount *ret)
+{
+	const struct hierarchy *h;
+	struct cgroup_mount row = { .name = "" };
+	struct cgroup_path path;
+	size_t links = 0;
+	int r;
+
+	if (i >= cg->root->count)
+		return 0;
+	h = &cg->root->h[i];
+	r = cgroup_path(cg, h, NULL, &path);
+	if (r < 0)
+		return r;
+	if (cg->root->mode == CGROUP_V1)
+		row.name = h->name;
+	if (h->ctls & (h->ctls - 1)) { /* more than one */
+		for (unsigned int c = 0; c < CTL_COUNT && links < ARRAY_LEN(row.links) - 1; c++) {
+			if ((h->ctls >> c & 1) && !str_eq(cgroup_ctl_names[c], h->name))
+				row.links[links++] = cgroup_ctl_names[c];
+		}
+	}
+	row.fd = openat(h->fd, path.text, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (row.fd < 0)
+		return -errno;
+	*ret = row;
+	return 1;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Control groups of containers, cgroup v1 and v2.
+ *
+ * A struct cgroup_root is the guest's layout, read once. A struct cgroup is one container's
+ * directory in every hierarchy. Nothing here sleeps: what takes time (freezing,
+ * removal, an OOM kill being counted) is a question that the caller repeats from a timer.
+ *
+ * The life of a container:
+ *
+ *	cgroup_create()			directories, cpuset and limits; nobody inside yet
+ *	child: cgroup_join()		its first act (v1), or clone3 with cgroup_attach_fd() (v2)
+ *	cgroup_set_devices()		when the child has done its mounts and device nodes
+ *	cgroup_oom_watch(), _update(), _freeze(), _stats(), _kill() ...
+ *	cgroup_remove(), repeated while -EBUSY; cgroup_free()
+ *
+ * A guest without any cgroup file system can run containers: creating, joining, device rules and
+ * removal do nothing there, statistics are zeros, what would change something is -EOPNOTSUPP.
+ */
+#ifndef OCI_CGROUP_CGROUP_H
+#define OCI_CGROUP_CGROUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "agent.pb-c.h"
+#include "base/arena.h"
+#include "base/err.h"
+#include "oci.pb-c.h"
+
+struct cgroup_root;
+struct cgroup;
+
+enum cgroup_mode { CGROUP_NONE, CGROUP_V1, CGROUP_V2 };
+enum cgroup_frozen { CGROUP_THAWED, CGROUP_FREEZING, CGROUP_FROZEN };
+
+/* Finds what is mounted (after init has mounted it) and the disks that hold the guest's own "/". */
+int cgroup_root_open(struct cgroup_root **ret, struct err *err);
+void cgroup_root_free(struct cgroup_root *root); /* after all its cgroups */
+enum cgroup_mode cgroup_root_mode(const struct cgroup_root *root);
+bool cgroup_root_is_v2(const struct cgroup_root *root);
+
+/*
+ * cgroups_path as in the spec: a path from the root of each hierarchy ("..", ".", "//" are
+ * cleaned and can't leave it), "slice:prefix:name", or "" for cid (v1: below the agent's own
+ * cgroup). cid must be one safe path component. The limits of res (may be NULL) are written,
+ * its cpuset cut to the CPUs that are online; device rules are not, see below. On failure what
+ * was made is removed. root must outlive the cgroup.
+ */
+int cgroup_create(struct cgroup_root *root, const char *cgroups_path, const char *cid,
+		  const Grpc__LinuxResources *res, struct cgroup **ret, struct err *err);
+
+/*
+ * Writes the rules of res (may be NULL) in their order, then denies the disks below the guest's
+ * "/", then allows what every container may use. There is no implicit deny-all. Called again it
+ * replaces the rules: atomically on v2, by the kernel's own additive logic on v1.
+ */
+int cgroup_set_devices(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err);
+
+/* For clone3's CLONE_INTO_CGROUP on v2, the cgroup's own; -1 on v1 and without cgroups. */
+int cgroup_attach_fd(const struct cgroup *cg);
+/*
+ * The caller itself moves in: for a forked, single-threaded child as its first act. On v1 this is
+ * the cheap way: moving another process costs an RCU grace period, moving oneself does not.
+ */
+int cgroup_join(const struct cgroup *cg, struct err *err);
+/* Moves another process with all its threads; slower than the two above. */
+int cgroup_attach(const struct cgroup *cg, pid_t pid, struct err *err);
+
+/*
+ * As UpdateContainer: fields that are zero keep the kernel's value; of BlockIO only the weight,
+ * of Memory neither swappiness nor the OOM killer, no devices, no network. When a write fails all
+ * earlier ones are undone.
+ */
+int cgroup_update(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err);
+
+/*
+ * After a CPU came online: online (as the kernel writes it, "0-3") goes to every level above the
+ * container and, unless the container has CPUs of its own choice, to the container. Nothing to do
+ * on v2, where an empty set means the parent's.
+ */
+int cgroup_cpuset_online(struct cgroup *cg, const char *online, struct err *err);
+
+/* Writes the wish and doesn't wait; the state tells when it has come true (or -errno). */
+int cgroup_freeze(struct cgroup *cg, bool frozen, struct err *err);
+int cgroup_freeze_state(const struct cgroup *cg);
+
+/* All processes in the cgroup and below, as numbers of the agent's PID namespace. */
+int cgroup_pids(const struct cgroup *cg, struct arena *mem, pid_t **ret, size_t *ret_count);
+/*
+ * Sends the signal to all of them, frozen meanwhile (10 ms at most are spent on it) so that none
+ * escapes by forking; a frozen cgroup is thawed by it. Under heavy load one may still escape: who
+ * must be sure repeats it, as while cgroup_remove says -EBUSY. Signal 0 only counts. The number
+ * of processes found, or -errno.
+ */
+int cgroup_kill(struct cgroup *cg, int signal);
+
+/* Every submessage of *ret is set, from mem; a controller that isn't there leaves zeros. */
+int cgroup_stats(const struct cgroup *cg, struct arena *mem, Grpc__CgroupStats *ret,
+		 struct err *err);
+
+/*
+ * One try: removes the container's directories with all below them, and then those above that
+ * cgroup_create made and nobody uses any more. -EBUSY while a process is left.
+ */
+int cgroup_remove(struct cgroup *cg, struct err *err);
+/* Closes what is open, removes nothing. NULL is fine. */
+void cgroup_free(struct cgroup *cg);
+
+/*
+ * OOM kills. The fd (the cgroup's own, non-blocking; take it off the loop before cgroup_free)
+ * becomes readable when something may have happened; cgroup_oom_check empties it and compares the
+ * kernel's counter of kills: the number of new ones (0: none), or -ENOENT when the cgroup is gone.
+ * On v1 the fd fires before the kill is counted, and not at all when the whole guest ran out of
+ * memory: check again 100 ms after it fired, and when a process died of SIGKILL.
+ */
+int cgroup_oom_watch(struct cgroup *cg, struct err *err);
+int cgroup_oom_check(struct cgroup *cg);
+
+/* What a container's own mount of type cgroup shows: one row for each hierarchy. */
+struct cgroup_mount {
+	const char *name;     /* directory name: "memory", "cpu,cpuacct"; v2: "" */
+	const char *links[4]; /* names that point to it: "cpu", "cpuacct"; NULL-terminated */
+	int fd;		      /* the container's directory, O_PATH; the caller's */
+};
+/* Row number i: 1, or 0 behind the last one, or -errno. name and links live as long as the root. */
+int cgroup_mount_row(const struct cgroup *cg, size_t i, struct cgroup_mount *ret);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the cgroup_*.c files share; for nobody else.
+ */
+#ifndef OCI_CGROUP_IMPL_H
+#define OCI_CGROUP_IMPL_H
+
+#include <limits.h>
+#include <stdint.h>
+
+#include "oci/cgroup/cgroup.h"
+#include "base/list.h"
+
+/* The controllers of v1, each of which may have its own hierarchy; v2 has one for all. */
+enum ctl {
+	CTL_CPUSET,
+	CTL_DEVICES,
+	CTL_MEMORY,
+	CTL_CPU,
+	CTL_CPUACCT,
+	CTL_PIDS,
+	CTL_BLKIO,
+	CTL_HUGETLB,
+	CTL_NET_CLS,
+	CTL_NET_PRIO,
+	CTL_PERF_EVENT,
+	CTL_FREEZER,
+	CTL_SYSTEMD,
+	CTL_COUNT,
+};
+
+#define CTL_NONE   (-1)
+#define ROOT_DISKS 32u /* block devices that may make up the guest's "/" */
+
+struct hierarchy {
+	int fd;	       /* its mount point, O_PATH */
+	uint32_t ctls; /* bit n: enum ctl n */
+	char *name;    /* last component of the mount point */
+	char *own;     /* the agent's cgroup below the mount point, "" for the top */
+};
+
+struct made_dir { /* a directory above containers that we made */
+	struct list link;
+	char path[];
+};
+
+struct cgroup_root {
+	enum cgroup_mode mode;
+	size_t count; /* of hierarchies */
+	struct hierarchy h[CTL_COUNT];
+	int of[CTL_COUNT];	 /* index into h, or CTL_NONE */
+	char enable[128];	 /* v2: "+cpu +io ..." for cgroup.subtree_control */
+	struct list made;	 /* struct made_dir */
+	dev_t disks[ROOT_DISKS]; /* what no container may open */
+	size_t n_disks;
+};
+
+/* Old values of what an update wrote, to write them back when it fails half-way. */
+#define JOURNAL_ROWS 40u
+struct journal {
+	size_t count;
+	struct {
+		enum ctl ctl;
+		char file[64], old[192];
+	} row[JOURNAL_ROWS];
+};
+
+struct cgroup {
+	struct cgroup_root *root;
+	char *path; /* below the mount point, or below the agent's own cgroup */
+	bool below_own;
+	bool own_cpus;	/* its CPUs were asked for */
+	uint32_t made;	/* bit n: we made the leaf in hierarchy n */
+	int dir_fd;	/* v2 only */
+	int program_fd; /* v2: the attached device program */
+	int oom_fd;
+	uint64_t oom_seen;	 /* kills counted when last looked */
+	struct journal *journal; /* set while an update runs */
+};
+
+/* cgroup_layout.c: from the texts of /proc/self/mountinfo and /proc/self/cgroup, cut in place. */
+int cgroup_root_parse(char *mountinfo, char *self, struct cgroup_root **ret, struct err *err);
+extern const char *const cgroup_ctl_names[CTL_COUNT];
+
+/* cgroup_file.c: files of a container's cgroup. -ENOENT also when the controller isn't there. */
+struct cgroup_path {
+	char text[PATH_MAX];
+};
+/* "path/file" below the hierarchy's mount point (file NULL: the directory); 0 or -ENAMETOOLONG. */
+int cgroup_path(const struct cgroup *cg, const struct hierarchy *h, const char *file,
+		struct cgroup_path *ret);
+bool cgroup_has(const struct cgroup *cg, enum ctl ctl);
+int cgroup_open(const struct cgroup *cg, enum ctl ctl, const char *file, int flags);
+/* As fdio_read_file: the length or -errno. */
+ssize_t cgroup_read(const struct cgroup *cg, enum ctl ctl, const char *file, char *buf,
+		    size_t size);
+/* A number; "max" is UINT64_MAX. */
+int cgroup_read_u64(const struct cgroup *cg, enum ctl ctl, const char *file, uint64_t *ret);
+/* The number behind "key " at the start of a line. */
+int cgroup_read_key(const struct cgroup *cg, enum ctl ctl, const char *file, const char *key,
+		    uint64_t *ret);
+int cgroup_write(struct cgroup *cg, enum ctl ctl, const char *file, struct err *err,
+		 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* Writes back what the journal holds, newest first. */
+void cgroup_undo(struct cgroup *cg);
+
+/* The CPUs that are online, as text; 0 or -errno. */
+int cgroup_online_cpus(char *buf, size_t size, struct err *err);
+/* wanted, or what is online where wanted has more; the text may live in buf. */
+int cgroup_clamp_cpus(const char *wanted, char *buf, size_t size, const char **ret,
+		      struct err *err);
+bool cgroup_is_page_size(const char *s);
+/* Writes the huge page limits to "hugetlb.<size>.<suffix>". */
+int cgroup_write_hugepages(struct cgroup *cg, const Grpc__LinuxResources *res, const char *suffix,
+			   struct err *err);
+
+/* cgroup_v1.c, cgroup_v2.c */
+int cgroup_v1_prepare(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err);
+int cgroup_v1_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
+		     struct err *err);
+int cgroup_v1_widen(struct cgroup *cg, const char *online, struct err *err);
+int cgroup_v2_enable(struct cgroup *cg, struct err *err);
+int cgroup_v2_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
+		     struct err *err);
+
+/* cgroup_devices.c, cgroup_bpf.c */
+struct device_rule {
+	bool allow;
+	char type;	      /* 'a', 'b' or 'c' */
+	int64_t major, minor; /* -1: any */
+	unsigned int access;  /* BPF_DEVCG_ACC_* */
+};
+int cgroup_device_rule(const Grpc__LinuxDeviceCgroup *d, size_t number, struct device_rule *ret,
+		       struct err *err);
+/* A block device and all that is another way to its blocks, for the list that none may open. */
+void cgroup_add_disk(struct cgroup_root *root, dev_t dev);
+void cgroup_find_root_disks(struct cgroup_root *root);
+int cgroup_bpf_attach(struct cgroup *cg, const struct device_rule *rules, size_t count,
+		      struct err *err);
+
+#endif

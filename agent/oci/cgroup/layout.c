@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which cgroup hierarchies the guest has and where the agent itself lives in them. Owns struct
+ * cgroup_root: a handful of O_PATH descriptors, kept for the agent's life so that no request has
+ * to look at the mount table again.
+ */
+#include "oci/cgroup/impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
+
+#define MOUNTINFO_MAX (4u << 20)
+
+const char *const cgroup_ctl_names[CTL_COUNT] = {
+	[CTL_CPUSET] = "cpuset",	 [CTL_DEVICES] = "devices",
+	[CTL_MEMORY] = "memory",	 [CTL_CPU] = "cpu",
+	[CTL_CPUACCT] = "cpuacct",	 [CTL_PIDS] = "pids",
+	[CTL_BLKIO] = "blkio",		 [CTL_HUGETLB] = "hugetlb",
+	[CTL_NET_CLS] = "net_cls",	 [CTL_NET_PRIO] = "net_prio",
+	[CTL_PERF_EVENT] = "perf_event", [CTL_FREEZER] = "freezer",
+	[CTL_SYSTEMD] = "name=systemd",
+};
+
+struct mount_line {
+	char *root, *point, *type, *options;
+};
+
+static void cgroup_root_freep(struct cgroup_root **root)
+{
+	cgroup_root_free(*root);
+}
+
+void cgroup_root_free(struct cgroup_root *root)
+{
+	if (!root)
+		return;
+	for (size_t i = 0; i < root->count; i++) {
+		auto_closep(&root->h[i].fd);
+		free(root->h[i].name);
+		free(root->h[i].own);
+	}
+	list_for_each_safe(struct made_dir, d, &root->made, link) {
+		list_del(&d->link);
+		free(d);
+	}
+	free(root);
+}
+
+/* Cuts one line of mountinfo; false if it isn't one. */
+static bool cut_mount_line(char *line, struct mount_line *m)
+{
+	char *right = strstr(line, " - ");
+
+	if (!right)
+		return false;
+	*right = '\0';
+	right += 3;
+	for (int i = 0; i < 3; i++) /* mount id, parent, device */
+		(void)strsep(&line, " ");
+	m->root = strsep(&line, " ");
+	m->point = strsep(&line, " ");
+	m->type = strsep(&right, " ");
+	(void)strsep(&right, " "); /* source */
+	m->options = right;
+	return m->point && m->options;
+}
+
+static uint32_t controllers_of(char *options)
+{
+	uint32_t ctls = 0;
+	char *word;
+
+	while ((word = strsep(&options, ","))) {
+		for (unsigned int c = 0; c < CTL_COUNT; c++) {
+			if (str_eq(word, cgroup_ctl_names[c]))
+				ctls |= 1u << c;
+		}
+	}
+	return ctls;
+}
+
+/*
+ * The agent's path as /proc/self/cgroup has it is relative to the hierarchy's top, what we can
+ * reach begins at the mount's root: a container runtime may have mounted only a part.
+ */
+static const char *below_mount_root(const char *own, const char *mount_root)
+{
+	size_t len = strlen(mount_root);
+
+	if (str_eq(mount_root, "/"))
+		len = 0;
+	if (strncmp(own, mount_root, len) != 0 || (own[len] != '/' && own[len] != '\0') ||
+	    str_starts(own, "/.."))
+		return "";
+	own += len;
+	while (*own == '/')
+		own++;
+	return own;
+}
+
+/*
+ * self is the untouched text of /proc/self/cgroup: "number:controllers:path" a line. From malloc;
+ * NULL only without memory.
+ */
+static char *find_own(const char *self, uint32_t ctls, const char *mount_root)
+{
+	AUTO_FREE char *text = strdup(self);
+	char *rest = text, *line;
+
+	if (!text)
+		return NULL;
+	while ((line = strsep(&rest, "\n"))) {
+		char *names;
+
+		(void)strsep(&line, ":");
+		names = strsep(&line, ":");
+		if (!line || (ctls ? !(controllers_of(names) & ctls) : *names != '\0'))
+			continue;
+		return strdup(below_mount_root(line, mount_root));
+	}
+	return strdup("");
+}
+
+static int add_hierarchy(struct cgroup_root *root, const struct mount_line *m, uint32_t ctls,
+			 const char *self, struct err *err)
+{
+	struct hierarchy *h = &root->h[root->count];
+	const char *slash = strrchr(m->point, '/');
+
+	h->fd = open(m->point, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (h->fd < 0)
+		return err_sys(err, errno, "open cgroup file system '%s'", m->point);
+	root->count++;
+	h->ctls = ctls;
+	h->name = strdup(slash ? slash + 1 : m->point);
+	h->own = find_own(self, ctls, m->root);
+	if (!h->name || !h->own)
+		return err_set(err, ENOMEM, "no memory for the cgroup layout");
+	for (unsigned int c = 0; c < CTL_COUNT; c++) {
+		if (root->mode == CGROUP_V2 || (ctls >> c & 1))
+			root->of[c] = (int)root->count - 1;
+	}
+	return 0;
+}
+
+/* "cpu io memory" -> "+cpu +io +memory", only what we use. */
+static int read_v2_controllers(struct cgroup_root *root, struct err *err)
+{
+	static const char *const used[] = { "cpuset", "cpu", "io", "memory", "hugetlb", "pids" };
+	char text[256], *rest = text, *word;
+	size_t len = 0;
+	ssize_t n = fdio_read_file(root->h[0].fd, "cgroup.controllers", text, sizeof(text));
+
+	if (n < 0)
+		return err_sys(err, (int)-n, "read cgroup.controllers");
+	while ((word = strsep(&rest, " "))) {
+		for (size_t i = 0; i < ARRAY_LEN(used); i++) {
+			if (str_eq(word, used[i]))
+				len += (size_t)snprintf(root->enable + len,
+							sizeof(root->enable) - len, "%s+%s",
+							len ? " " : "", word);
+		}
+	}
+	return 0;
+}
+
+int cgroup_root_parse(char *mountinfo, char *self, struct cgroup_root **ret, struct err *err)
+{
+	AUTO(cgroup_root_freep) struct cgroup_root *root = calloc(1, sizeof(*root));
+	struct mount_line unified = { 0 };
+	uint32_t seen = 0;
+	char *line;
+	int r;
+
+	if (!root)
+		return err_set(err, ENOMEM, "no memory for the cgroup layout");
+	list_init(&root->made);
+	for (size_t c = 0; c < CTL_COUNT; c++)
+		root->of[c] = CTL_NONE;
+	while ((line = strsep(&mountinfo, "\n"))) {
+		struct mount_line m;
+		uint32_t ctls;
+
+		if (!cut_mount_line(line, &m))
+			continue;
+		if (str_eq(m.type, "cgroup2") && !unified.point)
+			unified = m;
+		if (!str_eq(m.type, "cgroup"))
+			continue;
+		ctls = controllers_of(m.options);
+		if (!ctls || (ctls & seen))
+			continue; /* nothing for us, or the same one mounted again */
+		seen |= ctls;
+		root->mode = CGROUP_V1;
+		r = add_hierarchy(root, &m, ctls, self, err);
+		if (r < 0)
+			return r;
+	}
+	/* Hybrid: with v1 controllers mounted, the unified tree only serves systemd. */
+	if (root->mode == CGROUP_NONE && unified.point) {
+		root->mode = CGROUP_V2;
+		r = add_hierarchy(root, &unified, 0, self, err);
+		if (r < 0 || (r = read_v2_controllers(root, err)) < 0)
+			return r;
+	}
+	*ret = TAKE_PTR(root);
+	return 0;
+}
+
+int cgroup_root_open(struct cgroup_root **ret, struct err *err)
+{
+	AUTO_FREE char *mountinfo = NULL;
+	AUTO_FREE char *self = NULL;
+	ssize_t n;
+	int r;
+
+	n = fdio_slurp(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo);
+	if (n < 0)
+		return err_sys(err, (int)-n, "read /proc/self/mountinfo");
+	n = fdio_slurp(AT_FDCWD, "/proc/self/cgroup", MOUNTINFO_MAX, &self);
+	if (n == -ENOENT) { /* a kernel without cgroups */
+		self = strdup("");
+		n = self ? 0 : -ENOMEM;
+	}
+	if (n < 0)
+		return err_sys(err, (int)-n, "read /proc/self/cgroup");
+	r = cgroup_root_parse(mountinfo, self, ret, err);
+	if (r == 0)
+		cgroup_find_root_disks(*ret);
+	return r;
+}
+
+enum cgroup_mode cgroup_root_mode(const struct cgroup_root *root)
+{
+	return root->mode;
+}
+
+bool cgroup_root_is_v2(const struct cgroup_root *root)
+{
+	return root->mode == CGROUP_V2;
+}

@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The child's half: from clone3 to execve, in the order that the steps need each other. It runs in
+ * a copy of the agent and never comes back; what goes wrong goes up the socket in one message.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "oci/hooks.h"
+#include "oci/fs/rootfs.h"
+#include "oci/seccomp.h"
+#include "oci/spawn.h"
+#include "oci/user.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
+#include "linux/link.h"
+
+struct child {
+	const struct spawn_plan *plan;
+	int sync;
+	int mqueue;	       /* see child_io */
+	int proc;	       /* the guest's /proc, not what the container has there */
+	struct rootfs *rootfs; /* init only */
+	struct user user;
+	struct seccomp_prog filter;
+	char **envp;
+	char *exe; /* what argv[0] stands for */
+};
+
+static void tell(const struct child *c, enum spawn_msg_kind kind, const struct err *err)
+{
+	struct spawn_msg m = { .kind = kind };
+
+	if (err)
+		m.err = *err;
+	(void)!send(c->sync, &m, err ? sizeof(m) : sizeof(m.kind), MSG_NOSIGNAL);
+}
+
+/* Waits for the agent's word; without an agent there is nothing to go on for. */
+static void await(const struct child *c)
+{
+	char go;
+	ssize_t n;
+
+	do
+		n = recv(c->sync, &go, 1, 0);
+	while (n < 0 && errno == EINTR);
+	if (n != 1)
+		_exit(1);
+}
+
+/* Nothing of the agent's is inherited: descriptors, signals, session, its OOM protection. */
+static int shed(struct child *c, const struct child_io *io, struct err *err)
+{
+	const struct spawn_plan *p = c->plan;
+	int keep[NS_COUNT + 5], n = 0, std[3] = { io->in, io->out, io->err };
+	char text[16];
+	sigset_t none;
+	int r;
+
+	/* Before anything of the container can look at us: CVE-2016-9962. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return err_sys(err, errno, "prctl(PR_SET_DUMPABLE)");
+	for (int i = 0; i < 3 && io->in >= 0; i++) {
+		if (dup2(std[i], i) < 0)
+			return err_sys(err, errno, "standard streams");
+	}
+	if (p->cgroup && cgroup_attach_fd(p->cgroup) < 0) {
+		r = cgroup_join(p->cgroup, err);
+		if (r < 0)
+			return r;
+	}
+	keep[n++] = io->sync;
+	keep[n++] = io->mqueue;
+	keep[n++] = p->rules->seccomp_fd;
+	keep[n++] = p->spec ? FD_NONE : p->init_pidfd;
+	for (int t = 0; p->spec && t < NS_COUNT; t++)
+		keep[n++] = p->ns->join[t];
+	fdio_close_except(keep, (size_t)n);
+	/* the one that the agent ignores; handlers clone3 has cleared */
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)setsid();
+	(void)umask(022);
+	(void)snprintf(text, sizeof(text), "%d", p->rules->oom_score_adj);
+	r = fdio_write_file(AT_FDCWD, "/proc/self/oom_score_adj", text);
+	/* Lowering it wants a right that the agent may lack outside a guest. */
+	if (r < 0 && r != -EACCES && r != -EPERM)
+		return err_sys(err, -r, "write /proc/self/oom_score_adj");
+	if (!p->rules->apparmor && !p->rules->exec_label)
+		return 0;
+	/* A label written to a file that the image calls /proc is no label: CVE-2019-16884. */
+	c->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return c->proc < 0 ? err_sys(err, errno, "open /proc") : 0;
+}
+
+static int enter_namespaces(const struct child *c, struct err *err)
+{
+	const struct spawn_plan *p = c->plan;
+	int r;
+
+	if (!p->spec) {
+		/*
+		 * All of the container's at once, through its init: no path of /proc is believed.
+		 */
+		if (p->join_flags && setns(p->init_pidfd, (int)p->join_flags) < 0)
+			return err_sys(err, errno, "join the container's namespaces");
+	} else {
+		r = ns_join_rest(p->ns, err);
+		if (r < 0)
+			return r;
+		if (p->ns->new_cgroup && unshare(CLONE_NEWCGROUP) < 0)
+			return err_sys(err, errno, "new cgroup namespace");
+		if (p->ns->new_flags & CLONE_NEWNET && (r = link_up("lo", err)) < 0)
+			return r;
+	}
+	if ((p->spec ? p->ns->own_flags : p->join_flags) & CLONE_NEWUSER &&
+	    (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
+		return err_sys(err, errno, "become root of the user namespace");
+	return 0;
+}
+
+/* The slave's number is asked of the master: no path of the container's /dev/pts is followed. */
+static int open_pty(int *ret_slave, struct err *err)
+{
+	AUTO_CLOSE int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW);
+	struct statfs fs;
+	int unlock = 0;
+
+	if (master < 0)
+		return err_sys(err, errno,
+			       "open /dev/pts/ptmx (is devpts among the container's mounts?)");
+	if (fstatfs(master, &fs) < 0 || fs.f_type != DEVPTS_SUPER_MAGIC)
+		return err_set(err, EINVAL, "/dev/pts/ptmx is not on a devpts file system");
+	if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
+		return err_sys(err, errno, "unlock terminal");
+	*ret_slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (*ret_slave < 0)
+		return err_sys(err, errno, "open terminal");
+	return TAKE_FD(master);
+}
+
+static int send_master(const struct child *c, int master)
+{
+	int kind = MSG_TERMINAL;
+	union {
+		struct cmsghdr head;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control = { .buf = { 0 } };
+	struct iovec iov = { &kind, sizeof(kind) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+
+	control.head.cmsg_level = SOL_SOCKET;
+	control.head.cmsg_type = SCM_RIGHTS;
+	control.head.cmsg_len = CMSG_LEN(sizeof(int));
+	(void)memcpy(CMSG_DATA(&control.head), &master, sizeof(int));
+	return sendmsg(c->sync, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int set_up_terminal(struct child *c, struct err *err)
+{
+	const Grpc__Box *box = c->plan->process->consolesize;
+	AUTO_CLOSE int slave = FD_NONE;
+	AUTO_CLOSE int master = open_pty(&slave, err);
+	int r;
+
+	if (master < 0)
+		return master;
+	if (box && box->height && box->width) {
+		struct winsize ws = { .ws_row = (unsigned short)box->height,
+				      .ws_col = (unsigned short)box->width };
+
+		(void)ioctl(master, TIOCSWINSZ, &ws);
+	}
+	if (c->rootfs && (r = rootfs_console(c->rootfs, slave, err)) < 0)
+		return r;
+	r = send_master(c, master);
+	if (r < 0)
+		return err_sys(err, -r, "hand over the terminal");
+	if (ioctl(slave, TIOCSCTTY, 0) < 0)
+		return err_sys(err, errno, "controlling terminal");
+	for (int i = 0; i < 3; i++) {
+		if (dup2(slave, i) < 0)
+			return err_sys(err, errno, "standard streams");
+	}
+	return 0;
+}
+
+/* In a joined namespace the agent has done it: a user namespace's root has no say there. */
+static int set_names(const struct spawn_plan *p, struct err *err)
+{
+	const Grpc__Spec *spec = p->spec;
+
+	if (p->ns->new_flags & CLONE_NEWUTS && !str_empty(spec->hostname) &&
+	    sethostname(spec->hostname, strlen(spec->hostname)) < 0)
+		return err_sys(err, errno, "set hostname '%s'", spec->hostname);
+	return 0;
+}
+
+static void on_hook_failed(void *arg, const struct err *err)
+{
+	tell(arg, MSG_HOOK_FAILED, err);
+}
+
+/* The container's namespaces are ours by then, and so is its process's number. */
+static int run_hooks(struct child *c, enum hook_kind kind, struct err *err)
+{
+	struct hook_ctx ctx = *c->plan->hooks;
+
+	ctx.pid = getpid();
+	ctx.failed = on_hook_failed;
+	ctx.arg = c;
+	return hooks_run(&ctx, kind, err);
+}
+
+static int build_container(struct child *c, struct err *err)
+{
+	const struct spawn_plan *p = c->plan;
+	const struct rootfs_opts o = {
+		.spec = p->spec,
+		.no_pivot = p->engine->no_pivot,
+		.new_mntns = p->ns->own_flags & CLONE_NEWNS,
+		.userns = p->ns->own_flags & CLONE_NEWUSER,
+		.cgroupns = p->ns->own_flags & CLONE_NEWCGROUP,
+		.mqueue = c->mqueue,
+		.terminal = p->process->terminal,
+		.mount_label = p->spec->linux ? p->spec->linux->mountlabel : NULL,
+	};
+	int r = rootfs_prepare(&o, &c->rootfs, err);
+
+	if (r < 0)
+		return r;
+	if (p->parent_hooks) {
+		tell(c, MSG_MOUNTED, NULL);
+		await(c);
+	}
+	r = run_hooks(c, HOOK_CREATE_CONTAINER, err);
+	if (r == 0)
+		r = rootfs_enter(c->rootfs, err);
+	if (r == 0)
+		r = set_names(p, err);
+	if (r == 0 && p->process->terminal)
+		r = set_up_terminal(c, err);
+	if (r == 0)
+		r = rootfs_seal(c->rootfs, err);
+	return r;
+}
+
+static int enter_cwd(const struct child *c, struct err *err)
+{
+	const char *cwd = str_empty(c->plan->process->cwd) ? "/" : c->plan->process->cwd;
+	char real[4096];
+	int fd;
+
+	if (cwd[0] != '/')
+		return err_set(err, EINVAL, "cwd '%s' is not an absolute path", cwd);
+	if (c->plan->spec) {
+		AUTO_CLOSE int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+		fd = root < 0 ? -errno : fdio_mkdirs_in(root, cwd, 0755);
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	if (chdir(cwd) < 0)
+		return err_sys(err, errno, "chdir to cwd (\"%s\") set in config.json failed", cwd);
+	/* A directory that has no path from our root is outside of it: CVE-2024-21626. */
+	if (!getcwd(real, sizeof(real)) || real[0] != '/')
+		return err_set(err, EPERM, "cwd '%s' is outside the container", cwd);
+	return 0;
+}
+
+static const char *env_get(char *const *envp, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (; *envp; envp++) {
+		if (strncmp(*envp, name, len) == 0 && (*envp)[len] == '=')
+			return *envp + len + 1;
+	}
+	return NULL;
+}
+
+/* The process's environment as it is, later entries winning, and HOME where it has none. */
+static int make_env(struct child *c, struct err *err)
+{
+	const Grpc__Process *p = c->plan->process;
+	const char *home;
+	size_t n = 0;
+
+	c->envp = calloc(p->n_env + 2, sizeof(*c->envp));
+	if (!c->envp)
+		return err_sys(err, ENOMEM, "environment");
+	for (size_t i = 0; i < p->n_env; i++) {
+		const char *eq = strchr(p->env[i], '=');
+		size_t k, len = eq ? (size_t)(eq - p->env[i]) + 1 : 0;
+
+		if (!eq)
+			return err_set(err, EINVAL, "invalid environment '%s'", p->env[i]);
+		for (k = 0; k < n && strncmp(c->envp[k], p->env[i], len) != 0; k++)
+			;
+		c->envp[k] = p->env[i];
+		n += k == n;
+	}
+	home = env_get(c->envp, "HOME");
+	if (home && *home)
+		return 0;
+	for (size_t k = 0; k < n; k++) {
+		if (str_starts(c->envp[k], "HOME="))
+			c->envp[k] = c->envp[--n];
+	}
+	if (asprintf(&c->envp[n], "HOME=%s", c->user.home) < 0)
+		return err_sys(err, ENOMEM, "environment");
+	c->envp[n + 1] = NULL;
+	return 0;
+}
+
+/* 0 if the path can be executed by who we are now; else an errno. */
+static int check_executable(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return errno;
+	if (S_ISDIR(st.st_mode))
+		return EISDIR;
+	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? errno : 0;
+}
+
+/*
+ * The words are Go's: docker and containerd look for them to choose between exit codes 126 and 127.
+ */
+static int find_executable(struct child *c, struct err *err)
+{
+	const char *name = c->plan->process->args[0], *path = env_get(c->envp, "PATH");
+	int denied = 0, r;
+
+	if (strchr(name, '/')) {
+		r = check_executable(name);
+		c->exe = strdup(name);
+		if (r == ENOENT || r == ENOTDIR)
+			return err_set(err, r, "exec: \"%s\": stat %s: no such file or directory",
+				       name, name);
+		if (r == EISDIR)
+			return err_set(err, EACCES,
+				       "exec: \"%s\": is a directory: permission denied", name);
+		if (r)
+			return err_set(err, r, "exec: \"%s\": permission denied", name);
+		return 0;
+	}
+	while (path && *name) {
+		size_t len = strcspn(path, ":");
+
+		free(c->exe);
+		if (asprintf(&c->exe, "%.*s/%s", (int)(len ? len : 1), len ? path : ".", name) < 0)
+			return err_sys(err, ENOMEM, "path of '%s'", name);
+		r = check_executable(c->exe);
+		if (r == 0)
+			return 0;
+		denied |= r == EACCES;
+		path = path[len] ? path + len + 1 : NULL;
+	}
+	if (denied)
+		return err_set(err, EACCES, "exec: \"%s\": permission denied", name);
+	return err_set(err, ENOENT, "exec: \"%s\": executable file not found in $PATH", name);
+}
+
+static int write_label(int proc, const char *prefix, const char *label, const char *what,
+		       struct err *err)
+{
+	char text[512];
+	int r;
+
+	if (!label)
+		return 0;
+	(void)snprintf(text, sizeof(text), "%s%s", prefix, label);
+	r = fdio_write_file(proc, "self/attr/exec", text);
+	return r < 0 ? err_sys(err, -r, "set %s '%s' (does the guest's kernel have it?)", what,
+			       label)
+		     : 0;
+}
+
+static int set_labels(const struct child *c, struct err *err)
+{
+	const struct ctr_rules *rules = c->plan->rules;
+	int r = write_label(c->proc, "exec ", rules->apparmor, "AppArmor profile", err);
+
+	return r < 0 ? r : write_label(c->proc, "", rules->exec_label, "SELinux label", err);
+}
+
+/* From the agent's power to the process's own. */
+static int drop_power(struct child *c, struct err *err)
+{
+	const struct ctr_rules *rules = c->plan->rules;
+	int r;
+
+	r = user_resolve(AT_FDCWD, c->plan->process->user, &c->user, err);
+	if (r == 0)
+		r = make_env(c, err);
+	if (r == 0)
+		r = enter_cwd(c, err);
+	if (r == 0)
+		r = set_labels(c, err);
+	if (r < 0)
+		return r;
+	if (setrlimit(RLIMIT_NOFILE, &c->plan->engine->nofile) < 0)
+		return err_sys(err, errno, "RLIMIT_NOFILE");
+	r = rlimit_apply(&rules->rlimits, err);
+	if (r < 0)
+		return r;
+	if (rules->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_sys(err, errno, "no_new_privs");
+	/* Without no_new_privs the filter needs a right that is about to go. */
+	if (!rules->no_new_privs && (r = seccomp_prog_load(&c->filter, err)) < 0)
+		return r;
+	r = caps_apply_bounding(&rules->caps, err);
+	if (r == 0)
+		r = caps_keep(err);
+	if (r == 0)
+		r = user_apply(&c->user, err);
+	if (r == 0)
+		r = caps_apply(&rules->caps, err);
+	return r;
+}
+
+/* The init compiles the container's filter, and the execs after it take it as it is. */
+static int get_filter(struct child *c, struct err *err)
+{
+	const struct spawn_plan *p = c->plan;
+	int r, fd = p->rules->seccomp_fd;
+
+	if (fd < 0)
+		return 0;
+	if (!p->spec)
+		return seccomp_prog_restore(fd, &c->filter, err);
+	r = seccomp_compile(p->spec->linux->seccomp, p->schema_3x, &c->filter, err);
+	return r < 0 ? r : seccomp_prog_save(&c->filter, fd, err);
+}
+
+static int set_up(struct child *c, const struct child_io *io, struct err *err)
+{
+	const struct spawn_plan *p = c->plan;
+	int r;
+
+	r = shed(c, io, err);
+	if (r < 0)
+		return r;
+	if (p->spec && p->ns->new_flags & CLONE_NEWUSER)
+		await(c); /* until the parent has mapped our ids */
+	r = get_filter(c, err);
+	if (r == 0)
+		r = enter_namespaces(c, err);
+	if (r == 0 && p->spec)
+		r = build_container(c, err);
+	else if (r == 0 && p->process->terminal)
+		r = set_up_terminal(c, err);
+	if (r == 0)
+		r = drop_power(c, err);
+	if (r == 0)
+		r = find_executable(c, err);
+	return r;
+}
+
+static int exec_process(struct child *c, struct err *err)
+{
+	const Grpc__Process *p = c->plan->process;
+	char **argv = calloc(p->n_args + 1, sizeof(*argv));
+	int r = 0;
+
+	if (!argv)
+		return err_sys(err, ENOMEM, "arguments");
+	for (size_t i = 0; i < p->n_args; i++)
+		argv[i] = p->args[i];
+	/*
+	 * Whatever was opened since: only the standard streams go on, and the socket until execve.
+	 */
+	(void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+	tell(c, MSG_READY, NULL);
+	if (c->plan->spec) {
+		await(c);
+		/* With no more power than the container's process, whose files they are. */
+		r = run_hooks(c, HOOK_START_CONTAINER, err);
+	}
+	if (r == 0 && c->plan->rules->no_new_privs)
+		r = seccomp_prog_load(&c->filter, err);
+	if (r < 0)
+		return r;
+	(void)execve(c->exe, argv, c->envp);
+	return err_set(err, errno, "exec: \"%s\": %s", p->args[0], strerror(errno));
+}
+
+_Noreturn void child_run(const struct spawn_plan *plan, const struct child_io *io)
+{
+	struct child c = { .plan = plan, .sync = io->sync, .mqueue = io->mqueue, .proc = FD_NONE };
+	struct err err = { 0 };
+	int r = set_up(&c, io, &err);
+
+	if (r == 0)
+		(void)exec_process(&c, &err);
+	tell(&c, MSG_FAILED, &err);
+	_exit(err.code == ENOENT || err.code == ENOTDIR ? 127 : 126);
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Device nodes. No state. /dev must be a real directory, nodes are made by name in the fd of their
+ * directory, and what a name already stands for is only looked at, never followed.
+ */
+#include "oci/fs/devnode.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "oci/fs/rootpath.h"
+#include "oci/fs/tree.h"
+#include "base/auto.h"
+#include "base/err.h"
+#include "base/fdio.h"
+#include "base/str.h"
+
+#define MAJOR_MAX 0xfff /* the kernel's 12 and 20 bits */
+#define MINOR_MAX 0xfffff
+
+struct node {
+	const char *path;
+	mode_t mode; /* S_IFMT bits included */
+	dev_t dev;
+	uid_t uid;
+	gid_t gid;
+};
+
+static const struct {
+	const char *path;
+	unsigned int minor; /* of major 1 or 5 */
+	unsigned int major;
+} default_nodes[] = {
+	{ "/dev/null", 3, 1 }, { "/dev/zero", 5, 1 },	{ "/dev/full", 7, 1 },
+	{ "/dev/tty", 0, 5 },  { "/dev/random", 8, 1 }, { "/dev/urandom", 9, 1 },
+};
+
+static const struct {
+	const char *name, *target;
+	const char *needs; /* only if the guest has this */
+} links[] = {
+	{ "fd", "/proc/self/fd", NULL },	  { "stdin", "/proc/self/fd/0", NULL },
+	{ "stdout", "/proc/self/fd/1", NULL },	  { "stderr", "/proc/self/fd/2", NULL },
+	{ "core", "/proc/kcore", "/proc/kcore" },
+};
+
+/* S_IFMT bits of a device type of the specification; 0: no such type. */
+static mode_t node_type(const char *type)
+{
+	if (str_eq(type, "c") || str_eq(type, "u"))
+		return S_IFCHR;
+	if (str_eq(type, "b"))
+		return S_IFBLK;
+	return str_eq(type, "p") ? S_IFIFO : 0;
+}
+
+int devnode_check(const Grpc__LinuxDevice *dev, struct err *err)
+{
+	char clean[ROOTPATH_MAX];
+
+	if (!node_type(dev->type))
+		return err_set(err, EINVAL, "device '%s': invalid type '%s', not one of c, u, b, p",
+			       dev->path, dev->type);
+	if (dev->path[0] != '/' || rootpath_has_dotdot(dev->path) ||
+	    rootpath_clean(dev->path, clean) < 0 || str_eq(clean, "/"))
+		return err_set(err, EINVAL, "device path '%s' is not a plain absolute path",
+			       dev->path);
+	if (!str_eq(dev->type, "p") &&
+	    (dev->major < 0 || dev->major > MAJOR_MAX || dev->minor < 0 || dev->minor > MINOR_MAX))
+		return err_set(err, EINVAL, "device '%s': invalid number %lld:%lld", dev->path,
+			       (long long)dev->major, (long long)dev->minor);
+	return 0;
+}
+
+int devnode_open_dev(int root, struct err *err)
+{
+	int fd = rootpath_real_dir(root, "/dev");
+
+	return fd < 0 ? err_sys(err, -fd, "/dev of the image is not a directory") : fd;
+}
+
+static bool is_node(const struct stat *st, const struct node *n)
+{
+	if ((st->st_mode & S_IFMT) != (n->mode & S_IFMT))
+		return false;
+	return S_ISFIFO(n->mode) || st->st_rdev == n->dev;
+}
+
+bool devnode_is_char(int fd, unsigned int major, unsigned int minor)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(major, minor);
+}
+
+/* The guest's node of the same path, bound on an empty file. */
+static int bind_node(int dir, const char *name, const struct node *n, struct err *err)
+{
+	AUTO_CLOSE int tree = tree_clone(n->path, false, err);
+	AUTO_CLOSE int target = FD_NONE;
+	struct stat st;
+	int r;
+
+	if (tree < 0)
+		return tree;
+	if (fstat(tree, &st) < 0 || !is_node(&st, n))
+		return err_set(err, ENODEV, "the guest's '%s' is another device", n->path);
+	/* Read-only is the node, not the device: no chmod from inside reaches the guest's. */
+	r = tree_attr(tree, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, false,
+		      err);
+	if (r < 0)
+		return r;
+	target = openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+	if (target < 0 && errno == EEXIST) {
+		target = rootpath_open_plain(dir, name, O_PATH | O_NOFOLLOW, 0);
+		if (target < 0)
+			return err_sys(err, -target, "open '%s'", n->path);
+		if (fstat(target, &st) < 0 || S_ISLNK(st.st_mode) || S_ISDIR(st.st_mode))
+			return err_set(err, EEXIST, "'%s' of the image is no file", n->path);
+		if (is_node(&st, n))
+			return 0;
+	}
+	if (target < 0)
+		return err_sys(err, errno, "create '%s'", n->path);
+	return tree_attach(tree, target, err);
+}
+
+static int make_node(int dir, const char *name, const struct node *n, bool userns, struct err *err)
+{
+	struct stat st;
+
+	if (userns && !S_ISFIFO(n->mode))
+		return bind_node(dir, name, n, err);
+	if (mknodat(dir, name, n->mode, n->dev) < 0) {
+		if (errno == EPERM && !S_ISFIFO(n->mode))
+			return bind_node(dir, name, n, err);
+		if (errno != EEXIST)
+			return err_sys(err, errno, "mknod '%s'", n->path);
+		if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return err_sys(err, errno, "stat '%s'", n->path);
+		if (!is_node(&st, n))
+			return err_set(err, EEXIST, "'%s' of the image is not the device", n->path);
+		return 0;
+	}
+	if ((n->uid || n->gid) && fchownat(dir, name, n->uid, n->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(err, errno, "chown '%s'", n->path);
+	return 0;
+}
+
+static int make_defaults(int devdir, bool userns, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(default_nodes); i++) {
+		const struct node n = {
+			.path = default_nodes[i].path,
+			.mode = S_IFCHR | 0666,
+			.dev = makedev(default_nodes[i].major, default_nodes[i].minor),
+		};
+		int r = make_node(devdir, n.path + strlen("/dev/"), &n, userns, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/*
+ * The disk below the guest's own root, and the disk that it is a partition of: no node for them,
+ * whatever the specification says, since a write there rewrites the guest (CVE-2020-2023,
+ * CVE-2026-24834). 0 where the root isn't on a disk.
+ */
+struct guest_disk {
+	dev_t part, whole;
+};
+
+static void find_guest_disk(struct guest_disk *ret)
+{
+	char path[64], text[32];
+	unsigned int major, minor;
+	struct stat st;
+
+	ret->part = ret->whole = 0;
+	if (stat("/", &st) < 0 || major(st.st_dev) == 0)
+		return;
+	ret->part = ret->whole = st.st_dev;
+	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/partition", major(st.st_dev),
+		       minor(st.st_dev));
+	if (access(path, F_OK) < 0)
+		return;
+	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/../dev", major(st.st_dev),
+		       minor(st.st_dev));
+	if (fdio_read_file(AT_FDCWD, path, text, sizeof(text)) > 0 &&
+	    sscanf(text, "%u:%u", &major, &minor) == 2)
+		ret->whole = makedev(major, minor);
+}
+
+static int make_listed(int root, const Grpc__LinuxDevice *dev, bool userns, struct err *err)
+{
+	struct node n = {
+		.mode = node_type(dev->type) | (dev->filemode & 07777),
+		.dev = makedev((unsigned int)dev->major, (unsigned int)dev->minor),
+		.uid = dev->uid,
+		.gid = dev->gid,
+	};
+	AUTO_CLOSE int dir = FD_NONE;
+	char path[ROOTPATH_MAX];
+	const char *name;
+
+	if (rootpath_clean(dev->path, path) < 0)
+		return err_set(err, ENAMETOOLONG, "device path too long");
+	n.path = path;
+	if (S_ISFIFO(n.mode))
+		n.dev = 0;
+	dir = rootpath_parent(root, path, &name);
+	if (dir < 0)
+		return err_sys(err, -dir, "directory of device '%s'", path);
+	return make_node(dir, name, &n, userns, err);
+}
+
+static int make_devices(int root, const Grpc__Linux *linux, bool userns, struct err *err)
+{
+	struct guest_disk disk = { 0 };
+	bool looked = false;
+
+	for (size_t i = 0; i < linux->n_devices; i++) {
+		const Grpc__LinuxDevice *dev = linux->devices[i];
+		dev_t number = makedev((unsigned int)dev->major, (unsigned int)dev->minor);
+		int r;
+
+		if (str_eq(dev->path, "/dev/ptmx"))
+			continue; /* a privileged container lists it; ours is a link */
+		if (str_eq(dev->type, "b")) {
+			if (!looked)
+				find_guest_disk(&disk);
+			looked = true;
+			if (disk.part && (number == disk.part || number == disk.whole))
+				continue;
+		}
+		r = make_listed(root, dev, userns, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int make_links(int devdir, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(links); i++) {
+		if (links[i].needs && access(links[i].needs, F_OK) < 0)
+			continue;
+		if (symlinkat(links[i].target, devdir, links[i].name) < 0 && errno != EEXIST)
+			return err_sys(err, errno, "link /dev/%s", links[i].name);
+	}
+	/* Must lead to the container's own devpts, whatever the image had there. */
+	if (unlinkat(devdir, "ptmx", 0) < 0 && errno != ENOENT)
+		return err_sys(err, errno, "remove /dev/ptmx");
+	if (symlinkat("pts/ptmx", devdir, "ptmx") < 0)
+		return err_sys(err, errno, "link /dev/ptmx");
+	return 0;
+}
+
+int devnode_setup(int root, const Grpc__Linux *linux, bool userns, struct err *err)
+{
+	AUTO_CLOSE int devdir = devnode_open_dev(root, err);
+	int r;
+
+	if (devdir < 0)
+		return devdir;
+	r = make_defaults(devdir, userns, err);
+	if (r == 0 && linux)
+		r = make_devices(root, linux, userns, err);
+	return r < 0 ? r : make_links(devdir, err);
+}

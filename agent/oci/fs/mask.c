@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Covering paths. State: the two covers in struct mask. They come from the guest, never from the
+ * container's own /dev, which it could have forged (CVE-2025-31133), and are read-only so that a
+ * chmod from inside doesn't reach the guest's null device.
+ */
+#include "oci/fs/mask.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "oci/fs/devnode.h"
+#include "oci/fs/rootpath.h"
+#include "oci/fs/tree.h"
+#include "base/auto.h"
+#include "base/err.h"
+#include "base/fdio.h"
+#include "base/str.h"
+
+#define COVER_FLAGS (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+int mask_check_path(const char *path, const char *what, struct err *err)
+{
+	char clean[ROOTPATH_MAX];
+
+	if (path[0] != '/' || rootpath_has_dotdot(path) || rootpath_clean(path, clean) < 0 ||
+	    str_eq(clean, "/"))
+		return err_set(err, EINVAL, "%s path '%s' is not a plain absolute path", what,
+			       path);
+	return 0;
+}
+
+int mask_init(struct mask *m, struct err *err)
+{
+	AUTO_CLOSE int null = tree_clone("/dev/null", false, err);
+	int r;
+
+	if (null < 0)
+		return null;
+	if (!devnode_is_char(null, 1, 3))
+		return err_set(err, ENODEV, "the guest's /dev/null is not the null device");
+	r = tree_attr(null, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, false,
+		      err);
+	if (r == 0)
+		m->null = TAKE_FD(null);
+	return r;
+}
+
+void mask_free(struct mask *m)
+{
+	auto_closep(&m->null);
+	auto_closep(&m->empty);
+}
+
+/* Attaches the cover itself the first time, a clone of it later. */
+static int cover(int tree, int *used, int target, struct err *err)
+{
+	AUTO_CLOSE int copy = FD_NONE;
+	int r;
+
+	if (!*used) {
+		r = tree_attach(tree, target, err);
+		if (r == 0)
+			*used = 1;
+		return r;
+	}
+	copy = tree_clone_fd(tree, false, err);
+	return copy < 0 ? copy : tree_attach(copy, target, err);
+}
+
+static int cover_dir(struct mask *m, int target, struct err *err)
+{
+	if (m->empty < 0) {
+		const struct tree_fs fs = { .type = "tmpfs",
+					    .source = "tmpfs",
+					    .mode = "755",
+					    .data = "nr_inodes=1,size=4k",
+					    .flags = COVER_FLAGS };
+		int tree = tree_new(&fs, err);
+
+		if (tree < 0)
+			return tree;
+		m->empty = tree;
+	}
+	return cover(m->empty, &m->empty_used, target, err);
+}
+
+/* The fd, or -errno; *ret_gone: nothing is there, which is no error. */
+static int open_target(int root, const char *path, bool *ret_gone, struct stat *st, struct err *err)
+{
+	AUTO_CLOSE int fd = fdio_open_in(root, path, O_PATH | O_NOFOLLOW, 0);
+
+	*ret_gone = fd == -ENOENT || fd == -ENOTDIR;
+	if (*ret_gone)
+		return fd;
+	if (fd < 0)
+		return err_sys(err, -fd, "open '%s'", path);
+	if (fstat(fd, st) < 0)
+		return err_sys(err, errno, "stat '%s'", path);
+	if (S_ISLNK(st->st_mode))
+		return err_set(err, ELOOP, "'%s' of the image is a symbolic link", path);
+	return TAKE_FD(fd);
+}
+
+int mask_hide(struct mask *m, int root, const char *path, struct err *err)
+{
+	AUTO_CLOSE int fd = FD_NONE;
+	struct stat st;
+	bool gone;
+	int r;
+
+	fd = open_target(root, path, &gone, &st, err);
+	if (gone)
+		return 0;
+	if (fd < 0)
+		return err_wrap(err, "masked path");
+	r = S_ISDIR(st.st_mode) ? cover_dir(m, fd, err) : cover(m->null, &m->null_used, fd, err);
+	return r < 0 ? err_wrap(err, "masked path '%s'", path) : 0;
+}
+
+int mask_readonly(int root, const char *path, struct err *err)
+{
+	AUTO_CLOSE int fd = FD_NONE, tree = FD_NONE;
+	struct stat st;
+	bool gone;
+	int r;
+
+	fd = open_target(root, path, &gone, &st, err);
+	if (gone)
+		return 0;
+	if (fd < 0)
+		return err_wrap(err, "readonly path");
+	tree = tree_clone_fd(fd, true, err);
+	if (tree < 0)
+		return err_wrap(err, "readonly path '%s'", path);
+	r = tree_attr(tree, MOUNT_ATTR_RDONLY, 0, false, err);
+	if (r == 0)
+		r = tree_attach(tree, fd, err);
+	return r < 0 ? err_wrap(err, "readonly path '%s'", path) : 0;
+}

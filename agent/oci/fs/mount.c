@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Carrying out mount entries. No state beyond what mount_done hands back.
+ */
+#include "oci/fs/mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "oci/fs/copyup.h"
+#include "oci/fs/mountcgroup.h"
+#include "oci/fs/rootpath.h"
+#include "oci/fs/tree.h"
+#include "base/arena.h"
+#include "base/auto.h"
+#include "base/err.h"
+#include "base/fdio.h"
+#include "base/str.h"
+
+#define FILE_MODE     0755
+#define PROC_ROOT_INO 1u
+#define OPTION_MEMORY 65536u /* for one entry's option texts */
+
+/* What may be covered inside a procfs, by files that imitate it (lxcfs). */
+static const char *const proc_files[] = {
+	"/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat",
+	"/proc/swaps",	 "/proc/uptime",    "/proc/loadavg", "/proc/net/dev",
+};
+
+/*
+ * File systems that a user namespace may not mount where another one owns the network or IPC
+ * namespace: it gets the guest's, unable to change anything.
+ */
+static const struct {
+	const char *type, *path;
+} guest_mounts[] = {
+	{ "sysfs", "/sys" },
+	{ "mqueue", "/dev/mqueue" },
+};
+
+/* The kernel takes no SELinux context for these. */
+static const char *const unlabelled[] = { "proc", "sysfs", "mqueue", "cgroup", "cgroup2" };
+
+/* An entry being carried out. */
+struct job {
+	const struct mount_env *env;
+	const Grpc__Mount *m;
+	struct mountopt opt;
+	char dest[ROOTPATH_MAX]; /* cleaned: absolute, no dots */
+	bool bind;
+};
+
+static bool in_list(const char *const *list, size_t n, const char *s)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (str_eq(list[i], s))
+			return true;
+	}
+	return false;
+}
+
+bool mount_is_bind(const Grpc__Mount *m)
+{
+	if (str_eq(m->type, "bind"))
+		return true;
+	for (size_t i = 0; i < m->n_options; i++) {
+		if (str_eq(m->options[i], "bind") || str_eq(m->options[i], "rbind"))
+			return true;
+	}
+	return false;
+}
+
+/* ---- checks ---- */
+
+static int check_proc_destination(const char *dest, const Grpc__Mount *m, bool bind,
+				  struct err *err)
+{
+	if (!rootpath_is_below(dest, "/proc"))
+		return 0;
+	if (str_eq(dest, "/proc")) {
+		if (bind || str_eq(m->type, "proc"))
+			return 0;
+		return err_set(err, EINVAL,
+			       "'%s' of type '%s': only a proc file system belongs there", dest,
+			       m->type);
+	}
+	if (bind && in_list(proc_files, ARRAY_LEN(proc_files), dest))
+		return 0;
+	return err_set(err, EINVAL, "'%s' cannot be mounted because it is inside /proc", dest);
+}
+
+int mount_check(const Grpc__Mount *m, struct err *err)
+{
+	bool bind = mount_is_bind(m);
+	char dest[ROOTPATH_MAX];
+	struct arena arena;
+	struct mountopt o;
+	int r;
+
+	if (m->destination[0] != '/')
+		return err_set(err, EINVAL, "mount destination '%s' is not absolute",
+			       m->destination);
+	if (rootpath_has_dotdot(m->destination))
+		return err_set(err, EINVAL, "mount destination '%s' contains '..'", m->destination);
+	if (rootpath_clean(m->destination, dest) < 0 || strlen(m->source) >= ROOTPATH_MAX)
+		return err_set(err, ENAMETOOLONG, "mount destination or source too long");
+	if (str_eq(dest, "/"))
+		return err_set(err, EINVAL, "a mount on '/' would hide the root file system");
+	if (bind && str_empty(m->source))
+		return err_set(err, EINVAL, "bind mount on '%s' without a source", dest);
+	if (!bind && (str_empty(m->type) || str_eq(m->type, "none")))
+		return err_set(err, EINVAL, "mount on '%s' without a type", dest);
+	r = check_proc_destination(dest, m, bind, err);
+	if (r < 0)
+		return r;
+	arena_init(&arena, OPTION_MEMORY);
+	r = mountopt_parse(m->options, m->n_options, &o, &arena, err);
+	arena_free(&arena);
+	if (r < 0)
+		return err_wrap(err, "mount on '%s'", dest);
+	if (o.tmpcopyup && (bind || !str_eq(m->type, "tmpfs")))
+		return err_set(err, EINVAL, "mount on '%s': tmpcopyup is for tmpfs only", dest);
+	return 0;
+}
+
+/* The container's root itself, reached through a link, must stay uncovered. */
+static int refuse_root(const struct job *j, int target, struct err *err)
+{
+	const unsigned int mask = STATX_INO | STATX_MNT_ID;
+	struct statx a, b;
+
+	if (statx(target, "", AT_EMPTY_PATH, mask, &a) < 0 ||
+	    statx(j->env->root, "", AT_EMPTY_PATH, mask, &b) < 0)
+		return err_sys(err, errno, "stat '%s'", j->dest);
+	if (a.stx_mnt_id == b.stx_mnt_id && a.stx_ino == b.stx_ino)
+		return err_set(err, EINVAL, "'%s' leads to the root itself", j->dest);
+	return 0;
+}
+
+/*
+ * A link in the image may have led a harmless destination into a procfs that is already mounted;
+ * what counts is the file system that the target lies on.
+ */
+static int refuse_proc(const struct job *j, int target, struct err *err)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstatfs(target, &fs) < 0 || fstat(target, &st) < 0)
+		return err_sys(err, errno, "stat '%s'", j->dest);
+	if (fs.f_type != PROC_SUPER_MAGIC)
+		return 0;
+	if (str_eq(j->dest, "/proc") && st.st_ino == PROC_ROOT_INO)
+		return 0;
+	if (j->bind && S_ISREG(st.st_mode) && in_list(proc_files, ARRAY_LEN(proc_files), j->dest))
+		return 0;
+	return err_set(err, EPERM, "'%s' cannot be mounted because it is inside /proc", j->dest);
+}
+
+static int check_target(const struct job *j, int target, struct err *err)
+{
+	int r = refuse_root(j, target, err);
+
+	return r < 0 ? r : refuse_proc(j, target, err);
+}
+
+/* ---- the steps that all kinds share ---- */
+
+/* "/dev" and tmpfs get their content and mount points first, and turn read-only at the end. */
+static bool is_sealed_later(const struct job *j)
+{
+	return (j->opt.flags & MS_RDONLY) &&
+	       (str_eq(j->dest, "/dev") || (!j->bind && str_eq(j->m->type, "tmpfs")));
+}
+
+/* What holds for the whole tree, and propagation, while the tree is still detached. */
+static int finish_tree(const struct job *j, int tree, struct err *err)
+{
+	int r = tree_attr(tree, j->opt.rec_set, j->opt.rec_clr, true, err);
+
+	for (size_t i = 0; r == 0 && i < j->opt.n_propagation; i++)
+		r = tree_propagation(tree, j->opt.propagation[i], err);
+	return r;
+}
+
+static void done(const struct job *j, int fd, struct mount_done *ret)
+{
+	ret->fd = fd;
+	ret->seal = is_sealed_later(j);
+	ret->n_propagation = j->opt.n_propagation;
+	memcpy(ret->propagation, j->opt.propagation, sizeof(ret->propagation));
+}
+
+/* ---- binds ---- */
+
+static int clone_source(const struct job *j, struct err *err)
+{
+	bool recursive = j->opt.flags & MS_REC;
+	char path[2 * ROOTPATH_MAX], clean[ROOTPATH_MAX];
+	const char *source = j->m->source, *inside;
+	AUTO_CLOSE int fd = FD_NONE;
+
+	if (source[0] != '/') { /* it starts beside the root: at the bundle */
+		(void)snprintf(path, sizeof(path), "%.*s%s",
+			       (int)(strrchr(j->env->path, '/') + 1 - j->env->path), j->env->path,
+			       source);
+		source = path;
+	}
+	if (rootpath_clean(source, clean) < 0 || !rootpath_is_below(clean, j->env->path))
+		return tree_clone(source, recursive, err);
+	/* Inside the image: its links must not lead out. */
+	inside = clean + strlen(j->env->path);
+	fd = fdio_open_in(j->env->root, *inside ? inside : "/", O_PATH, 0);
+	if (fd < 0)
+		return err_sys(err, -fd, "bind from '%s'", source);
+	return tree_clone_fd(fd, recursive, err);
+}
+
+static int bind_attr(const struct job *j, int tree, struct err *err)
+{
+	struct mount_attr a;
+
+	mountopt_setattr(&j->opt, &a);
+	if (is_sealed_later(j))
+		a.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+	return tree_attr(tree, a.attr_set, a.attr_clr, false, err);
+}
+
+static int check_bind_source(const struct job *j, int tree, const struct stat *st, struct err *err)
+{
+	struct statfs fs;
+
+	if (S_ISLNK(st->st_mode))
+		return err_set(err, ELOOP, "the source is a symbolic link");
+	if (!str_eq(j->dest, "/proc"))
+		return 0;
+	if (fstatfs(tree, &fs) < 0)
+		return err_sys(err, errno, "stat the source");
+	if (fs.f_type != PROC_SUPER_MAGIC || st->st_ino != PROC_ROOT_INO)
+		return err_set(err, EINVAL, "only a proc file system belongs there");
+	return 0;
+}
+
+static int make_bind(const struct job *j, struct mount_done *ret, struct err *err)
+{
+	AUTO_CLOSE int tree = clone_source(j, err);
+	AUTO_CLOSE int target = FD_NONE;
+	struct stat st;
+	int r;
+
+	if (tree < 0)
+		return tree;
+	if (fstat(tree, &st) < 0)
+		return err_sys(err, errno, "stat the source");
+	r = check_bind_source(j, tree, &st, err);
+	if (r < 0)
+		return r;
+	target = S_ISDIR(st.st_mode) ? rootpath_dir(j->env->root, j->dest)
+				     : rootpath_file(j->env->root, j->dest, FILE_MODE);
+	if (target < 0)
+		return err_sys(err, -target, "mount point");
+	r = check_target(j, target, err);
+	if (r == 0)
+		r = bind_attr(j, tree, err);
+	if (r == 0)
+		r = finish_tree(j, tree, err);
+	if (r == 0)
+		r = tree_attach(tree, target, err);
+	if (r == 0)
+		done(j, TAKE_FD(tree), ret);
+	return r;
+}
+
+/* ---- file systems ---- */
+
+/* The fd of the directory to mount on; *ret_mode: its mode if it was there before, else empty. */
+static int open_target(const struct job *j, char ret_mode[static 8], struct err *err)
+{
+	bool real = str_eq(j->m->type, "proc") || str_eq(j->m->type, "sysfs");
+	AUTO_CLOSE int fd = fdio_open_in(j->env->root, j->dest,
+					 O_PATH | O_DIRECTORY | (real ? O_NOFOLLOW : 0), 0);
+	struct stat st;
+	int r;
+
+	ret_mode[0] = '\0';
+	if (fd >= 0) {
+		if (fstat(fd, &st) < 0)
+			return err_sys(err, errno, "stat mount point");
+		(void)snprintf(ret_mode, 8, "%o", st.st_mode & 07777);
+	} else if (fd == -ENOENT) {
+		fd = real ? rootpath_real_dir(j->env->root, j->dest)
+			  : rootpath_dir(j->env->root, j->dest);
+	}
+	if (real && (fd == -ENOTDIR || fd == -ELOOP))
+		return err_set(err, -fd, "filesystem \"%s\" must be mounted on ordinary directory",
+			       j->m->type);
+	if (fd < 0)
+		return err_sys(err, -fd, "mount point");
+	r = check_target(j, fd, err);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+static int lent_tree(const struct job *j, struct err *err)
+{
+	AUTO_CLOSE int tree = fcntl(j->env->mqueue, F_DUPFD_CLOEXEC, 3);
+	int r;
+
+	if (tree < 0)
+		return err_sys(err, errno, "mqueue");
+	r = tree_attr(tree, mountopt_attrs(j->opt.flags), 0, false, err);
+	return r < 0 ? r : TAKE_FD(tree);
+}
+
+static int guest_tree(const struct job *j, struct err *err)
+{
+	if (j->env->mqueue >= 0 && str_eq(j->m->type, "mqueue"))
+		return lent_tree(j, err);
+	for (size_t i = 0; i < ARRAY_LEN(guest_mounts); i++) {
+		AUTO_CLOSE int tree = FD_NONE;
+		int r;
+
+		if (!str_eq(guest_mounts[i].type, j->m->type))
+			continue;
+		tree = tree_clone(guest_mounts[i].path, true, err);
+		if (tree < 0)
+			return tree;
+		r = tree_attr(tree, MOUNT_ATTR_RDONLY | mountopt_attrs(j->opt.flags), 0, true, err);
+		return r < 0 ? r : TAKE_FD(tree);
+	}
+	return -EPERM;
+}
+
+static int new_tree(const struct job *j, const char *mode, struct err *err)
+{
+	bool labelled = !in_list(unlabelled, ARRAY_LEN(unlabelled), j->m->type);
+	bool tmpfs = str_eq(j->m->type, "tmpfs");
+	struct tree_fs fs = {
+		.type = j->m->type,
+		.source = j->m->source,
+		.data = j->opt.data,
+		.mode = tmpfs && *mode && !mountopt_has(j->opt.data, "mode") ? mode : NULL,
+		.context = labelled ? j->env->label : NULL,
+		.flags = j->opt.flags,
+		.writable = is_sealed_later(j),
+	};
+	int tree = tree_new(&fs, err);
+
+	if (tree == -EPERM && j->env->userns)
+		tree = guest_tree(j, err);
+	return tree;
+}
+
+/*
+ * Option values that only mount(2) can take (long overlay layer lists). It attaches at once, so
+ * the mount's fd is found again by name; a mount that isn't there then means that someone moved
+ * the directories about.
+ */
+static int mount_long(const struct job *j, int target, struct mount_done *ret, struct err *err)
+{
+	const unsigned long not_now = (unsigned long)(MS_BIND | MS_REC | MS_REMOUNT);
+	AUTO_CLOSE int fd = FD_NONE;
+	struct fd_path path;
+	struct statx stx;
+	int r;
+
+	if (mount(*j->m->source ? j->m->source : NULL, fdio_path(&path, target), j->m->type,
+		  j->opt.flags & ~not_now, j->opt.data) < 0)
+		return err_sys(err, errno, "file system '%s'", j->m->type);
+	fd = fdio_open_in(j->env->root, j->dest, O_PATH | O_DIRECTORY, 0);
+	if (fd < 0)
+		return err_sys(err, -fd, "open the mount");
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) < 0)
+		return err_sys(err, errno, "stat the mount");
+	if (!(stx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+		return err_set(err, EAGAIN, "the mount point changed meanwhile");
+	r = finish_tree(j, fd, err);
+	if (r == 0) {
+		done(j, TAKE_FD(fd), ret);
+		ret->seal = false;
+	}
+	return r;
+}
+
+static int make_fs(const struct job *j, struct mount_done *ret, struct err *err)
+{
+	AUTO_CLOSE int target = FD_NONE, tree = FD_NONE;
+	char mode[8];
+	int r;
+
+	target = open_target(j, mode, err);
+	if (target < 0)
+		return target;
+	if (str_eq(j->m->type, "cgroup") || str_eq(j->m->type, "cgroup2")) {
+		tree = mountcgroup(j->env, target, &j->opt, err);
+		if (tree < 0)
+			return tree;
+		r = finish_tree(j, tree, err);
+		if (r == 0)
+			done(j, TAKE_FD(tree), ret);
+		return r;
+	}
+	if (!tree_fits(j->m->source, j->opt.data))
+		return mount_long(j, target, ret, err);
+	tree = new_tree(j, mode, err);
+	if (tree < 0)
+		return tree;
+	r = j->opt.tmpcopyup ? copyup(target, tree, err) : 0;
+	if (r == 0)
+		r = finish_tree(j, tree, err);
+	if (r == 0)
+		r = tree_attach(tree, target, err);
+	if (r == 0)
+		done(j, TAKE_FD(tree), ret);
+	return r;
+}
+
+/* ---- remount: new flags for what an earlier entry or the image's storage mounted there ---- */
+
+static int reconfigure(const struct job *j, int fd, struct err *err)
+{
+	struct tree_fs fs = { .type = j->m->type, .data = j->opt.data, .flags = j->opt.flags };
+
+	return tree_reconfigure(fd, &fs, err);
+}
+
+static int make_remount(const struct job *j, struct mount_done *ret, struct err *err)
+{
+	AUTO_CLOSE int fd = fdio_open_in(j->env->root, j->dest, O_PATH, 0);
+	struct statx stx;
+	int r;
+
+	if (fd < 0)
+		return err_sys(err, -fd, "open the mount");
+	r = refuse_root(j, fd, err);
+	if (r < 0)
+		return r;
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) < 0)
+		return err_sys(err, errno, "stat the mount");
+	if (!(stx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+		return err_set(err, EINVAL, "remount: nothing is mounted there");
+	if (!j->bind)
+		r = reconfigure(j, fd, err);
+	if (r == 0)
+		r = bind_attr(j, fd, err);
+	if (r == 0)
+		r = finish_tree(j, fd, err);
+	if (r == 0)
+		done(j, TAKE_FD(fd), ret);
+	return r;
+}
+
+int mount_make(const struct mount_env *env, const Grpc__Mount *m, struct mount_done *ret,
+	       struct err *err)
+{
+	struct job j = { .env = env, .m = m, .bind = mount_is_bind(m) };
+	struct arena arena;
+	int r;
+
+	if (rootpath_clean(m->destination, j.dest) < 0)
+		return err_set(err, ENAMETOOLONG, "mount destination too long");
+	arena_init(&arena, OPTION_MEMORY);
+	r = mountopt_parse(m->options, m->n_options, &j.opt, &arena, err);
+	if (r == 0 && (j.opt.flags & MS_REMOUNT))
+		r = make_remount(&j, ret, err);
+	else if (r == 0 && j.bind)
+		r = make_bind(&j, ret, err);
+	else if (r == 0)
+		r = make_fs(&j, ret, err);
+	arena_free(&arena);
+	return r < 0 ? err_wrap(err, "mount '%s' on '%s'", *m->source ? m->source : m->type, j.dest)
+		     : 0;
+}

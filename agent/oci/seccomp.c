@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Compiling and loading seccomp filters. No state.
+ */
+#include "oci/seccomp.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
+
+#define RULES_MAX 16384u /* names times separate arguments; Docker's profile has some 450 */
+#define ARGS_MAX  6u	 /* of a system call */
+
+struct word {
+	const char *name;
+	uint32_t value;
+};
+
+/* Where the action carries a number, it is added to the value. */
+static const struct word actions[] = {
+	{ "SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD },
+	{ "SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD },
+	{ "SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS },
+	{ "SCMP_ACT_TRAP", SCMP_ACT_TRAP },
+	{ "SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(0) },
+	{ "SCMP_ACT_TRACE", SCMP_ACT_TRACE(0) },
+	{ "SCMP_ACT_LOG", SCMP_ACT_LOG },
+	{ "SCMP_ACT_ALLOW", SCMP_ACT_ALLOW },
+	{ "SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY },
+};
+
+static const struct word operators[] = {
+	{ "SCMP_CMP_NE", SCMP_CMP_NE },
+	{ "SCMP_CMP_LT", SCMP_CMP_LT },
+	{ "SCMP_CMP_LE", SCMP_CMP_LE },
+	{ "SCMP_CMP_EQ", SCMP_CMP_EQ },
+	{ "SCMP_CMP_GE", SCMP_CMP_GE },
+	{ "SCMP_CMP_GT", SCMP_CMP_GT },
+	{ "SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ },
+};
+
+static const struct word architectures[] = {
+	{ "SCMP_ARCH_NATIVE", SCMP_ARCH_NATIVE },
+	{ "SCMP_ARCH_X86", SCMP_ARCH_X86 },
+	{ "SCMP_ARCH_X86_64", SCMP_ARCH_X86_64 },
+	{ "SCMP_ARCH_X32", SCMP_ARCH_X32 },
+	{ "SCMP_ARCH_ARM", SCMP_ARCH_ARM },
+	{ "SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64 },
+	{ "SCMP_ARCH_MIPS", SCMP_ARCH_MIPS },
+	{ "SCMP_ARCH_MIPS64", SCMP_ARCH_MIPS64 },
+	{ "SCMP_ARCH_MIPS64N32", SCMP_ARCH_MIPS64N32 },
+	{ "SCMP_ARCH_MIPSEL", SCMP_ARCH_MIPSEL },
+	{ "SCMP_ARCH_MIPSEL64", SCMP_ARCH_MIPSEL64 },
+	{ "SCMP_ARCH_MIPSEL64N32", SCMP_ARCH_MIPSEL64N32 },
+	{ "SCMP_ARCH_PPC", SCMP_ARCH_PPC },
+	{ "SCMP_ARCH_PPC64", SCMP_ARCH_PPC64 },
+	{ "SCMP_ARCH_PPC64LE", SCMP_ARCH_PPC64LE },
+	{ "SCMP_ARCH_S390", SCMP_ARCH_S390 },
+	{ "SCMP_ARCH_S390X", SCMP_ARCH_S390X },
+	{ "SCMP_ARCH_PARISC", SCMP_ARCH_PARISC },
+	{ "SCMP_ARCH_PARISC64", SCMP_ARCH_PARISC64 },
+	{ "SCMP_ARCH_RISCV64", SCMP_ARCH_RISCV64 },
+};
+
+static const struct word flag_words[] = {
+	{ "SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC },
+	{ "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG },
+	{ "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW },
+};
+
+/* One rule of either schema. */
+struct rule {
+	char *const *names;
+	size_t n_names;
+	const char *action;
+	bool has_errno;
+	uint32_t errno_value;
+	Grpc__LinuxSeccompArg *const *args;
+	size_t n_args;
+};
+
+struct compiler {
+	scmp_filter_ctx ctx;
+	uint32_t default_action;
+	size_t rules;
+};
+
+static void filter_releasep(scmp_filter_ctx *ctx)
+{
+	if (*ctx)
+		seccomp_release(*ctx);
+}
+
+static int find_word(const struct word *table, size_t count, const char *kind, const char *name,
+		     uint32_t *ret, struct err *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (str_eq(table[i].name, name)) {
+			*ret = table[i].value;
+			return 0;
+		}
+	}
+	return err_set(err, EINVAL, "string %s is not a valid %s for seccomp", name, kind);
+}
+
+static int parse_action(const char *name, uint32_t number, uint32_t *ret, struct err *err)
+{
+	uint32_t action = 0;
+	int r = find_word(actions, ARRAY_LEN(actions), "action", name, &action, err);
+
+	if (r < 0)
+		return r;
+	if (action == SCMP_ACT_NOTIFY)
+		return err_set(err, EOPNOTSUPP,
+			       "seccomp action SCMP_ACT_NOTIFY: a guest has no listener for it");
+	if (action == SCMP_ACT_ERRNO(0) || action == SCMP_ACT_TRACE(0)) {
+		if (number > 0xffff)
+			return err_set(err, EINVAL, "seccomp errnoRet %u is above 65535", number);
+		action |= number;
+	}
+	*ret = action;
+	return 0;
+}
+
+static int parse_arg(const Grpc__LinuxSeccompArg *a, struct scmp_arg_cmp *ret, struct err *err)
+{
+	uint32_t op = 0;
+	int r = find_word(operators, ARRAY_LEN(operators), "operator", a->op, &op, err);
+
+	if (r < 0)
+		return r;
+	if (a->index >= ARGS_MAX)
+		return err_set(err, EINVAL, "seccomp argument index %" PRIu64 " is above 5",
+			       a->index);
+	*ret = (struct scmp_arg_cmp){ .arg = (unsigned int)a->index,
+				      .op = (enum scmp_compare)op,
+				      .datum_a = a->value,
+				      .datum_b = a->valuetwo };
+	return 0;
+}
+
+static int add_rule(struct compiler *c, uint32_t action, int nr, const char *name, unsigned int n,
+		    const struct scmp_arg_cmp *args, struct err *err)
+{
+	int r;
+
+	if (++c->rules > RULES_MAX)
+		return err_set(err, E2BIG, "more than %u seccomp rules", RULES_MAX);
+	r = seccomp_rule_add_array(c->ctx, action, nr, n, args);
+	if (r < 0 && r != -EEXIST)
+		return err_sys(err, -r, "seccomp rule for %s", name);
+	return 0;
+}
+
+/* Conditions on different arguments must all hold; two on the same one are alternatives. */
+static int add_name(struct compiler *c, uint32_t action, const char *name,
+		    const struct scmp_arg_cmp *args, size_t n_args, bool alternatives,
+		    struct err *err)
+{
+	int nr = seccomp_syscall_resolve_name(name), r = 0;
+
+	if (nr == __NR_SCMP_ERROR)
+		return 0;
+	if (!alternatives)
+		return add_rule(c, action, nr, name, (unsigned int)n_args, args, err);
+	for (size_t i = 0; r == 0 && i < n_args; i++)
+		r = add_rule(c, action, nr, name, 1, &args[i], err);
+	return r;
+}
+
+static int compile_rule(struct compiler *c, const struct rule *rule, struct err *err)
+{
+	AUTO_FREE struct scmp_arg_cmp *args = NULL;
+	unsigned int seen = 0;
+	bool alternatives = false;
+	uint32_t action = 0;
+	int r = parse_action(rule->action, rule->has_errno ? rule->errno_value : EPERM, &action,
+			     err);
+
+	if (r < 0 || action == c->default_action)
+		return r;
+	if (rule->n_args > RULES_MAX)
+		return err_set(err, E2BIG, "more than %u seccomp arguments", RULES_MAX);
+	args = calloc(rule->n_args + 1, sizeof(*args));
+	if (!args)
+		return err_set(err, ENOMEM, "no memory for seccomp arguments");
+	for (size_t i = 0; i < rule->n_args; i++) {
+		r = parse_arg(rule->args[i], &args[i], err);
+		if (r < 0)
+			return r;
+		alternatives = alternatives || (seen >> args[i].arg & 1);
+		seen |= 1u << args[i].arg;
+	}
+	for (size_t i = 0; r == 0 && i < rule->n_names; i++)
+		r = add_name(c, action, rule->names[i], args, rule->n_args, alternatives, err);
+	return r;
+}
+
+static int compile_rules(struct compiler *c, const Grpc__LinuxSeccomp *s, bool schema_3x,
+			 struct err *err)
+{
+	int r = 0;
+
+	if (schema_3x && s->n_syscalls3x > 0) {
+		for (size_t i = 0; r == 0 && i < s->n_syscalls3x; i++) {
+			const Grpc__LinuxSyscall3x *y = s->syscalls3x[i];
+			const struct rule rule = {
+				.names = y->names,
+				.n_names = y->n_names,
+				.action = y->action,
+				.has_errno = y->has_errnoret_case ==
+					     GRPC__LINUX_SYSCALL3X__HAS_ERRNORET_ERRNORET,
+				.errno_value = y->errnoret,
+				.args = y->args,
+				.n_args = y->n_args,
+			};
+
+			r = compile_rule(c, &rule, err);
+		}
+		return r;
+	}
+	for (size_t i = 0; r == 0 && i < s->n_syscalls; i++) {
+		const Grpc__LinuxSyscall *y = s->syscalls[i];
+		const struct rule rule = {
+			.names = y->names,
+			.n_names = y->n_names,
+			.action = y->action,
+			.args = y->args,
+			.n_args = y->n_args,
+		};
+
+		r = compile_rule(c, &rule, err);
+	}
+	return r;
+}
+
+static int add_architectures(struct compiler *c, const Grpc__LinuxSeccomp *s, struct err *err)
+{
+	for (size_t i = 0; i < s->n_architectures; i++) {
+		uint32_t arch = 0;
+		int r = find_word(architectures, ARRAY_LEN(architectures), "arch",
+				  s->architectures[i], &arch, err);
+
+		if (r < 0)
+			return r;
+		r = seccomp_arch_add(c->ctx, arch);
+		if (r < 0 && r != -EEXIST)
+			return err_sys(err, -r, "seccomp architecture %s", s->architectures[i]);
+	}
+	return 0;
+}
+
+/* libseccomp 2.5 exports to descriptors only. */
+static int export(scmp_filter_ctx ctx, struct seccomp_prog *p, struct err *err)
+{
+	AUTO_CLOSE int fd = memfd_create("seccomp", MFD_CLOEXEC);
+	struct stat st;
+	int r;
+
+	if (fd < 0)
+		return err_sys(err, errno, "memory file for the seccomp filter");
+	r = seccomp_export_bpf(ctx, fd);
+	if (r < 0)
+		return err_sys(err, -r, "compile the seccomp filter");
+	if (fstat(fd, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+		return err_sys(err, errno, "memory file for the seccomp filter");
+	if (st.st_size / (off_t)sizeof(*p->filter) > BPF_MAXINSNS)
+		return err_set(err, E2BIG, "the seccomp filter has more than %d instructions",
+			       BPF_MAXINSNS);
+	p->filter = malloc((size_t)st.st_size);
+	if (!p->filter)
+		return err_set(err, ENOMEM, "no memory for the seccomp filter");
+	if (fdio_read_all(fd, p->filter, (size_t)st.st_size) != st.st_size)
+		return err_set(err, EIO, "short read of the seccomp filter");
+	p->count = (unsigned short)((size_t)st.st_size / sizeof(*p->filter));
+	return 0;
+}
+
+int seccomp_compile(const Grpc__LinuxSeccomp *s, bool schema_3x, struct seccomp_prog *ret,
+		    struct err *err)
+{
+	AUTO(filter_releasep) scmp_filter_ctx ctx = NULL;
+	AUTO(seccomp_prog_release) struct seccomp_prog prog = { 0 };
+	struct compiler c = { 0 };
+	int r = 0;
+
+	*ret = prog;
+	if (!s || (str_empty(s->defaultaction) && !s->n_syscalls && !s->n_syscalls3x))
+		return 0;
+	r = parse_action(s->defaultaction, EPERM, &c.default_action, err);
+	for (size_t i = 0; r == 0 && i < s->n_flags; i++) {
+		uint32_t flag = 0;
+
+		r = find_word(flag_words, ARRAY_LEN(flag_words), "flag", s->flags[i], &flag, err);
+		prog.flags |= flag;
+	}
+	if (r < 0)
+		return r;
+	c.ctx = ctx = seccomp_init(c.default_action);
+	if (!ctx)
+		return err_set(err, EINVAL, "seccomp: the kernel lacks action %s",
+			       s->defaultaction);
+	r = add_architectures(&c, s, err);
+	if (r == 0)
+		r = compile_rules(&c, s, schema_3x, err);
+	if (r == 0)
+		r = export(ctx, &prog, err);
+	if (r < 0)
+		return r;
+	*ret = prog;
+	prog = (struct seccomp_prog){ 0 };
+	return 0;
+}
+
+void seccomp_prog_release(struct seccomp_prog *p)
+{
+	free(p->filter);
+	*p = (struct seccomp_prog){ 0 };
+}
+
+int seccomp_prog_load(const struct seccomp_prog *p, struct err *err)
+{
+	struct sock_fprog fprog = { .len = p->count, .filter = p->filter };
+
+	if (!p->count)
+		return 0;
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, p->flags, &fprog) < 0)
+		return err_sys(err, errno, "load the seccomp filter");
+	return 0;
+}
+
+/* The file: count, flags, instructions. */
+struct saved {
+	unsigned int count, flags;
+};
+
+int seccomp_prog_save(const struct seccomp_prog *p, int fd, struct err *err)
+{
+	struct saved head = { p->count, p->flags };
+	int r = fdio_write_all(fd, &head, sizeof(head));
+
+	if (r == 0)
+		r = fdio_write_all(fd, p->filter, p->count * sizeof(*p->filter));
+	return r < 0 ? err_sys(err, -r, "keep the seccomp filter") : 0;
+}
+
+int seccomp_prog_restore(int fd, struct seccomp_prog *ret, struct err *err)
+{
+	AUTO(seccomp_prog_release) struct seccomp_prog prog = { 0 };
+	struct saved head = { 0 };
+	size_t size;
+
+	*ret = prog;
+	if (pread(fd, &head, sizeof(head), 0) != sizeof(head) || head.count > USHRT_MAX)
+		return err_set(err, EIO, "the seccomp filter was not kept");
+	if (head.count == 0)
+		return 0;
+	size = head.count * sizeof(*prog.filter);
+	prog.filter = malloc(size);
+	if (!prog.filter)
+		return err_sys(err, ENOMEM, "seccomp filter");
+	if (pread(fd, prog.filter, size, sizeof(head)) != (ssize_t)size)
+		return err_set(err, EIO, "the seccomp filter was not kept");
+	prog.count = (unsigned short)head.count;
+	prog.flags = head.flags;
+	*ret = prog;
+	prog = (struct seccomp_prog){ 0 };
+	return 0;
+}

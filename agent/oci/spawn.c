@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parent's half of starting a process. Errors of the child come back as one message each; the
+ * end of the socket, which is close-on-exec in the child, means that execve has succeeded.
+ */
+#include "oci/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "oci/fs/tree.h"
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
+
+int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *err)
+{
+	const Grpc__Process *p = spec->process;
+	int r;
+
+	*ret = (struct ctr_rules){ .seccomp_fd = FD_NONE };
+	ret->no_new_privs = p->nonewprivileges;
+	if (spec->linux && spec->linux->intelrdt &&
+	    !str_empty(spec->linux->intelrdt->l3cacheschema))
+		return err_set(err, EOPNOTSUPP, "intelRdt: a guest has no Intel RDT to set up");
+	if (p->oomscoreadj < -1000 || p->oomscoreadj > 1000)
+		return err_set(err, EINVAL, "oomScoreAdj %lld is not within -1000 and 1000",
+			       (long long)p->oomscoreadj);
+	ret->oom_score_adj = (int)p->oomscoreadj;
+	if ((!str_empty(p->selinuxlabel) && !(ret->exec_label = strdup(p->selinuxlabel))) ||
+	    (!str_empty(p->apparmorprofile) && !(ret->apparmor = strdup(p->apparmorprofile))))
+		return err_sys(err, ENOMEM, "labels");
+	r = caps_parse(p->capabilities, &ret->caps, err);
+	if (r == 0)
+		r = rlimit_parse(p->rlimits, p->n_rlimits, &ret->rlimits, err);
+	if (r == 0 && spec->linux && spec->linux->seccomp) {
+		ret->seccomp_fd = memfd_create("seccomp", MFD_CLOEXEC);
+		if (ret->seccomp_fd < 0)
+			r = err_sys(err, errno, "seccomp filter");
+	}
+	return r;
+}
+
+void ctr_rules_release(struct ctr_rules *r)
+{
+	auto_closep(&r->seccomp_fd);
+	free(r->exec_label);
+	free(r->apparmor);
+	*r = (struct ctr_rules){ .seccomp_fd = FD_NONE };
+}
+
+void spawn_init(struct spawn *s)
+{
+	*s = (struct spawn){
+		.sync = FD_NONE, .pidfd = FD_NONE, .in = FD_NONE, .out = FD_NONE, .err = FD_NONE
+	};
+}
+
+void spawn_release(struct spawn *s)
+{
+	loop_del(&s->source);
+	auto_closep(&s->sync);
+}
+
+static void finish(struct spawn *s, enum spawn_event event, const struct err *err)
+{
+	spawn_release(s);
+	s->fn(s, event, err);
+}
+
+/* The terminal's master travels with its message. */
+static void take_terminal(struct spawn *s, struct msghdr *msg)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+
+	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || s->out >= 0)
+		return;
+	(void)memcpy(&s->out, CMSG_DATA(c), sizeof(int));
+	(void)fdio_nonblock(s->out, true);
+}
+
+static void on_sync(struct source *src, uint32_t events)
+{
+	struct spawn *s = container_of(src, struct spawn, source);
+	struct spawn_msg m = { .kind = -1 };
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control = { .buf = { 0 } };
+	struct iovec iov = { &m, sizeof(m) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	struct err err = { 0 };
+	ssize_t n = recvmsg(s->sync, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	(void)events;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		/* Ready, then the end: execve, or a death whose status the reaper brings. */
+		if (!s->ready)
+			err_set(&err, ECHILD, "the process died while it was being set up");
+		finish(s, s->ready ? SPAWN_RUNNING : SPAWN_FAILED, &err);
+		return;
+	}
+	m.err.msg[sizeof(m.err.msg) - 1] = '\0';
+	switch (m.kind) {
+	case MSG_FAILED:
+		finish(s, SPAWN_FAILED, &m.err);
+		return;
+	case MSG_HOOK_FAILED:
+		s->fn(s, SPAWN_HOOK_FAILED, &m.err);
+		return;
+	case MSG_TERMINAL:
+		take_terminal(s, &msg);
+		return;
+	case MSG_MOUNTED:
+		s->fn(s, SPAWN_MOUNTED, &err);
+		return;
+	case MSG_READY:
+		s->ready = true;
+		s->fn(s, SPAWN_READY, &err);
+		return;
+	default:
+		return;
+	}
+}
+
+int spawn_continue(struct spawn *s)
+{
+	if (s->sync < 0 || send(s->sync, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
+		return -EPIPE;
+	return 0;
+}
+
+struct pipes {
+	int child[3], ours[3]; /* stdin, stdout, stderr */
+};
+
+static void pipes_release(struct pipes *p)
+{
+	for (int i = 0; i < 3; i++) {
+		auto_closep(&p->child[i]);
+		auto_closep(&p->ours[i]);
+	}
+}
+
+static int pipes_open(struct pipes *p, uint32_t size)
+{
+	for (int i = 0; i < 3; i++) {
+		int fds[2];
+
+		if (pipe2(fds, O_CLOEXEC) < 0)
+			return -errno;
+		p->child[i] = fds[i == 0 ? 0 : 1];
+		p->ours[i] = fds[i == 0 ? 1 : 0];
+		(void)fdio_nonblock(p->ours[i], true);
+		/* A wish: beyond fs.pipe-max-size it is refused, and the default does as well. */
+		if (size && i > 0)
+			(void)fcntl(p->child[i], F_SETPIPE_SZ, (int)size);
+	}
+	return 0;
+}
+
+static int write_map(pid_t pid, const char *file, Grpc__LinuxIDMapping **maps, size_t n,
+		     struct err *err)
+{
+	char text[4096], path[64];
+	size_t len = 0;
+	int r;
+
+	if (n == 0)
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%u %u %u\n",
+					maps[i]->containerid, maps[i]->hostid, maps[i]->size);
+		if (len >= sizeof(text))
+			return err_set(err, E2BIG, "too many id mappings: %zu", n);
+	}
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	r = fdio_write_file(AT_FDCWD, path, text);
+	return r < 0 ? err_sys(err, -r, "write %s", file) : 0;
+}
+
+/* What only the parent can do for a child in a user namespace of its own; then it may go on. */
+static int map_ids(const struct spawn_plan *plan, struct spawn *s, pid_t pid, struct err *err)
+{
+	const Grpc__Linux *l = plan->spec->linux;
+	char path[64], text[16];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+	(void)snprintf(text, sizeof(text), "%d", plan->rules->oom_score_adj);
+	(void)fdio_write_file(AT_FDCWD, path, text);
+	r = write_map(pid, "uid_map", l->uidmappings, l->n_uidmappings, err);
+	if (r == 0)
+		r = write_map(pid, "gid_map", l->gidmappings, l->n_gidmappings, err);
+	return r == 0 && spawn_continue(s) < 0 ? err_set(err, ECHILD, "the process died at once")
+					       : r;
+}
+
+/*
+ * While the agent stands in the sandbox's namespaces: what a child in a user namespace of its own
+ * may not do to namespaces of others. *ret_mqueue: an fd, or FD_NONE where the kernel has none.
+ */
+static int act_for_child(const struct spawn_plan *plan, int *ret_mqueue, struct err *err)
+{
+	const struct tree_fs mqueue = { .type = "mqueue", .source = "mqueue" };
+	const char *name = plan->spec ? plan->spec->hostname : "";
+	struct err ignored;
+
+	if (!plan->spec)
+		return 0;
+	if (plan->ns->join[NS_UTS] >= 0 && !str_empty(name) && sethostname(name, strlen(name)) < 0)
+		return err_sys(err, errno, "set hostname '%s'", name);
+	if (plan->ns->own_flags & CLONE_NEWUSER && plan->ns->join[NS_IPC] >= 0)
+		*ret_mqueue = tree_new(&mqueue, &ignored);
+	return 0;
+}
+
+static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
+{
+	int cgroup_fd = plan->cgroup ? cgroup_attach_fd(plan->cgroup) : FD_NONE;
+	struct clone_args args = {
+		.flags = CLONE_PIDFD | (plan->spec ? plan->ns->new_flags : 0U),
+		.pidfd = (uint64_t)(uintptr_t)pidfd,
+		.exit_signal = SIGCHLD,
+	};
+
+	args.flags |= CLONE_CLEAR_SIGHAND;
+	if (cgroup_fd >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (unsigned int)cgroup_fd;
+	}
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+int spawn_start(const struct spawn_plan *plan, struct spawn *s, spawn_fn *fn, struct err *err)
+{
+	AUTO(pipes_release)
+	struct pipes p = { { FD_NONE, FD_NONE, FD_NONE }, { FD_NONE, FD_NONE, FD_NONE } };
+	AUTO_CLOSE int ours = FD_NONE;
+	AUTO_CLOSE int childs = FD_NONE;
+	AUTO_CLOSE int pidfd = FD_NONE;
+	AUTO_CLOSE int mqueue = FD_NONE;
+	int sv[2], r;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return err_sys(err, errno, "socketpair");
+	ours = sv[0];
+	childs = sv[1];
+	if (!plan->process->terminal) {
+		r = pipes_open(&p, plan->engine->pipe_size);
+		if (r < 0)
+			return err_sys(err, -r, "pipes");
+	}
+	r = ns_enter(plan->ns, err);
+	if (r == 0)
+		r = act_for_child(plan, &mqueue, err);
+	if (r < 0) {
+		ns_leave(plan->ns, &plan->engine->home);
+		return r;
+	}
+	pid = clone_child(plan, &pidfd);
+	if (pid == 0) {
+		const struct child_io io = { childs, p.child[0], p.child[1], p.child[2], mqueue };
+
+		child_run(plan, &io);
+	}
+	r = errno;
+	ns_leave(plan->ns, &plan->engine->home);
+	if (pid < 0)
+		return err_sys(err, r, "clone3");
+	r = loop_add(plan->engine->loop, &s->source, ours, EPOLLIN, on_sync);
+	if (r < 0)
+		err_sys(err, -r, "epoll");
+	s->sync = TAKE_FD(ours);
+	if (r == 0 && plan->spec && plan->ns->new_flags & CLONE_NEWUSER)
+		r = map_ids(plan, s, pid, err);
+	if (r < 0) {
+		(void)kill(pid, SIGKILL); /* nobody watches it: the reaper drops it */
+		spawn_release(s);
+		return r;
+	}
+	s->fn = fn;
+	s->pid = pid;
+	s->ready = false;
+	s->pidfd = TAKE_FD(pidfd);
+	s->in = TAKE_FD(p.ours[0]);
+	s->out = TAKE_FD(p.ours[1]);
+	s->err = TAKE_FD(p.ours[2]);
+	return 0;
+}

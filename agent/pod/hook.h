@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The hooks of containers: the spec that they read, and running those that run in the agent's
+ * namespaces.
+ */
+#ifndef POD_HOOK_H
+#define POD_HOOK_H
+
+#include "oci/hooks.h"
+
+struct arena;
+struct container;
+
+/*
+ * To be called once, before any other: adds the guest's hooks to the spec (in the arena, which the
+ * spec is in), keeps in ctr->kept what outlives it, and writes config.json where hooks may look for
+ * it. 0 or -errno with *err; container_hooks_forget accepts what is there then.
+ */
+int container_hooks_prepare(struct container *ctr, Grpc__Spec *spec, struct arena *mem,
+			    struct err *err);
+void container_hooks_forget(struct container *ctr);
+/* What hooks of the container are told, as of now. Borrowed from it. */
+struct hook_ctx container_hook_ctx(const struct container *ctr);
+
+/* err->code is 0 for success, or for failures that don't count. */
+typedef void hooks_done(struct container *ctr, const struct err *err);
+/*
+ * Runs the hooks of each kind in the mask of 1 << HOOK_..., in a worker. 0: done follows from the
+ * loop; 1: there are none; -errno with *err. container_hooks_cancel kills it, done is not called.
+ */
+int container_hooks_start(struct container *ctr, unsigned int kinds, hooks_done *done,
+			  struct err *err);
+void container_hooks_cancel(struct container *ctr);
+/* Says where it is read that a hook has failed, which doesn't count. */
+void container_hook_failed(const struct container *ctr, const char *text);
+
+#endif

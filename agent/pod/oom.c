@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * OOM events. A container with an event that nobody has taken stands on agent->oom_events; a
+ * GetOOMEvent that found none stands on agent->oom_waiters. Never are both lists filled.
+ */
+#include "pod/oom.h"
+
+#include <errno.h>
+
+#include "base/auto.h"
+#include "base/log.h"
+#include "pod/agent.h"
+#include "pod/sandbox.h"
+
+#define RECHECK_MS 100 /* cgroup v1 tells before the kill is counted */
+
+static int reply_event(struct call *c, struct container *ctr)
+{
+	Grpc__OOMEvent resp = GRPC__OOMEVENT__INIT;
+
+	resp.container_id = ctr->id;
+	return call_reply(c, &resp.base);
+}
+
+static void post(struct container *ctr)
+{
+	struct agent *a = ctr->agent;
+	struct call *c = list_first(&a->oom_waiters, struct call, parked);
+
+	log_info("oom", "container %s: a process was killed for lack of memory", ctr->id);
+	if (c)
+		(void)reply_event(c, ctr);
+	else if (list_empty(&ctr->oom_link))
+		list_add_tail(&a->oom_events, &ctr->oom_link);
+}
+
+void oom_check(struct container *ctr)
+{
+	int kills;
+
+	if (ctr->oom_fd < 0)
+		return;
+	kills = cgroup_oom_check(ctr->cgroup);
+	if (kills > 0)
+		post(ctr);
+	else if (kills < 0)
+		loop_del(&ctr->oom_source);
+}
+
+static void on_recheck(struct timer *t)
+{
+	oom_check(container_of(t, struct container, oom_timer));
+}
+
+static void on_oom(struct source *s, uint32_t events)
+{
+	struct container *ctr = container_of(s, struct container, oom_source);
+
+	(void)events;
+	oom_check(ctr);
+	timer_set(ctr->agent->loop, &ctr->oom_timer, RECHECK_MS, on_recheck);
+}
+
+void oom_watch(struct container *ctr)
+{
+	struct err err = { 0 };
+	int r;
+
+	if (!ctr->cgroup || ctr->oom_fd >= 0)
+		return;
+	r = cgroup_oom_watch(ctr->cgroup, &err);
+	if (r < 0) {
+		log_debug("oom", "container %s: no OOM events: %s", ctr->id, err.msg);
+		return;
+	}
+	ctr->oom_fd = r; /* the cgroup's own */
+	r = loop_add(ctr->agent->loop, &ctr->oom_source, ctr->oom_fd, EPOLLIN, on_oom);
+	if (r < 0)
+		log_warn("oom", "container %s: no OOM events: error %d", ctr->id, -r);
+}
+
+void oom_forget(struct container *ctr)
+{
+	loop_del(&ctr->oom_source);
+	timer_cancel(&ctr->oom_timer);
+	ctr->oom_fd = FD_NONE;
+	list_del(&ctr->oom_link);
+}
+
+int svc_get_oom_event(struct call *c, const void *req, struct err *err)
+{
+	struct agent *a = call_agent(c);
+	struct container *ctr = list_first(&a->oom_events, struct container, oom_link);
+
+	(void)req;
+	(void)err;
+	if (!ctr)
+		return call_park(c, &a->oom_waiters, NULL, NULL);
+	list_del(&ctr->oom_link);
+	return reply_event(c, ctr);
+}

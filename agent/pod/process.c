@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Processes of containers. A process stays on its container's list until its status has been told
+ * and its output has been read (or nobody came for it), so that neither can be lost; an init stays
+ * as long as its container.
+ */
+#include "pod/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "rpc/status.h"
+#include "pod/agent.h"
+#include "pod/oom.h"
+#include "pod/sandbox.h"
+
+#define LINGER_MS 10000 /* unread output of a process whose status has been told */
+
+struct process *process_new(struct container *ctr, const char *exec_id, bool terminal)
+{
+	struct process *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->exec_id = strdup(exec_id);
+	if (!p->exec_id) {
+		free(p);
+		return NULL;
+	}
+	p->ctr = ctr;
+	p->terminal = terminal;
+	spawn_init(&p->spawn);
+	stdio_init(p);
+	list_init(&p->waiters);
+	list_add_tail(&ctr->processes, &p->link);
+	return p;
+}
+
+static int reply_status(struct call *c, int status)
+{
+	Grpc__WaitProcessResponse resp = GRPC__WAIT_PROCESS_RESPONSE__INIT;
+
+	resp.status = status;
+	return call_reply(c, &resp.base);
+}
+
+static void answer_waiters(struct process *p)
+{
+	struct call *c;
+
+	while ((c = list_first(&p->waiters, struct call, parked))) {
+		p->waited = true;
+		(void)reply_status(c, p->status);
+	}
+}
+
+void process_free(struct process *p)
+{
+	struct container *ctr = p->ctr;
+
+	if (p->spawn.pid && !p->exited)
+		(void)kill(p->spawn.pid, SIGKILL);
+	reaper_forget(&p->reap);
+	if (!p->exited)
+		p->status = 128 + SIGKILL;
+	answer_waiters(p);
+	stdio_close(p);
+	timer_cancel(&p->linger);
+	spawn_release(&p->spawn);
+	auto_closep(&p->spawn.pidfd);
+	auto_closep(&p->spawn.in);
+	auto_closep(&p->spawn.out);
+	auto_closep(&p->spawn.err);
+	auto_closep(&p->in.fd);
+	list_del(&p->link);
+	if (ctr->init == p)
+		ctr->init = NULL;
+	free(p->exec_id);
+	free(p);
+}
+
+static void on_linger(struct timer *t)
+{
+	process_free(container_of(t, struct process, linger));
+}
+
+void process_settle(struct process *p)
+{
+	if (!p->exited || !p->waited || p == p->ctr->init)
+		return;
+	if (stdio_drained(p))
+		timer_set(p->ctr->agent->loop, &p->linger, 0, on_linger);
+	else if (!p->linger.loop)
+		timer_set(p->ctr->agent->loop, &p->linger, LINGER_MS, on_linger);
+}
+
+static void on_exit_status(struct reap *r, int status)
+{
+	struct process *p = container_of(r, struct process, reap);
+
+	log_debug("process", "container %s, process %s: exit status %d", p->ctr->id, p->exec_id,
+		  status);
+	p->exited = true;
+	p->status = status;
+	answer_waiters(p);
+	stdio_exited(p);
+	process_settle(p);
+	/* maybe by the OOM killer, which cgroup v1 does not always tell */
+	if (status == 128 + SIGKILL)
+		oom_check(p->ctr);
+	if (p == p->ctr->init)
+		container_init_exited(p->ctr);
+}
+
+void process_take_terminal(struct process *p)
+{
+	if (p->terminal && p->out.fd < 0)
+		p->out.fd = TAKE_FD(p->spawn.out);
+}
+
+void process_started(struct process *p)
+{
+	reaper_watch(p->ctr->agent->reaper, &p->reap, p->spawn.pid, on_exit_status);
+	if (p->terminal)
+		return;
+	p->in.fd = TAKE_FD(p->spawn.in);
+	p->out.fd = TAKE_FD(p->spawn.out);
+	p->err.fd = TAKE_FD(p->spawn.err);
+}
+
+struct process *process_find(struct container *ctr, const char *exec_id, struct err *err)
+{
+	list_for_each(struct process, p, &ctr->processes, link) {
+		/* One that is still being started is nobody's yet. */
+		if (str_eq(p->exec_id, exec_id) && !p->starter)
+			return p;
+	}
+	err_rpc(err, RPC_NOT_FOUND, "Process %s not found (container %s)", exec_id, ctr->id);
+	return NULL;
+}
+
+/* --- ExecProcess --------------------------------------------------------------------------- */
+
+static void on_exec_event(struct spawn *s, enum spawn_event event, const struct err *e)
+{
+	struct process *p = container_of(s, struct process, spawn);
+	struct call *c = p->starter;
+	struct err err = *e;
+
+	process_take_terminal(p);
+	if (event == SPAWN_READY || event == SPAWN_MOUNTED)
+		return; /* execve is next */
+	p->starter = NULL;
+	if (event == SPAWN_RUNNING) {
+		(void)call_reply_empty(c);
+		return;
+	}
+	err.rpc = RPC_INTERNAL;
+	err_wrap(&err, "Could not run process");
+	process_free(p);
+	(void)call_fail(c, &err);
+}
+
+static int check_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, struct err *err)
+{
+	size_t count = 0;
+
+	if (!req->process || req->process->n_args == 0)
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "process without arguments");
+	if (ctr->state != CTR_CREATED && ctr->state != CTR_RUNNING && ctr->state != CTR_STARTING)
+		return err_rpc(err, RPC_FAILED_PRECONDITION, "Cannot exec in stopped container %s",
+			       ctr->id);
+	if (ctr->paused) /* it would only stand still, and the caller with it */
+		return err_rpc(err, RPC_FAILED_PRECONDITION, "Cannot exec in paused container %s",
+			       ctr->id);
+	list_for_each(struct process, p, &ctr->processes, link) {
+		count++;
+		if (str_eq(p->exec_id, req->exec_id) && !p->waited)
+			return err_rpc(err, RPC_ALREADY_EXISTS,
+				       "exec_id '%s' already exists in container %s", req->exec_id,
+				       ctr->id);
+	}
+	if (count >= LIMIT_PROCESSES)
+		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "container %s has %zu processes",
+			       ctr->id, count);
+	return 0;
+}
+
+/* An id whose process has been waited for may be used again. */
+static void forget_waited(struct container *ctr, const char *exec_id)
+{
+	list_for_each_safe(struct process, p, &ctr->processes, link) {
+		if (str_eq(p->exec_id, exec_id) && p != ctr->init)
+			process_free(p);
+	}
+}
+
+int svc_exec_process(struct call *c, const void *request, struct err *err)
+{
+	const Grpc__ExecProcessRequest *req = request;
+	struct container *ctr = container_find(c, req->container_id, err);
+	struct ns_plan ns;
+	struct spawn_plan plan = { 0 };
+	struct process *p;
+	int r;
+
+	if (!ctr)
+		return -ENOENT;
+	r = check_exec(ctr, req, err);
+	if (r < 0)
+		return r;
+	if (str_eq(req->exec_id, ctr->init->exec_id))
+		return err_rpc(err, RPC_ALREADY_EXISTS, "exec_id '%s' is the container's own",
+			       req->exec_id);
+	forget_waited(ctr, req->exec_id);
+	p = process_new(ctr, req->exec_id, req->process->terminal);
+	if (!p)
+		return err_sys(err, ENOMEM, "process");
+	ns_plan_init(&ns);
+	/* setns on a pidfd takes the pid namespace of the process itself. */
+	if (ctr->own_flags & CLONE_NEWPID)
+		ns.join[NS_PID] = ctr->init->spawn.pidfd;
+	plan = (struct spawn_plan){
+		.engine = &ctr->sandbox->engine,
+		.process = req->process,
+		.rules = &ctr->rules,
+		.cgroup = ctr->cgroup,
+		.ns = &ns,
+		.init_pidfd = ctr->init->spawn.pidfd,
+		.join_flags = ctr->own_flags & ~(unsigned int)CLONE_NEWPID,
+	};
+	r = spawn_start(&plan, &p->spawn, on_exec_event, err);
+	if (r < 0) {
+		process_free(p);
+		err->rpc = RPC_INTERNAL;
+		return err_wrap(err, "Could not run process");
+	}
+	process_started(p);
+	p->starter = c;
+	return call_park(c, NULL, call_go_on, p);
+}
+
+/* --- WaitProcess, SignalProcess ------------------------------------------------------------ */
+
+int svc_wait_process(struct call *c, const void *request, struct err *err)
+{
+	const Grpc__WaitProcessRequest *req = request;
+	struct container *ctr = container_find(c, req->container_id, err);
+	struct process *p = ctr ? process_find(ctr, req->exec_id, err) : NULL;
+	int r;
+
+	if (!p)
+		return -ENOENT;
+	if (!p->exited)
+		return call_park(c, &p->waiters, NULL, p);
+	p->waited = true;
+	r = reply_status(c, p->status);
+	process_settle(p);
+	return r;
+}
+
+/* Whether SIGTERM would reach the process: a namespace's init never gets what it does not catch. */
+static bool heeds_sigterm(pid_t pid, enum schema schema)
+{
+	static const char *const lines[] = { "\nSigCgt:", "\nSigBlk:", "\nSigIgn:" };
+	char path[32], text[4096], *line;
+	size_t count = schema == SCHEMA_3X ? ARRAY_LEN(lines) : 2;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (fdio_read_file(AT_FDCWD, path, text, sizeof(text)) < 0)
+		return true;
+	/* Who blocks it waits for it by signalfd or sigwait: that counts as caught. */
+	for (size_t i = 0; i < count; i++) {
+		line = strstr(text, lines[i]);
+		if (line && strtoull(line + strlen(lines[i]), NULL, 16) & 1ULL << (SIGTERM - 1))
+			return true;
+	}
+	return false;
+}
+
+static int signal_one(struct process *p, int sig, enum schema schema, struct err *err)
+{
+	int r;
+
+	if (p == p->ctr->init && sig == SIGTERM && p->ctr->own_pid_ns &&
+	    !heeds_sigterm(p->spawn.pid, schema))
+		sig = SIGKILL;
+	if (p->exited)
+		r = ESRCH;
+	else
+		r = syscall(SYS_pidfd_send_signal, p->spawn.pidfd, sig, NULL, 0) < 0 ? errno : 0;
+	if (r == ESRCH && schema == SCHEMA_3X)
+		return 0;
+	if (r == ESRCH)
+		return err_rpc(err, RPC_UNKNOWN, "os: process already finished");
+	return r ? err_sys(err, r, "signal %d", sig) : 0;
+}
+
+static int signal_all(struct container *ctr, int sig, struct err *err)
+{
+	int r = ctr->cgroup ? cgroup_kill(ctr->cgroup, sig) : -ENOENT;
+
+	if (r == -ENOENT &&
+	    ctr->init) /* no cgroups in this guest: init takes its namespace along */
+		r = kill(ctr->init->spawn.pid, sig) < 0 ? -errno : 0;
+	if (ctr->paused && r == 0 && cgroup_freeze(ctr->cgroup, false, err) == 0)
+		ctr->paused = false;
+	return r < 0 && r != -ESRCH
+		       ? err_sys(err, -r, "signal %d to all of container %s", sig, ctr->id)
+		       : 0;
+}
+
+int svc_signal_process(struct call *c, const void *request, struct err *err)
+{
+	const Grpc__SignalProcessRequest *req = request;
+	struct container *ctr = container_find(c, req->container_id, err);
+	bool all = str_empty(req->exec_id);
+	struct process *p;
+	int r;
+
+	if (!ctr) {
+		if (c->schema == SCHEMA_1X)
+			return err_rpc(
+				err, RPC_FAILED_PRECONDITION,
+				"Could not signal process %s: rpc error: code = NotFound desc = "
+				"Container %s not found",
+				req->exec_id, req->container_id);
+		return -ENOENT;
+	}
+	if (ctr->state == CTR_STOPPED || ctr->state == CTR_REMOVING)
+		return call_reply_empty(c);
+	if (req->signal > (uint32_t)SIGRTMAX)
+		return err_sys(err, EINVAL, "signal %u", req->signal);
+	/* 3.x: of all processes only SIGKILL is meant; any other signal is for the init. */
+	if (all && c->schema == SCHEMA_3X && req->signal != SIGKILL) {
+		r = signal_one(ctr->init, (int)req->signal, c->schema, err);
+	} else if (all || ctr->paused) {
+		r = signal_all(ctr, (int)req->signal, err);
+	} else {
+		p = process_find(ctr, req->exec_id, err);
+		if (!p)
+			return err_wrap(err, "Could not signal process");
+		r = signal_one(p, (int)req->signal, c->schema, err);
+	}
+	return r < 0 ? r : call_reply_empty(c);
+}

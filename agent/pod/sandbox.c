@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sandbox's life: CreateSandbox in steps (modules, namespaces, pause process, storages, DNS),
+ * DestroySandbox in reverse. A step that fails undoes what came before it, so that the caller may
+ * simply try again.
+ */
+#include "pod/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/worker.h"
+#include "rpc/status.h"
+#include "pod/agent.h"
+#include "pod/container.h"
+#include "svc/guest.h"
+#include "pod/guesthook.h"
+
+#define RETRY_MS 10
+
+int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
+{
+	AUTO_FREE struct sandbox *sb = calloc(1, sizeof(*sb));
+	int r;
+
+	if (!sb)
+		return err_sys(err, ENOMEM, "sandbox");
+	sb->agent = a;
+	sb->engine.loop = a->loop;
+	sb->engine.no_pivot = a->no_pivot;
+	list_init(&sb->containers);
+	storage_refs_init(&sb->refs);
+	storage_set_init(&sb->storages);
+	sb->ns_ipc = sb->ns_uts = sb->ns_pid = FD_NONE;
+	r = ns_home_open(&sb->engine.home);
+	if (r < 0)
+		return err_sys(err, -r, "open own namespaces");
+	sb->id = strdup("");
+	if (!sb->id) {
+		sandbox_free(TAKE_PTR(sb));
+		return err_sys(err, ENOMEM, "sandbox");
+	}
+	*ret = TAKE_PTR(sb);
+	return 0;
+}
+
+int sandbox_find_cgroups(struct sandbox *sb, struct err *err)
+{
+	return cgroup_root_open(&sb->engine.cgroups, err);
+}
+
+void sandbox_free(struct sandbox *sb)
+{
+	if (!sb)
+		return;
+	for (int t = 0; t < NS_COUNT; t++)
+		auto_closep(&sb->engine.home.fd[t]);
+	cgroup_root_free(sb->engine.cgroups);
+	free(sb->id);
+	guest_hooks_free(sb->guest_hooks);
+	free(sb);
+}
+
+int sandbox_cpus_online(struct agent *a, const char *cpus, struct err *err)
+{
+	int r = 0;
+
+	list_for_each(struct container, ctr, &a->sandbox->containers, link) {
+		if (ctr->cgroup && r == 0)
+			r = cgroup_cpuset_online(ctr->cgroup, cpus, err);
+	}
+	return r;
+}
+
+/* --- the pause process --------------------------------------------------------------------- */
+
+static void on_pause_exit(struct reap *r, int status)
+{
+	(void)r;
+	log_warn("sandbox", "the pause process ended with status %d", status);
+}
+
+/* Holds the sandbox's pid namespace and reaps its orphans, until it is killed. */
+static _Noreturn void pause_forever(void)
+{
+	int none[1] = { FD_NONE };
+	sigset_t set;
+	int sig;
+
+	fdio_close_except(none, 1);
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	(void)prctl(PR_SET_NAME, "pause", 0, 0, 0);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGCHLD);
+	(void)sigprocmask(SIG_SETMASK, &set, NULL);
+	(void)setsid();
+	for (;;) {
+		(void)sigwait(&set, &sig);
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+	}
+}
+
+static int start_pause(struct sandbox *sb, struct err *err)
+{
+	struct clone_args args = { .flags = CLONE_NEWPID, .exit_signal = SIGCHLD };
+	char path[32];
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid < 0)
+		return err_sys(err, errno, "start the pause process");
+	if (pid == 0)
+		pause_forever();
+	reaper_watch(sb->agent->reaper, &sb->pause, pid, on_pause_exit);
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+	sb->ns_pid = open(path, O_RDONLY | O_CLOEXEC);
+	sb->sandbox_pidns = true;
+	return sb->ns_pid < 0 ? err_sys(err, errno, "open '%s'", path) : 0;
+}
+
+static void stop_pause(struct sandbox *sb)
+{
+	if (sb->pause.pid) {
+		(void)kill(sb->pause.pid, SIGKILL);
+		reaper_forget(&sb->pause);
+	}
+	auto_closep(&sb->ns_pid);
+	sb->sandbox_pidns = false;
+}
+
+/* --- CreateSandbox ------------------------------------------------------------------------- */
+
+/* Everything but containers and storages; those are gone by then. */
+static void clear(struct sandbox *sb)
+{
+	stop_pause(sb);
+	auto_closep(&sb->ns_ipc);
+	auto_closep(&sb->ns_uts);
+	sandbox_ns_destroy();
+	guest_unset_dns();
+	guest_hooks_free(TAKE_PTR(sb->guest_hooks));
+	sb->id[0] = '\0';
+	log_set_sandbox("");
+	sb->running = false;
+	sb->destroying = false;
+}
+
+static void fail_create(struct sandbox *sb, const struct err *err)
+{
+	struct call *c = TAKE_PTR(sb->pending);
+
+	clear(sb);
+	(void)call_fail(c, err);
+}
+
+struct create {
+	struct sandbox *sb;
+	const Grpc__CreateSandboxRequest *req;
+};
+
+static void on_undone(void *arg, const struct err *err)
+{
+	struct create *cr = arg;
+	struct err e = { 0 };
+
+	(void)err;
+	err_rpc(&e, RPC_UNKNOWN, "could not set up the guest's DNS");
+	fail_create(cr->sb, &e);
+}
+
+static void on_storages(void *arg, const struct err *e)
+{
+	struct create *cr = arg;
+	struct sandbox *sb = cr->sb;
+	struct err err = *e;
+
+	if (err.code) {
+		fail_create(sb, &err);
+		return;
+	}
+	if (guest_set_dns(cr->req->dns, cr->req->n_dns, &err) < 0) {
+		log_warn("sandbox", "%s", err.msg);
+		if (storages_release_all(sb->agent, &sb->refs, on_undone, cr, &err) < 0)
+			fail_create(sb, &err);
+		return;
+	}
+	sb->running = true;
+	log_info("sandbox", "sandbox created");
+	(void)call_reply_empty(TAKE_PTR(sb->pending));
+}
+
+static int open_namespaces(struct sandbox *sb, const char *hostname, struct err *err)
+{
+	int r = sandbox_ns_create(hostname, err);
+
+	if (r < 0)
+		return err_wrap(err, "failed to create namespace");
+	sb->ns_ipc = open(SANDBOX_NS_IPC, O_RDONLY | O_CLOEXEC);
+	sb->ns_uts = open(SANDBOX_NS_UTS, O_RDONLY | O_CLOEXEC);
+	if (sb->ns_ipc < 0 || sb->ns_uts < 0)
+		return err_sys(err, errno, "open the sandbox's namespaces");
+	return 0;
+}
+
+static void on_modules(void *arg, const struct err *e)
+{
+	struct create *cr = arg;
+	struct sandbox *sb = cr->sb;
+	const Grpc__CreateSandboxRequest *req = cr->req;
+	struct err err = *e;
+	int r = err.code ? -err.code : 0;
+
+	if (r == 0 && guest_hooks_scan(req->guest_hook_path, &sb->guest_hooks) < 0)
+		r = err_sys(&err, ENOMEM, "guest hooks");
+	if (r == 0)
+		r = open_namespaces(sb, req->hostname, &err);
+	if (r == 0 && req->sandbox_pidns && sb->pending->schema == SCHEMA_1X)
+		r = start_pause(sb, &err);
+	if (r == 0)
+		r = storages_add(sb->agent, &sb->refs, &sb->storages, sb->pending->schema,
+				 req->storages, req->n_storages, on_storages, cr, &err);
+	if (r < 0)
+		fail_create(sb, &err);
+}
+
+static int set_text(char **text, const char *value)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*text);
+	*text = copy;
+	return 0;
+}
+
+int svc_create_sandbox(struct call *c, const void *request, struct err *err)
+{
+	const Grpc__CreateSandboxRequest *req = request;
+	struct agent *a = call_agent(c);
+	struct sandbox *sb = a->sandbox;
+	struct create *cr = arena_alloc(&c->mem, sizeof(*cr));
+	struct err none = { 0 };
+
+	if (sb->running || sb->pending)
+		return err_rpc(err, RPC_ALREADY_EXISTS,
+			       "Sandbox already started, impossible to start again");
+	if (*req->sandbox_id && !str_is_id(req->sandbox_id))
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid sandbox id '%s'",
+			       req->sandbox_id);
+	if (req->n_storages > LIMIT_STORAGES)
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "%zu storages", req->n_storages);
+	if (!cr || set_text(&sb->id, req->sandbox_id) < 0)
+		return err_sys(err, ENOMEM, "sandbox");
+	*cr = (struct create){ sb, req };
+	sb->pending = c;
+	log_set_sandbox(sb->id);
+	(void)call_park(c, NULL, call_go_on, cr);
+	if (req->n_kernel_modules == 0)
+		on_modules(cr, &none);
+	else if (guest_load_modules(a, req->kernel_modules, req->n_kernel_modules, on_modules, cr,
+				    err) < 0)
+		fail_create(sb, err);
+	return CALL_PENDING;
+}
+
+/* --- DestroySandbox ------------------------------------------------------------------------ */
+
+static int run_sync(void *arg, int out, struct err *err)
+{
+	(void)arg;
+	(void)out;
+	(void)err;
+	sync();
+	return 0;
+}
+
+static void on_synced(void *arg, const struct err *err, const struct buf *out)
+{
+	struct sandbox *sb = arg;
+
+	(void)err;
+	(void)out;
+	clear(sb);
+	log_info("sandbox", "sandbox destroyed");
+	(void)call_reply_empty(TAKE_PTR(sb->pending));
+}
+
+static void on_unmounted(void *arg, const struct err *e)
+{
+	static const struct worker_opts opts = { .timeout_ms = 50000 };
+	struct sandbox *sb = arg;
+
+	if (e->code)
+		log_warn("sandbox", "destroy: %s", e->msg);
+	/*
+	 * What the guest wrote must be on its disks when the answer comes: the host then quits the
+	 * VM.
+	 */
+	if (worker_start(sb->agent->loop, sb->agent->reaper, &opts, run_sync, on_synced, sb, NULL) <
+	    0)
+		on_synced(sb, e, NULL);
+}
+
+static void on_own_released(void *arg, const struct err *e)
+{
+	struct sandbox *sb = arg;
+	struct err err = { 0 };
+
+	if (e->code)
+		log_warn("sandbox", "destroy: %s", e->msg);
+	if (storages_release_all(sb->agent, &sb->refs, on_unmounted, sb, &err) < 0)
+		on_unmounted(sb, &err);
+}
+
+static void destroy_next(struct sandbox *sb);
+
+static void on_container_gone(void *arg, const struct err *err)
+{
+	(void)err; /* logged where it happened */
+	destroy_next(arg);
+}
+
+static void on_retry(struct timer *t)
+{
+	destroy_next(container_of(t, struct sandbox, retry));
+}
+
+static void destroy_next(struct sandbox *sb)
+{
+	struct container *ctr = list_first(&sb->containers, struct container, link);
+	struct err err = { 0 };
+	int r;
+
+	if (!ctr) {
+		if (storages_release(sb->agent, &sb->refs, &sb->storages, on_own_released, sb,
+				     &err) < 0)
+			on_own_released(sb, &err);
+		return;
+	}
+	r = container_remove(ctr, on_container_gone, sb);
+	/* Another call removes it, or memory is short: neither lasts. */
+	if (r < 0)
+		timer_set(sb->agent->loop, &sb->retry, RETRY_MS, on_retry);
+}
+
+int svc_destroy_sandbox(struct call *c, const void *request, struct err *err)
+{
+	struct sandbox *sb = call_agent(c)->sandbox;
+
+	(void)request;
+	if (!sb->running && !sb->pending)
+		return call_reply_empty(c);
+	if (sb->pending)
+		return err_rpc(err, RPC_FAILED_PRECONDITION, "the sandbox is being %s",
+			       sb->destroying ? "destroyed" : "created");
+	sb->destroying = true;
+	sb->pending = c;
+	(void)call_park(c, NULL, call_go_on, sb);
+	destroy_next(sb);
+	return CALL_PENDING;
+}
+
+/* --- tracing ------------------------------------------------------------------------------- */
+
+/* Spans go to the log: switched on, every call is logged with its duration (rpc/call.c). */
+int svc_start_tracing(struct call *c, const void *request, struct err *err)
+{
+	struct sandbox *sb = call_agent(c)->sandbox;
+
+	(void)request;
+	if (sb->traced)
+		return err_rpc(err, RPC_FAILED_PRECONDITION, "tracing already enabled");
+	sb->traced = true;
+	call_agent(c)->rpc.trace = true;
+	return call_reply_empty(c);
+}
+
+int svc_stop_tracing(struct call *c, const void *request, struct err *err)
+{
+	struct sandbox *sb = call_agent(c)->sandbox;
+
+	(void)request;
+	if (!sb->traced)
+		return err_rpc(err, RPC_FAILED_PRECONDITION, "tracing not enabled");
+	if (sb->trace_stopped)
+		return err_rpc(err, RPC_FAILED_PRECONDITION, "tracing already disabled");
+	sb->trace_stopped = true;
+	call_agent(c)->rpc.trace = false;
+	return call_reply_empty(c);
+}

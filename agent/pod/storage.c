@@ -1,0 +1,716 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Storages: the drivers, what is mounted for whom, and the operations under way.
+ *
+ * An operation first waits for its devices, alone; then it queues for its turn, claims or sweeps
+ * entries, and a worker mounts or unmounts. Entries change only during an operation's turn, so that
+ * nobody ever sees one that is half mounted. Lifetimes: an entry lives while it has users, a use
+ * while its set has it, an operation until its done has been called.
+ */
+#include "pod/storage.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "base/arena.h"
+#include "base/auto.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/worker.h"
+#include "rpc/status.h"
+#include "pod/agent.h"
+#include "config.h"
+#include "pod/storage_mount.h"
+#include "linux/confine.h"
+#include "linux/devfind.h"
+
+#define MOUNT_TIMEOUT_MS   50000 /* within the minute that the runtime gives CreateContainer */
+#define UNMOUNT_TIMEOUT_MS 30000
+#define FSGID		   "fsgid="
+
+enum source_kind { SOURCE_ASIS, SOURCE_BLK, SOURCE_CCW, SOURCE_SCSI, SOURCE_PMEM };
+
+struct driver {
+	const char *name;
+	enum source_kind source;
+	bool kept;	/* the sandbox is a user, too */
+	bool directory; /* never mounted */
+	bool bind;
+	bool only_3x;
+};
+
+static const struct driver drivers[] = {
+	{ "9p", SOURCE_ASIS, false, false, false, false },
+	{ "virtio-fs", SOURCE_ASIS, false, false, false, false },
+	{ "blk", SOURCE_BLK, false, false, false, false },
+	{ "blk-ccw", SOURCE_CCW, false, false, false, false },
+	{ "mmioblk", SOURCE_ASIS, false, false, false, false },
+	{ "scsi", SOURCE_SCSI, false, false, false, false },
+	{ "ephemeral", SOURCE_ASIS, true, false, false, false },
+	{ "local", SOURCE_ASIS, true, true, false, false },
+	{ "nvdimm", SOURCE_PMEM, false, false, false, false },
+	{ "bind", SOURCE_ASIS, false, false, true, false },
+	{ "overlayfs", SOURCE_ASIS, false, false, false, true },
+	/*
+	 * The reference copies small trees every two seconds so that inotify sees changes. A bind
+	 * shows changes at once, to those who look.
+	 */
+	{ "watchable-bind", SOURCE_ASIS, false, false, true, true },
+};
+
+/* File systems whose source is a name; all others have a path there. */
+static const char *const by_name[] = { "9p", "virtiofs", "tmpfs", "hugetlbfs", "overlay" };
+
+/* Below /run, but the agent's own. */
+static const char *const own_dirs[] = { "sandbox-ns", "libcontainer", "kata-agent" };
+
+struct storage_entry {
+	struct list link; /* in refs->entries, oldest first */
+	unsigned int users;
+	bool kept, directory, made, mounted;
+	char *rel, *source, *fstype; /* behind the struct, in its memory */
+};
+
+struct storage_use {
+	struct list link; /* in set->uses, newest first */
+	struct storage_entry *entry;
+};
+
+struct item {
+	const struct driver *driver;
+	bool shared;	     /* 3.x: stays when its last container leaves */
+	const char *address; /* of the device to find; NULL: none */
+	struct mount_plan plan;
+	struct storage_entry *entry; /* made for it, or the one it shares; NULL: not claimed */
+	struct storage_entry *spare;
+	struct storage_use *use;
+	bool fresh; /* this operation makes the entry */
+};
+
+struct storage_op {
+	struct list queue; /* in refs->queue */
+	struct agent *agent;
+	struct storage_refs *refs;
+	struct storage_set *set;
+	struct arena mem;
+	struct item *items;
+	size_t n, at;		  /* at: whose device is being found */
+	struct mount_plan *plans; /* of the fresh items, for the worker, with their numbers: */
+	size_t *plan_items, n_plans;
+	struct unmount_plan *unmounts;
+	struct storage_entry **doomed; /* the entries of unmounts */
+	size_t n_doomed;
+	bool sweep, all; /* release; release_all */
+	struct dev_find find;
+	struct job job;
+	storages_done *done;
+	void *arg;
+	struct err err;
+};
+
+void storage_refs_init(struct storage_refs *refs)
+{
+	list_init(&refs->entries);
+	list_init(&refs->queue);
+}
+
+void storage_set_init(struct storage_set *set)
+{
+	list_init(&set->uses);
+}
+
+const char *storage_driver_name(size_t i)
+{
+	return i < ARRAY_LEN(drivers) ? drivers[i].name : NULL;
+}
+
+bool storage_driver_is_3x(size_t i)
+{
+	return drivers[i].only_3x;
+}
+
+static void op_free(struct storage_op *op)
+{
+	for (size_t i = 0; i < op->n; i++) {
+		free(op->items[i].spare);
+		free(op->items[i].use);
+	}
+	arena_free(&op->mem);
+	free(op);
+}
+
+/* ---- reading a request ---- */
+
+static const struct driver *find_driver(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(drivers); i++) {
+		if (str_eq(drivers[i].name, name))
+			return &drivers[i];
+	}
+	return NULL;
+}
+
+static bool is_by_name(const char *fstype)
+{
+	for (size_t i = 0; i < ARRAY_LEN(by_name); i++) {
+		if (str_eq(by_name[i], fstype))
+			return true;
+	}
+	return false;
+}
+
+static int read_mount_point(struct storage_op *op, const char *text, const char **ret,
+			    struct err *err)
+{
+	char rel[CONFINE_MAX];
+
+	if (str_empty(text))
+		return err_set(err, EINVAL, "need mount destination");
+	if (confine_clean(STORAGE_ROOT, text, rel) < 0)
+		return err_set(err, EPERM, "mount point '%s' is not below " STORAGE_ROOT, text);
+	for (size_t i = 0; i < ARRAY_LEN(own_dirs); i++) {
+		if (confine_is_below(rel, own_dirs[i]))
+			return err_set(err, EPERM, "mount point '%s' belongs to the agent", text);
+	}
+	*ret = arena_strdup(&op->mem, rel);
+	return *ret ? 0 : err_sys(err, ENOMEM, "storage");
+}
+
+/* The last of "mode=0755" among the options of a local directory. */
+static int read_mode(const Grpc__Storage *s, mode_t *ret, struct err *err)
+{
+	*ret = 0777;
+	for (size_t i = 0; i < s->n_options; i++) {
+		const char *digits;
+		mode_t mode = 0;
+
+		if (!str_starts(s->options[i], "mode="))
+			continue;
+		digits = s->options[i] + strlen("mode=");
+		if (!*digits || strlen(digits) > 5 || strspn(digits, "01234567") != strlen(digits))
+			return err_set(err, EINVAL, "invalid mode '%s' of local storage '%s'",
+				       digits, s->mount_point);
+		for (; *digits; digits++)
+			mode = mode * 8 + (mode_t)(*digits - '0');
+		*ret = mode & 07777;
+	}
+	return 0;
+}
+
+/* Which device the source stands for, if one has to be found. */
+static int read_source(struct storage_op *op, struct item *it, const char *source, struct err *err)
+{
+	const char *base = strrchr(source, '/');
+	struct stat st;
+
+	switch (it->driver->source) {
+	case SOURCE_ASIS:
+		return 0;
+	case SOURCE_BLK:
+		if (!str_starts(source, "/dev")) {
+			it->address = it->plan.source;
+			return 0;
+		}
+		if (stat(source, &st) < 0 || (!S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode)))
+			return err_set(err, EINVAL, "invalid device %s", source);
+		return 0;
+	case SOURCE_CCW:
+	case SOURCE_SCSI:
+		it->address = it->plan.source;
+		return 0;
+	case SOURCE_PMEM:
+		if (!str_starts(source, "/dev/") || !str_starts(base + 1, "pmem"))
+			return err_set(err, EINVAL, "invalid nvdimm source path '%s'", source);
+		it->address = arena_strdup(&op->mem, base + 1);
+		return it->address ? 0 : err_sys(err, ENOMEM, "storage");
+	}
+	return 0;
+}
+
+/* What an item needs to be kept after the call, so that success cannot fail for want of memory. */
+static int reserve(struct item *it, struct err *err)
+{
+	const struct mount_plan *p = &it->plan;
+	size_t rel = strlen(p->rel) + 1, source = strlen(p->source) + 1,
+	       fstype = strlen(p->fstype) + 1;
+	AUTO_FREE struct storage_entry *e = calloc(1, sizeof(*e) + rel + source + fstype);
+	AUTO_FREE struct storage_use *use = calloc(1, sizeof(*use));
+
+	if (!e || !use)
+		return err_sys(err, ENOMEM, "storage");
+	list_init(&e->link);
+	list_init(&use->link);
+	e->rel = memcpy(e + 1, p->rel, rel);
+	e->source = memcpy(e->rel + rel, p->source, source);
+	e->fstype = memcpy(e->source + source, p->fstype, fstype);
+	e->kept = it->driver->kept || it->shared;
+	e->directory = it->driver->directory;
+	it->spare = TAKE_PTR(e);
+	it->use = TAKE_PTR(use);
+	return 0;
+}
+
+/* The option words, but fsgid= of 3.x, which is not for the kernel. */
+static int read_options(struct storage_op *op, struct mount_plan *p, enum schema schema,
+			const Grpc__Storage *s, struct err *err)
+{
+	char **options = arena_zalloc(&op->mem, (s->n_options + 1) * sizeof(*options));
+	size_t n = 0;
+
+	for (size_t i = 0; options && i < s->n_options; i++) {
+		if (schema == SCHEMA_3X && str_starts(s->options[i], FSGID))
+			continue;
+		/* The parser leaves pointers into the words: those must stay. */
+		options[n] = arena_strdup(&op->mem, s->options[i]);
+		if (!options[n++])
+			return err_sys(err, ENOMEM, "storage options");
+	}
+	if (!options)
+		return err_sys(err, ENOMEM, "storage options");
+	if (mountopt_parse(options, n, &p->opt, &op->mem, err) < 0)
+		return err_wrap(err, "storage '%s'", s->mount_point);
+	return 0;
+}
+
+/* 3.x: whose the content shall be. */
+static int read_group(struct item *it, const Grpc__Storage *s, struct err *err)
+{
+	struct mount_plan *p = &it->plan;
+	uint64_t gid;
+
+	if (s->fs_group) {
+		p->has_group = true;
+		p->group = s->fs_group->group_id;
+		p->group_tree = true;
+		p->group_on_mismatch = s->fs_group->group_change_policy ==
+				       TYPES__FSGROUP_CHANGE_POLICY__OnRootMismatch;
+		return 0;
+	}
+	for (size_t i = 0; it->driver->kept && i < s->n_options; i++) {
+		if (!str_starts(s->options[i], FSGID))
+			continue;
+		if (str_u64(s->options[i] + strlen(FSGID), UINT32_MAX - 1, &gid) < 0)
+			return err_set(err, EINVAL, "invalid option '%s' of storage '%s'",
+				       s->options[i], s->mount_point);
+		p->has_group = true;
+		p->group = (gid_t)gid;
+	}
+	return 0;
+}
+
+static int read_storage(struct storage_op *op, struct item *it, enum schema schema,
+			const Grpc__Storage *s, struct err *err)
+{
+	struct mount_plan *p = &it->plan;
+
+	it->driver = find_driver(s->driver);
+	if (!it->driver || (it->driver->only_3x && schema != SCHEMA_3X))
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "Unknown storage driver \"%s\"",
+			       s->driver);
+	if (read_mount_point(op, s->mount_point, &p->rel, err) < 0)
+		return -err->code;
+	p->source = arena_strdup(&op->mem, s->source);
+	p->fstype = arena_strdup(&op->mem, s->fstype);
+	if (!p->source || !p->fstype)
+		return err_sys(err, ENOMEM, "storage");
+	it->shared = schema == SCHEMA_3X && s->shared;
+	if (schema == SCHEMA_3X && read_group(it, s, err) < 0)
+		return -err->code;
+	if (it->driver->directory) {
+		p->kind = MOUNT_NONE;
+		return read_mode(s, &p->mode, err) < 0 ? -err->code : reserve(it, err);
+	}
+	if (str_empty(s->source))
+		return err_set(err, EINVAL, "need mount source");
+	if (str_empty(s->fstype) && !it->driver->bind)
+		return err_set(err, EINVAL, "need mount FS type");
+	p->kind = is_by_name(s->fstype) ? MOUNT_TAG : MOUNT_PATH;
+	p->mode = it->driver->kept ? 0777 : 0755;
+	p->keep_mounted = schema == SCHEMA_3X && str_eq(s->source, "kataShared");
+	if (read_options(op, p, schema, s, err) < 0)
+		return -err->code;
+	if (it->driver->bind || str_eq(s->fstype, "bind"))
+		p->opt.flags |= MS_BIND;
+	return read_source(op, it, p->source, err) < 0 ? -err->code : reserve(it, err);
+}
+
+/* ---- the queue ---- */
+
+static void on_turn(struct job *j);
+
+static void next_turn(struct storage_refs *refs)
+{
+	struct storage_op *first = list_first(&refs->queue, struct storage_op, queue);
+
+	if (first)
+		job_queue(first->agent->loop, &first->job, on_turn);
+}
+
+static void enqueue(struct storage_op *op)
+{
+	bool idle = list_empty(&op->refs->queue);
+
+	list_add_tail(&op->refs->queue, &op->queue);
+	if (idle)
+		next_turn(op->refs);
+}
+
+/* The end of every operation. */
+static void finish(struct storage_op *op)
+{
+	storages_done *done = op->done;
+	void *arg = op->arg;
+	struct err err = op->err;
+
+	if (!list_empty(&op->queue)) {
+		list_del(&op->queue);
+		next_turn(op->refs);
+	}
+	op_free(op);
+	if (done)
+		done(arg, &err);
+}
+
+/* ---- unmounting ---- */
+
+static void entry_free(struct storage_entry *e)
+{
+	list_del(&e->link);
+	free(e);
+}
+
+static int unmount_job(void *arg, int out, struct err *err)
+{
+	const struct storage_op *op = arg;
+
+	(void)out;
+	return storage_unmount_all(op->unmounts, op->n_doomed, err);
+}
+
+static void on_unmounted(void *arg, const struct err *err, const struct buf *out)
+{
+	struct storage_op *op = arg;
+
+	(void)out;
+	for (size_t i = 0; i < op->n_doomed; i++)
+		entry_free(op->doomed[i]);
+	if (err->code)
+		log_warn("storage", "%s", err->msg);
+	if (op->err.code == 0)
+		op->err = *err;
+	finish(op);
+}
+
+/* Unmounts and forgets the entries without users, newest first; then the operation is over. */
+static void sweep(struct storage_op *op)
+{
+	struct worker_opts opts = { .timeout_ms = UNMOUNT_TIMEOUT_MS };
+	size_t n = 0, i = 0;
+	int r;
+
+	list_for_each(struct storage_entry, e, &op->refs->entries, link)
+		n += e->users == 0;
+	if (n == 0) {
+		finish(op);
+		return;
+	}
+	op->unmounts = arena_zalloc(&op->mem, n * sizeof(*op->unmounts));
+	op->doomed = arena_zalloc(&op->mem, n * sizeof(*op->doomed));
+	if (op->unmounts && op->doomed) {
+		list_for_each(struct storage_entry, e, &op->refs->entries, link) {
+			if (e->users)
+				continue;
+			op->doomed[i] = e;
+			op->unmounts[n - ++i] =
+				(struct unmount_plan){ .rel = e->rel,
+						       .mounted = e->mounted,
+						       .made = e->made,
+						       .tree = e->directory && e->made };
+		}
+		op->n_doomed = n;
+	}
+	r = op->n_doomed ? worker_start(op->agent->loop, op->agent->reaper, &opts, unmount_job,
+					on_unmounted, op, NULL)
+			 : -ENOMEM;
+	if (r < 0) {
+		/* They stay, without users, for the next sweep. */
+		if (op->err.code == 0)
+			err_sys(&op->err, -r, "start unmounting");
+		finish(op);
+	}
+}
+
+/* ---- mounting ---- */
+
+/* Gives back what a failed operation has claimed. */
+static void undo(struct storage_op *op)
+{
+	for (size_t i = 0; i < op->n; i++) {
+		struct item *it = &op->items[i];
+
+		if (!it->entry)
+			continue;
+		if (it->fresh)
+			it->entry->users = 0;
+		else if (it->entry->users > 0)
+			it->entry->users--;
+	}
+	sweep(op);
+}
+
+static void succeed(struct storage_op *op)
+{
+	for (size_t i = 0; i < op->n; i++) {
+		struct item *it = &op->items[i];
+
+		it->use->entry = it->entry;
+		list_add(&op->set->uses, &it->use->link);
+		it->use = NULL;
+	}
+	finish(op);
+}
+
+static int mount_job(void *arg, int out, struct err *err)
+{
+	const struct storage_op *op = arg;
+
+	return storage_mount_all(op->plans, op->n_plans, out, err);
+}
+
+static void on_mounted(void *arg, const struct err *err, const struct buf *out)
+{
+	struct storage_op *op = arg;
+	struct mount_record rec;
+
+	for (size_t at = 0; buf_len(out) - at >= sizeof(rec); at += sizeof(rec)) {
+		struct storage_entry *e;
+
+		(void)memcpy(&rec, buf_data(out) + at, sizeof(rec));
+		if (rec.index >= op->n_plans)
+			break;
+		e = op->items[op->plan_items[rec.index]].entry;
+		e->made = rec.made;
+		e->mounted = rec.mounted;
+	}
+	op->err = *err;
+	if (err->code)
+		undo(op);
+	else
+		succeed(op);
+}
+
+static struct storage_entry *find_entry(const struct storage_refs *refs, const char *rel)
+{
+	list_for_each(struct storage_entry, e, &refs->entries, link) {
+		if (str_eq(e->rel, rel))
+			return e;
+	}
+	return NULL;
+}
+
+/* Takes the entry of the item's mount point, or makes it. */
+static int claim(struct storage_op *op, struct item *it)
+{
+	struct storage_entry *e = find_entry(op->refs, it->plan.rel);
+
+	if (e && !e->kept &&
+	    (!str_eq(e->source, it->spare->source) || !str_eq(e->fstype, it->spare->fstype)))
+		return err_set(&op->err, EBUSY,
+			       "mount point '" STORAGE_ROOT
+			       "/%s' is in use by another storage (%s)",
+			       e->rel, e->source);
+	if (e) {
+		e->users++;
+		it->entry = e;
+		return 0;
+	}
+	it->entry = TAKE_PTR(it->spare);
+	it->fresh = true;
+	it->entry->users = it->entry->kept ? 2 : 1;
+	list_add_tail(&op->refs->entries, &it->entry->link);
+	op->plan_items[op->n_plans] = (size_t)(it - op->items);
+	op->plans[op->n_plans++] = it->plan;
+	return 0;
+}
+
+static void start_mounts(struct storage_op *op)
+{
+	struct worker_opts opts = { .timeout_ms = MOUNT_TIMEOUT_MS };
+	int r;
+
+	for (size_t i = 0; i < op->n; i++) {
+		if (claim(op, &op->items[i]) < 0) {
+			undo(op);
+			return;
+		}
+	}
+	if (op->n_plans == 0) {
+		succeed(op);
+		return;
+	}
+	opts.max_out = op->n_plans * sizeof(struct mount_record);
+	r = worker_start(op->agent->loop, op->agent->reaper, &opts, mount_job, on_mounted, op,
+			 NULL);
+	if (r < 0) {
+		err_sys(&op->err, -r, "start mounting");
+		undo(op);
+	}
+}
+
+static void on_turn(struct job *j)
+{
+	struct storage_op *op = container_of(j, struct storage_op, job);
+
+	if (op->all) {
+		list_for_each(struct storage_entry, e, &op->refs->entries, link)
+			e->users = 0;
+	}
+	if (op->sweep)
+		sweep(op);
+	else
+		start_mounts(op);
+}
+
+/* ---- finding the devices ---- */
+
+static void find_next(struct storage_op *op);
+
+static void on_found(struct dev_find *f, const char *name, const struct err *err)
+{
+	struct storage_op *op = container_of(f, struct storage_op, find);
+	struct item *it = &op->items[op->at];
+
+	op->err = *err;
+	if (name) {
+		it->plan.source = arena_printf(&op->mem, "/dev/%s", name);
+		if (!it->plan.source)
+			err_sys(&op->err, ENOMEM, "storage");
+	} else if (op->err.code == ETIMEDOUT) {
+		op->err.rpc = RPC_DEADLINE_EXCEEDED;
+	}
+	if (op->err.code) {
+		finish(op);
+		return;
+	}
+	op->at++;
+	find_next(op);
+}
+
+static void on_bad_address(struct job *j)
+{
+	finish(container_of(j, struct storage_op, job));
+}
+
+/* Continues with the next device; when all are there, with the mounts. */
+static void find_next(struct storage_op *op)
+{
+	static const enum dev_bus buses[] = {
+		[SOURCE_BLK] = DEV_PCI_BLOCK,
+		[SOURCE_CCW] = DEV_CCW,
+		[SOURCE_SCSI] = DEV_SCSI,
+		[SOURCE_PMEM] = DEV_PMEM,
+	};
+
+	for (; op->at < op->n; op->at++) {
+		const struct item *it = &op->items[op->at];
+
+		if (!it->address)
+			continue;
+		if (dev_find(&op->find, op->agent->uevents, buses[it->driver->source], it->address,
+			     op->agent->config->hotplug_timeout_ms, on_found, &op->err) < 0) {
+			if (it->driver->source == SOURCE_SCSI)
+				op->err.rpc = RPC_INTERNAL;
+			job_queue(op->agent->loop, &op->job, on_bad_address);
+		}
+		return;
+	}
+	enqueue(op);
+}
+
+/* ---- entry points ---- */
+
+static struct storage_op *op_new(struct agent *a, struct storage_refs *refs, storages_done *done,
+				 void *arg, struct err *err)
+{
+	struct storage_op *op = calloc(1, sizeof(*op));
+
+	if (!op) {
+		err_sys(err, ENOMEM, "storage operation");
+		return NULL;
+	}
+	arena_init(&op->mem, LIMIT_ARENA);
+	list_init(&op->queue);
+	op->agent = a;
+	op->refs = refs;
+	op->done = done;
+	op->arg = arg;
+	return op;
+}
+
+int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set *set,
+		 enum schema schema, Grpc__Storage *const *storages, size_t n, storages_done *done,
+		 void *arg, struct err *err)
+{
+	struct storage_op *op;
+
+	if (n > LIMIT_STORAGES)
+		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "%zu storages, at most %u are served",
+			       n, LIMIT_STORAGES);
+	op = op_new(a, refs, done, arg, err);
+	if (!op)
+		return -err->code;
+	op->set = set;
+	op->items = arena_zalloc(&op->mem, (n + 1) * sizeof(*op->items));
+	op->plans = arena_zalloc(&op->mem, (n + 1) * sizeof(*op->plans));
+	op->plan_items = arena_zalloc(&op->mem, (n + 1) * sizeof(*op->plan_items));
+	if (!op->items || !op->plans || !op->plan_items) {
+		err_sys(err, ENOMEM, "storage operation");
+		op_free(op);
+		return -err->code;
+	}
+	for (op->n = 0; op->n < n;) {
+		struct item *it = &op->items[op->n++];
+
+		if (read_storage(op, it, schema, storages[op->n - 1], err) < 0) {
+			op_free(op);
+			return -err->code;
+		}
+	}
+	find_next(op);
+	return 0;
+}
+
+int storages_release(struct agent *a, struct storage_refs *refs, struct storage_set *set,
+		     storages_done *done, void *arg, struct err *err)
+{
+	struct storage_op *op = op_new(a, refs, done, arg, err);
+
+	if (!op)
+		return -err->code;
+	list_for_each_safe(struct storage_use, u, &set->uses, link) {
+		u->entry->users--;
+		list_del(&u->link);
+		free(u);
+	}
+	op->sweep = true;
+	enqueue(op);
+	return 0;
+}
+
+int storages_release_all(struct agent *a, struct storage_refs *refs, storages_done *done, void *arg,
+			 struct err *err)
+{
+	struct storage_op *op = op_new(a, refs, done, arg, err);
+
+	if (!op)
+		return -err->code;
+	op->sweep = true;
+	op->all = true;
+	enqueue(op);
+	return 0;
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Mounting and unmounting below /run. Runs in a forked worker; no state. Mount points are opened
+ * without following links, and mounted on through the opened fd.
+ */
+#include "pod/storage_mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "base/auto.h"
+#include "base/fdio.h"
+#include "base/str.h"
+#include "rpc/status.h"
+#include "pod/fsgroup.h"
+#include "linux/confine.h"
+
+#define HUGEPAGES "/sys/kernel/mm/hugepages"
+
+static int open_root(struct err *err)
+{
+	int fd = open(STORAGE_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? err_sys(err, errno, "open " STORAGE_ROOT) : fd;
+}
+
+/* The number behind key in data ("pagesize=2097152,size=..."). */
+static int data_number(const char *data, const char *key, uint64_t *ret)
+{
+	size_t len = strlen(key);
+
+	while (*data) {
+		size_t n = strcspn(data, ",");
+		char text[24];
+
+		if (n > len && strncmp(data, key, len) == 0 && data[len] == '=') {
+			if (n - len - 1 >= sizeof(text))
+				return -EINVAL;
+			(void)memcpy(text, data + len + 1, n - len - 1);
+			text[n - len - 1] = '\0';
+			return str_u64(text, UINT64_MAX, ret);
+		}
+		data += n + (data[n] == ',');
+	}
+	return -ENOENT;
+}
+
+/* Has the kernel put aside the pages that a hugetlbfs will hand out. */
+static int reserve_hugepages(const struct mount_plan *p, struct err *err)
+{
+	uint64_t page, size;
+	char path[96], text[24];
+	int r;
+
+	if (data_number(p->opt.data, "pagesize", &page) < 0 ||
+	    data_number(p->opt.data, "size", &size) < 0 || page < 1024)
+		return err_rpc(
+			err, RPC_INTERNAL,
+			"Could not mount hugepages: options '%s' need pagesize and size in bytes",
+			p->opt.data);
+	(void)snprintf(path, sizeof(path), HUGEPAGES "/hugepages-%llukB/nr_hugepages",
+		       (unsigned long long)(page / 1024));
+	(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)(size / page));
+	r = fdio_write_file(AT_FDCWD, path, text);
+	return r < 0 ? err_rpc(err, RPC_INTERNAL, "Could not mount hugepages: write %s to %s: %s",
+			       text, path, strerror(-r))
+		     : 0;
+}
+
+/*
+ * Opens what a path source names. Devices may be anywhere and behind links (/dev/disk/by-id); a
+ * file or directory that is bound must itself be below /run, or any request could lay bare the
+ * guest.
+ */
+static int open_source(int root, const struct mount_plan *p, struct stat *st, char real[PATH_MAX],
+		       struct err *err)
+{
+	AUTO_CLOSE int fd = FD_NONE;
+	char rel[CONFINE_MAX];
+
+	if (!realpath(p->source, real))
+		return err_rpc(err, RPC_INTERNAL, "Could not resolve symlink for source %s: %s",
+			       p->source, strerror(errno));
+	fd = open(real, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, st) < 0)
+		return err_rpc(err, RPC_INTERNAL, "Could not open source %s: %s", real,
+			       strerror(errno));
+	if (S_ISBLK(st->st_mode) || !(p->opt.flags & MS_BIND))
+		return TAKE_FD(fd);
+	auto_closep(&fd);
+	fd = confine_clean(STORAGE_ROOT, real, rel) < 0 ? -EPERM : confine_any(root, rel);
+	if (fd < 0 || fstat(fd, st) < 0)
+		return err_rpc(err, RPC_INTERNAL,
+			       "Could not bind %s: not below " STORAGE_ROOT " (%s)", real,
+			       strerror(fd < 0 ? -fd : errno));
+	return TAKE_FD(fd);
+}
+
+/* The mount point's fd, made where missing; of the type that the source has. */
+static int open_target(int root, const struct mount_plan *p, bool file, bool *made, struct err *err)
+{
+	int fd = file ? confine_file(root, p->rel, 0644, made)
+		      : confine_dir(root, p->rel, p->mode, made);
+
+	if (fd < 0)
+		return err_rpc(err, RPC_INTERNAL,
+			       "Could not create mount point " STORAGE_ROOT "/%s: %s", p->rel,
+			       strerror(-fd));
+	return fd;
+}
+
+static bool is_mount_root(int fd)
+{
+	struct statx stx;
+
+	return statx(fd, "", AT_EMPTY_PATH, 0, &stx) == 0 &&
+	       stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT &&
+	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
+/* What mount(2) cannot do in the same call: flags of a bind mount, propagation. */
+static int adjust(int root, const struct mount_plan *p, struct err *err)
+{
+	unsigned long per_mount =
+		p->opt.flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME |
+				MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME);
+	bool rebind = p->opt.flags & MS_BIND && per_mount;
+	AUTO_CLOSE int fd = FD_NONE;
+	struct fd_path path;
+
+	if (!rebind && p->opt.n_propagation == 0)
+		return 0;
+	fd = confine_any(root, p->rel); /* the new mount's root, not what is under it */
+	if (fd < 0)
+		return err_rpc(err, RPC_INTERNAL, "Could not open " STORAGE_ROOT "/%s: %s", p->rel,
+			       strerror(-fd));
+	fdio_path(&path, fd);
+	if (rebind && mount(NULL, path.text, NULL, MS_REMOUNT | MS_BIND | per_mount, NULL) < 0)
+		return err_rpc(err, RPC_INTERNAL,
+			       "Could not set options of " STORAGE_ROOT "/%s: %s", p->rel,
+			       strerror(errno));
+	for (size_t i = 0; i < p->opt.n_propagation; i++) {
+		if (mount(NULL, path.text, NULL, p->opt.propagation[i], NULL) < 0)
+			return err_rpc(err, RPC_INTERNAL,
+				       "Could not set propagation of " STORAGE_ROOT "/%s: %s",
+				       p->rel, strerror(errno));
+	}
+	return 0;
+}
+
+/* Gives what is at the mount point now to its group. */
+static int set_group(int root, const struct mount_plan *p, struct err *err)
+{
+	AUTO_CLOSE int fd = FD_NONE;
+	int r;
+
+	if (!p->has_group)
+		return 0;
+	fd = confine_any(root, p->rel);
+	r = fd < 0 ? fd
+	    : p->group_tree
+		    ? fsgroup_set_tree(fd, p->group, p->opt.flags & MS_RDONLY, p->group_on_mismatch)
+		    : fsgroup_set_top(fd, p->group);
+	if (r < 0)
+		return err_sys(err, -r, "give " STORAGE_ROOT "/%s to group %u", p->rel, p->group);
+	return 0;
+}
+
+static int make_directory(int root, const struct mount_plan *p, bool *made, struct err *err)
+{
+	AUTO_CLOSE int fd = open_target(root, p, false, made, err);
+	struct fd_path path;
+
+	if (fd < 0)
+		return fd;
+	/* mkdir is subject to the umask. */
+	if (chmod(fdio_path(&path, fd), p->mode) < 0)
+		return err_sys(err, errno, "set mode %o of " STORAGE_ROOT "/%s", p->mode, p->rel);
+	return 0;
+}
+
+static int mount_one(int root, const struct mount_plan *p, struct mount_record *rec,
+		     struct err *err)
+{
+	AUTO_CLOSE int source = FD_NONE;
+	AUTO_CLOSE int target = FD_NONE;
+	char real[PATH_MAX];
+	struct fd_path from, to;
+	struct stat st = { .st_mode = S_IFDIR };
+	const char *what = p->source;
+	bool made = false, file;
+	int r;
+
+	if (str_eq(p->fstype, "hugetlbfs") && reserve_hugepages(p, err) < 0)
+		return -err->code;
+	if (p->kind == MOUNT_PATH) {
+		source = open_source(root, p, &st, real, err);
+		if (source < 0)
+			return source;
+		what = p->opt.flags & MS_BIND ? fdio_path(&from, source) : real;
+	}
+	file = p->opt.flags & MS_BIND && !S_ISDIR(st.st_mode);
+	target = open_target(root, p, file, &made, err);
+	rec->made = made;
+	if (target < 0)
+		return target;
+	if (p->keep_mounted && is_mount_root(target))
+		return 0;
+	r = mount(what, fdio_path(&to, target), p->fstype,
+		  p->opt.flags & MS_BIND ? p->opt.flags & (MS_BIND | MS_REC) : p->opt.flags,
+		  p->opt.data);
+	if (r < 0)
+		return err_rpc(err, RPC_INTERNAL, "Could not mount %s to " STORAGE_ROOT "/%s: %s",
+			       p->source, p->rel, strerror(errno));
+	rec->mounted = !(p->opt.flags & MS_REMOUNT);
+	return adjust(root, p, err);
+}
+
+int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct err *err)
+{
+	AUTO_CLOSE int root = open_root(err);
+	int r = root < 0 ? root : 0;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		struct mount_record rec = { .index = (uint32_t)i };
+		bool made = false;
+
+		if (plans[i].kind == MOUNT_NONE) {
+			r = make_directory(root, &plans[i], &made, err);
+			rec.made = made;
+		} else {
+			r = mount_one(root, &plans[i], &rec, err);
+		}
+		if (r == 0)
+			r = set_group(root, &plans[i], err);
+		(void)fdio_write_all(out, &rec, sizeof(rec));
+	}
+	return r;
+}
+
+static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
+{
+	const char *name;
+	AUTO_CLOSE int dir = confine_parent(root, p->rel, 0, &name);
+	struct fd_path at;
+	char path[sizeof(at.text) + NAME_MAX + 2];
+	int r = 0;
+
+	if (dir == -ENOENT)
+		return 0;
+	if (dir < 0)
+		return err_sys(err, -dir, "open parent of " STORAGE_ROOT "/%s", p->rel);
+	(void)snprintf(path, sizeof(path), "%s/%s", fdio_path(&at, dir), name);
+	if (p->mounted) {
+		r = umount2(path, UMOUNT_NOFOLLOW);
+		/*
+		 * Whatever holds it: it leaves the tree now, and is gone for good with its last
+		 * user.
+		 */
+		if (r < 0 && errno == EBUSY)
+			r = umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH);
+		if (r < 0 && errno != EINVAL && errno != ENOENT)
+			return err_sys(err, errno, "unmount " STORAGE_ROOT "/%s", p->rel);
+	}
+	if (p->tree)
+		(void)fdio_remove_tree(dir, name);
+	else if (p->made && unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno == ENOTDIR)
+		(void)unlinkat(dir, name, 0);
+	return 0;
+}
+
+int storage_unmount_all(const struct unmount_plan *plans, size_t n, struct err *err)
+{
+	AUTO_CLOSE int root = open_root(err);
+	struct err later;
+
+	if (root < 0)
+		return root;
+	for (size_t i = 0; i < n; i++)
+		(void)unmount_one(root, &plans[i], err->code ? &later : err);
+	return -err->code;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The part of the storages that runs in a worker: it may block on the share or on a disk.
+ */
+#ifndef POD_STORAGE_MOUNT_H
+#define POD_STORAGE_MOUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "oci/fs/mountopt.h"
+#include "base/err.h"
+
+#define STORAGE_ROOT "/run" /* mount points of requests are below it */
+
+enum mount_kind {
+	MOUNT_TAG,  /* the source is a name for the file system (share tag, "tmpfs") */
+	MOUNT_PATH, /* the source is a path: a device node, or what is bound */
+	MOUNT_NONE, /* only a directory of the given mode */
+};
+
+struct mount_plan {
+	enum mount_kind kind;
+	const char *source, *fstype;
+	const char *rel; /* mount point below STORAGE_ROOT, from confine_clean */
+	struct mountopt opt;
+	mode_t mode;	/* of a directory that is missing; MOUNT_NONE: of it in any case */
+	bool has_group; /* 3.x: the content is given to a group */
+	gid_t group;
+	bool group_tree;	/* all of the content, not only its top */
+	bool group_on_mismatch; /* only if the top is not that group's already */
+	bool keep_mounted; /* already a mount point: leave it so (a share that the image mounted) */
+};
+
+/* What has been done of one plan; the parent needs it to undo, even when the worker dies. */
+struct mount_record {
+	uint32_t index;
+	uint8_t made, mounted;
+};
+
+struct unmount_plan {
+	const char *rel;
+	bool mounted; /* to be unmounted */
+	bool made;    /* to be removed: an empty directory or file */
+	bool tree;    /* with all that is in it */
+};
+
+/*
+ * Mounts in order, writing a record to out for each; stops at the first failure. 0 or -errno with
+ * *err.
+ */
+int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct err *err);
+/* Unmounts all, in order; a busy mount is detached. The first failure, after all were tried. */
+int storage_unmount_all(const struct unmount_plan *plans, size_t n, struct err *err);
+
+#endif
