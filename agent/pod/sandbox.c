@@ -28,8 +28,10 @@
 #include "rpc/status.h"
 #include "pod/agent.h"
 #include "pod/container.h"
-#include "svc/guest.h"
+#include "pod/dns.h"
 #include "pod/guesthook.h"
+#include "pod/kmod.h"
+#include "pod/sharedns.h"
 
 #define RETRY_MS 10
 

@@ -38,6 +38,12 @@ void sandbox_free(struct sandbox *sb);
 /* Looks which cgroups there are: once, before the first container. 0 or -errno with *err. */
 int sandbox_find_cgroups(struct sandbox *sb, struct err *err);
 
+/*
+ * New CPUs are online, cpus is the guest's list ("0-3"). Widens the cpusets of all containers and of
+ * the groups above them. 0 or -errno with *err.
+ */
+int sandbox_cpus_online(struct agent *a, const char *cpus, struct err *err);
+
 int svc_create_sandbox(struct call *c, const void *req, struct err *err);
 int svc_destroy_sandbox(struct call *c, const void *req, struct err *err);
 int svc_start_tracing(struct call *c, const void *req, struct err *err);

@@ -9,17 +9,12 @@
 #include <fcntl.h>
 #include <linux/random.h>
 #include <linux/seccomp.h>
-#include <sched.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 
 #include "base/auto.h"
 #include "base/fdio.h"
@@ -29,25 +24,17 @@
 #include "rpc/status.h"
 #include "pod/agent.h"
 #include "pod/device.h"
+#include "pod/sandbox.h"
 #include "svc/health.h"
 #include "pod/storage.h"
-#include "linux/confine.h"
 #include "linux/hotplug.h"
 #include "linux/uevent.h"
 
-#define CPU_ROUNDS	    100
-#define CPU_PAUSE_MS	    100 /* 1.x: ten seconds in all */
-#define CPU_PAUSE_3X_MS	    50
-#define ONLINE_TIMEOUT_MS   60000
-#define PROBE_TIMEOUT_MS    50000
-#define MODPROBE	    "/sbin/modprobe"
-#define MODPROBE_TIMEOUT_MS 50000
-#define RUN_DIR		    "/run"
-#define DNS_DIR		    "kata-containers/sandbox" /* below RUN_DIR */
-#define DNS_FILE	    "resolv.conf"
-#define DNS_PATH	    RUN_DIR "/" DNS_DIR "/" DNS_FILE
-#define DNS_TARGET	    "/etc/resolv.conf"
-#define DNS_MAX		    (256u << 10)
+#define CPU_ROUNDS	  100
+#define CPU_PAUSE_MS	  100 /* 1.x: ten seconds in all */
+#define CPU_PAUSE_3X_MS	  50
+#define ONLINE_TIMEOUT_MS 60000
+#define PROBE_TIMEOUT_MS  50000
 
 /* The fd of /sys, or -errno. */
 static int sys_fd(const struct agent *a, struct err *err)
@@ -321,249 +308,4 @@ int svc_get_guest_details(struct call *c, const void *request, struct err *err)
 	}
 	res.agent_details = &details;
 	return call_reply(c, &res.base);
-}
-
-/* ---- kernel modules ---- */
-
-struct modules {
-	Grpc__KernelModule *const *modules;
-	size_t n;
-	guest_done *done;
-	void *arg;
-};
-
-/* Reads to the end and keeps the beginning as a text. */
-static void read_output(int fd, char *buf, size_t size)
-{
-	char rest[4096];
-	ssize_t n = fdio_read_all(fd, buf, size - 1);
-
-	buf[n > 0 ? n : 0] = '\0';
-	while (fdio_read_all(fd, rest, sizeof(rest)) > 0)
-		;
-}
-
-/* Runs modprobe for one module and puts what it says into *err when it fails. In the worker. */
-static int modprobe(const Grpc__KernelModule *m, struct err *err)
-{
-	AUTO_FREE char **argv = calloc(m->n_parameters + 4, sizeof(*argv));
-	char *envp[] = { (char *)(uintptr_t) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
-	char output[400];
-	posix_spawn_file_actions_t actions;
-	int fds[2], r, status = 0;
-	pid_t pid;
-
-	if (!argv || pipe2(fds, O_CLOEXEC) < 0)
-		return err_sys(err, errno, "could not load module '%s'", m->name);
-	argv[0] = (char *)(uintptr_t)MODPROBE;
-	argv[1] = (char *)(uintptr_t) "-v";
-	argv[2] = m->name;
-	for (size_t i = 0; i < m->n_parameters; i++)
-		argv[3 + i] = m->parameters[i];
-	(void)posix_spawn_file_actions_init(&actions);
-	(void)posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
-	(void)posix_spawn_file_actions_adddup2(&actions, fds[1], STDERR_FILENO);
-	r = posix_spawn(&pid, MODPROBE, &actions, NULL, argv, envp);
-	(void)close(fds[1]);
-	if (r != 0)
-		return err_sys(err, r, "could not load module '%s': run " MODPROBE,
-			       m->name); /* fds go with us */
-	(void)posix_spawn_file_actions_destroy(&actions);
-	read_output(fds[0], output, sizeof(output));
-	(void)close(fds[0]);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return 0;
-	return err_set(err, EIO, "could not load module: %s %d: %s",
-		       WIFEXITED(status) ? "exit status" : "signal",
-		       WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), output);
-}
-
-static int modules_job(void *arg, int out, struct err *err)
-{
-	const struct modules *m = arg;
-
-	(void)out;
-	for (size_t i = 0; i < m->n; i++) {
-		if (modprobe(m->modules[i], err) < 0)
-			return -err->code;
-	}
-	return 0;
-}
-
-static void modules_done(void *arg, const struct err *err, const struct buf *out)
-{
-	struct modules m = *(struct modules *)arg;
-
-	(void)out;
-	free(arg);
-	m.done(m.arg, err);
-}
-
-int guest_load_modules(struct agent *a, Grpc__KernelModule *const *modules, size_t n,
-		       guest_done *done, void *arg, struct err *err)
-{
-	struct worker_opts opts = { .timeout_ms = MODPROBE_TIMEOUT_MS };
-	AUTO_FREE struct modules *m = malloc(sizeof(*m));
-	int r;
-
-	if (!m)
-		return err_sys(err, ENOMEM, "kernel modules");
-	for (size_t i = 0; i < n; i++) {
-		if (str_empty(modules[i]->name))
-			return err_set(err, EINVAL, "Kernel module name is empty");
-		if (modules[i]->name[0] == '-')
-			return err_set(err, EINVAL, "could not load module: '%s' is no name",
-				       modules[i]->name);
-	}
-	*m = (struct modules){ modules, n, done, arg };
-	r = worker_start(a->loop, a->reaper, &opts, modules_job, modules_done, m, NULL);
-	if (r < 0)
-		return err_sys(err, -r, "start " MODPROBE);
-	m = NULL;
-	return 0;
-}
-
-/* ---- resolv.conf ---- */
-
-static bool same_file(const char *a, const char *b)
-{
-	struct stat sa, sb;
-
-	return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-	       sa.st_ino == sb.st_ino;
-}
-
-/* A line without the blanks around it. */
-static const char *trim(const char *line, size_t *len)
-{
-	static const char blank[] = " \t\r\n\v\f";
-
-	line += strspn(line, blank);
-	*len = strlen(line);
-	while (*len > 0 && strchr(blank, line[*len - 1]))
-		--*len;
-	return line;
-}
-
-static int write_lines(int fd, char *const *lines, size_t n)
-{
-	size_t total = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		size_t len;
-		const char *text = trim(lines[i], &len);
-		int r = i > 0 ? fdio_write_all(fd, "\n", 1) : 0;
-
-		total += len + 1;
-		if (total > DNS_MAX)
-			return -EFBIG;
-		if (r == 0)
-			r = fdio_write_all(fd, text, len);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-int guest_set_dns(char *const *lines, size_t n, struct err *err)
-{
-	AUTO_CLOSE int run = open(RUN_DIR, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	AUTO_CLOSE int dir = FD_NONE;
-	AUTO_CLOSE int fd = FD_NONE;
-	int r;
-
-	if (n == 0)
-		return 0;
-	if (access(DNS_TARGET, F_OK) < 0) {
-		log_warn("guest", "no " DNS_TARGET " to put the name servers in");
-		return 0;
-	}
-	dir = run < 0 ? -errno : confine_dir(run, DNS_DIR, 0700, NULL);
-	if (dir < 0)
-		return err_sys(err, -dir, "make directory of " DNS_PATH);
-	/* In place: a file that is bound already shows the new lines. */
-	fd = openat(dir, DNS_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
-	r = fd < 0 ? -errno : write_lines(fd, lines, n);
-	if (r < 0)
-		return err_sys(err, -r, "write " DNS_PATH);
-	if (!same_file(DNS_PATH, DNS_TARGET) &&
-	    mount(DNS_PATH, DNS_TARGET, NULL, MS_BIND, NULL) < 0)
-		return err_sys(err, errno, "bind " DNS_PATH " to " DNS_TARGET);
-	return 0;
-}
-
-void guest_unset_dns(void)
-{
-	if (same_file(DNS_PATH, DNS_TARGET) && umount2(DNS_TARGET, MNT_DETACH) < 0)
-		log_warn("guest", "unmount " DNS_TARGET ": %s", strerror(errno));
-}
-
-/* ---- namespaces ---- */
-
-static const struct shared_ns {
-	const char *path, *self;
-	int flag;
-} shared_ns[] = {
-	{ SANDBOX_NS_IPC, "/proc/self/ns/ipc", CLONE_NEWIPC },
-	{ SANDBOX_NS_UTS, "/proc/self/ns/uts", CLONE_NEWUTS },
-};
-
-/* Binds the namespace that we are in to its file. */
-static int hold(const struct shared_ns *ns, struct err *err)
-{
-	AUTO_CLOSE int fd = FD_NONE;
-
-	(void)umount2(ns->path, MNT_DETACH | UMOUNT_NOFOLLOW); /* an earlier sandbox's */
-	fd = open(ns->path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return err_sys(err, errno, "create %s", ns->path);
-	if (mount(ns->self, ns->path, NULL, MS_BIND, NULL) < 0)
-		return err_sys(err, errno, "bind %s to %s", ns->self, ns->path);
-	return 0;
-}
-
-static int make_and_hold(const struct shared_ns *ns, const char *hostname, struct err *err)
-{
-	AUTO_CLOSE int own = open(ns->self, O_RDONLY | O_CLOEXEC);
-	int r;
-
-	if (own < 0)
-		return err_sys(err, errno, "open %s", ns->self);
-	if (unshare(ns->flag) < 0)
-		return err_sys(err, errno, "unshare for %s", ns->path);
-	r = hold(ns, err);
-	if (r == 0 && ns->flag == CLONE_NEWUTS && !str_empty(hostname) &&
-	    sethostname(hostname, strlen(hostname)) < 0)
-		r = err_sys(err, errno, "set hostname '%s'", hostname);
-	/*
-	 * With an fd of what we were in a moment ago this cannot fail; if it did, we would only be
-	 * in the pod's.
-	 */
-	if (setns(own, ns->flag) < 0)
-		r = err_sys(err, errno, "return to the agent's namespace");
-	return r;
-}
-
-int sandbox_ns_create(const char *hostname, struct err *err)
-{
-	int r = fdio_mkdirs(RUN_DIR "/sandbox-ns", 0755);
-
-	if (r < 0)
-		return err_sys(err, -r, "make " RUN_DIR "/sandbox-ns");
-	for (size_t i = 0; i < ARRAY_LEN(shared_ns); i++) {
-		r = make_and_hold(&shared_ns[i], hostname, err);
-		if (r < 0) {
-			sandbox_ns_destroy();
-			return r;
-		}
-	}
-	return 0;
-}
-
-void sandbox_ns_destroy(void)
-{
-	for (size_t i = 0; i < ARRAY_LEN(shared_ns); i++)
-		(void)umount2(shared_ns[i].path, MNT_DETACH | UMOUNT_NOFOLLOW);
 }

@@ -9,6 +9,10 @@
 #include <stdlib.h>
 
 #include "linux/hotplug.h"
+#include "pod/dns.h"
+#include "pod/kmod.h"
+#include "pod/sandbox.h"
+#include "pod/sharedns.h"
 #include "svc/health.h"
 #include "test_guest_harness.h"
 

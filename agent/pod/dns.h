@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest's name servers.
+ */
+#ifndef POD_DNS_H
+#define POD_DNS_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+/*
+ * Lines of a resolv.conf, written below /run and bound over /etc/resolv.conf. n may be 0. Does not
+ * block.
+ */
+int guest_set_dns(char *const *lines, size_t n, struct err *err);
+/* Takes the binding away again; harmless without one. */
+void guest_unset_dns(void);
+
+#endif
