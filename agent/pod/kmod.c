@@ -5,6 +5,7 @@
 #include "pod/kmod.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
