@@ -11,7 +11,7 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/reaper.h"
-#include "rpc/dispatch.h"
+#include "rpc/call.h"
 
 struct sandbox;
 struct uevents;

@@ -16,7 +16,7 @@
 #include "base/auto.h"
 #include "base/list.h"
 #include "base/str.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 #include "pod/agent.h"
 #include "config.h"
 #include "linux/devfind.h"

@@ -21,7 +21,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 #include "pod/agent.h"
 #include "pod/oom.h"
 #include "pod/sandbox.h"

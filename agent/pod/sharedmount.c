@@ -16,7 +16,7 @@
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 #include "pod/agent.h"
 #include "pod/process.h"
 #include "pod/sandbox.h"

@@ -22,7 +22,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/worker.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 #include "pod/agent.h"
 #include "config.h"
 #include "pod/storage_mount.h"

@@ -17,7 +17,7 @@
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 #include "pod/fsgroup.h"
 #include "linux/confine.h"
 

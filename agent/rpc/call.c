@@ -12,16 +12,19 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "rpc/dispatch.h"
-#include "rpc/status.h"
 
 #define QUIET_MS 1000
 
 /* A burst is over: its memory goes back to the guest. */
-static void on_quiet(struct timer *t)
+static void call_on_quiet(struct timer *t)
 {
 	(void)t;
 	(void)malloc_trim(0);
+}
+
+int rpc_status(const struct err *err)
+{
+	return err->rpc ? err->rpc : RPC_UNKNOWN;
 }
 
 static void call_free(struct call *c)
@@ -37,7 +40,7 @@ static void call_free(struct call *c)
 	s->calls--;
 	free(c);
 	if (!s->quiet.loop)
-		timer_set(s->loop, &s->quiet, QUIET_MS, on_quiet);
+		timer_set(s->loop, &s->quiet, QUIET_MS, call_on_quiet);
 }
 
 struct buf call_body(size_t len)
@@ -129,7 +132,7 @@ void call_cancelled(struct call *c)
 	call_free(c);
 }
 
-static void on_deadline(struct timer *t)
+static void call_on_deadline(struct timer *t)
 {
 	struct call *c = container_of(t, struct call, deadline);
 
@@ -142,8 +145,8 @@ struct agent *call_agent(const struct call *c)
 	return c->server->agent;
 }
 
-struct call *rpc_call_new(struct rpc_server *s, const struct call_road *road, void *stream,
-			  const struct rpc_method *method, enum schema schema, int64_t timeout_ms)
+struct call *call_new(struct rpc_server *s, const struct call_road *road, void *stream,
+		      const struct rpc_method *method, enum schema schema, int64_t timeout_ms)
 {
 	struct call *c = s->calls < LIMIT_CALLS_TOTAL ? calloc(1, sizeof(*c)) : NULL;
 
@@ -159,6 +162,6 @@ struct call *rpc_call_new(struct rpc_server *s, const struct call_road *road, vo
 	arena_init(&c->mem, LIMIT_ARENA);
 	list_init(&c->parked);
 	if (timeout_ms >= 0)
-		timer_set(s->loop, &c->deadline, timeout_ms, on_deadline);
+		timer_set(s->loop, &c->deadline, timeout_ms, call_on_deadline);
 	return c;
 }

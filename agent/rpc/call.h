@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One RPC from its request to its answer. A handler answers at once, fails, or parks the call and
+ * One RPC from its request to its answer, what it is a call of (method, server), and the statuses
+ * that it may end with. A handler answers at once, fails, or parks the call and
  * answers from a later event; a peer that left, or a deadline, cancels a parked call.
  *
  * The call belongs to its connection until it is answered or cancelled, and is freed right after.
@@ -10,6 +11,7 @@
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/arena.h"
 #include "base/buf.h"
@@ -19,7 +21,28 @@
 
 struct call;
 struct agent;
-struct rpc_server;
+
+/* The numbers that gRPC and ttrpc share. */
+enum rpc_status {
+	RPC_OK = 0,
+	RPC_CANCELLED = 1,
+	RPC_UNKNOWN = 2,
+	RPC_INVALID_ARGUMENT = 3,
+	RPC_DEADLINE_EXCEEDED = 4,
+	RPC_NOT_FOUND = 5,
+	RPC_ALREADY_EXISTS = 6,
+	RPC_PERMISSION_DENIED = 7,
+	RPC_RESOURCE_EXHAUSTED = 8,
+	RPC_FAILED_PRECONDITION = 9,
+	RPC_ABORTED = 10,
+	RPC_OUT_OF_RANGE = 11,
+	RPC_UNIMPLEMENTED = 12,
+	RPC_INTERNAL = 13,
+	RPC_UNAVAILABLE = 14,
+};
+
+/* What the peer is told: err->rpc where it is set, else UNKNOWN, whatever the errno is. */
+int rpc_status(const struct err *err);
 
 /* Which generation of the schema the road speaks; the road decides where they disagree. */
 enum schema { SCHEMA_1X, SCHEMA_3X };
@@ -27,11 +50,47 @@ enum schema { SCHEMA_1X, SCHEMA_3X };
 /* How a call is answered on its road. Both take the call's stream away from it. */
 struct call_road {
 	/*
-	 * The message to send, or NULL with *err. body has CALL_HEADROOM bytes free before
-	 * buf_data(body) for the road's own framing; it is taken over.
+	 * body is the encoded message, with CALL_HEADROOM bytes free before buf_data(body) for the
+	 * road's own framing; it is taken over. body->mem is NULL where there was no memory for it.
 	 */
 	void (*answer)(struct call *c, struct buf *body);
 	void (*fail)(struct call *c, int status, const char *msg);
+};
+
+enum method_flags {
+	M_SANDBOX = 1, /* only while a sandbox runs: else FAILED_PRECONDITION (1.x) */
+	M_LIFE = 2,    /* of a container's life: an unknown id is INTERNAL in 3.x */
+	M_ANYTIME = 4, /* also while the agent is still starting up */
+};
+
+/*
+ * What a method does: 0 once answered, CALL_PENDING when parked, or -errno with *err (then the call
+ * is failed for it). req lives in c->mem.
+ */
+typedef int rpc_handler(struct call *c, const void *req, struct err *err);
+
+struct rpc_method {
+	const char *service, *name; /* "grpc.AgentService", "Check" */
+	const ProtobufCMessageDescriptor *request;
+	rpc_handler *fn;
+	unsigned int flags;
+	/*
+	 * Makes 3.x's bytes fit the 1.x message, in place; NULL: they do. Malformed bytes stay so.
+	 */
+	void (*adopt_3x)(uint8_t *body, size_t len);
+};
+
+struct rpc_server {
+	struct loop *loop;
+	struct agent *agent;
+	const struct rpc_method *methods;
+	size_t method_count;
+	/* A gate before unpacking: 0 or -errno with *err. May be NULL. */
+	int (*gate)(struct call *c, struct err *err);
+	bool trace;	    /* log each call with its duration */
+	unsigned int calls; /* open, parked ones included */
+	size_t held;	    /* bytes of request bodies that roads hold, all together */
+	struct timer quiet; /* armed by the end of a call, until memory has been given back */
 };
 
 #define CALL_HEADROOM 32
@@ -52,6 +111,13 @@ struct call {
 	bool detached;
 	int64_t started_ms;
 };
+
+/*
+ * For roads: a new call, which rpc_run then hands to its handler. timeout_ms < 0: no deadline. NULL
+ * when memory or LIMIT_CALLS_TOTAL is out, and nothing has happened.
+ */
+struct call *call_new(struct rpc_server *s, const struct call_road *road, void *stream,
+		      const struct rpc_method *method, enum schema schema, int64_t timeout_ms);
 
 /*
  * Each ends the call; c is gone afterwards. All return 0, for "return call_...": a negative errno from

@@ -8,9 +8,8 @@
 
 #include "base/limits.h"
 #include "base/log.h"
-#include "rpc/status.h"
 
-static bool same(const char *s, const char *text, size_t len)
+static bool rpc_same(const char *s, const char *text, size_t len)
 {
 	return strlen(s) == len && memcmp(s, text, len) == 0;
 }
@@ -23,10 +22,10 @@ const struct rpc_method *rpc_find(const struct rpc_server *s, const char *servic
 	for (size_t i = 0; i < s->method_count; i++) {
 		const struct rpc_method *m = &s->methods[i];
 
-		if (!same(m->service, service, service_len))
+		if (!rpc_same(m->service, service, service_len))
 			continue;
 		*known = true;
-		if (same(m->name, name, name_len))
+		if (rpc_same(m->name, name, name_len))
 			return m;
 	}
 	return NULL;
@@ -43,7 +42,7 @@ static void free_in_arena(void *arena, void *p)
 	(void)p;
 }
 
-void rpc_call_run(struct call *c, uint8_t *body, size_t len)
+void rpc_run(struct call *c, uint8_t *body, size_t len)
 {
 	ProtobufCAllocator in_arena = { alloc_in_arena, free_in_arena, &c->mem };
 	struct err err = { 0 };

@@ -21,7 +21,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/worker.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 #include "pod/agent.h"
 #include "pod/device.h"
 #include "pod/sandbox.h"

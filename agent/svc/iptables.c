@@ -17,7 +17,7 @@
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/worker.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 #include "pod/agent.h"
 
 #define TIMEOUT_MS 20000

@@ -11,7 +11,7 @@
 #include "oci/seccomp.h"
 #include "health.pb-c.h"
 #include "base/auto.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 #include "pod/agent.h"
 #include "pod/container.h"
 #include "svc/copyfile.h"

@@ -5,7 +5,7 @@
 #ifndef SVC_METHODS_H
 #define SVC_METHODS_H
 
-#include "rpc/dispatch.h"
+#include "rpc/call.h"
 
 extern const struct rpc_method svc_methods[];
 extern const size_t svc_method_count;

@@ -15,7 +15,7 @@
 #include "base/auto.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 #include "pod/agent.h"
 #include "config.h"
 #include "linux/addr.h"

@@ -26,7 +26,7 @@
 #include "base/limits.h"
 #include "base/str.h"
 #include "base/worker.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 #include "pod/agent.h"
 #include "config.h"
 #include "pod/container.h"

@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "rpc/dispatch.h"
+#include "rpc/call.h"
 
 struct channel;
 

@@ -13,7 +13,7 @@
 #include <sys/uio.h>
 
 #include "base/loop.h"
-#include "rpc/dispatch.h"
+#include "rpc/call.h"
 
 struct conn;
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "rpc/status.h"
+#include "rpc/dispatch.h"
 
 int64_t grpc_timeout_ms(const char *text, size_t len)
 {

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
-#include "rpc/dispatch.h"
+#include "rpc/call.h"
 
 #define GRPC_PREFIX 5u /* compressed flag, length big-endian */
 

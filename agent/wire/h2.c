@@ -18,7 +18,7 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "rpc/status.h"
+#include "rpc/dispatch.h"
 #include "wire/grpc.h"
 
 #define WINDOW	       (1u << 20) /* what a stream may send before we take note */
@@ -520,7 +520,7 @@ static void run_ready(struct session *s)
 		struct call *c;
 
 		list_del(&st->ready);
-		c = rpc_call_new(s->conn->rpc, &h2_road, st, st->method, SCHEMA_1X, st->timeout_ms);
+		c = call_new(s->conn->rpc, &h2_road, st, st->method, SCHEMA_1X, st->timeout_ms);
 		if (!c) {
 			release_input(st);
 			fail_stream(st, RPC_RESOURCE_EXHAUSTED, "too many calls are open");
@@ -529,7 +529,7 @@ static void run_ready(struct session *s)
 		st->call = c;
 		s->conn->rpc->held -= buf_len(&body);
 		st->in.body = (struct buf){ 0 };
-		rpc_call_run(c, buf_data(&body), buf_len(&body));
+		rpc_run(c, buf_data(&body), buf_len(&body));
 		buf_free(&body);
 	}
 }

@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "rpc/dispatch.h"
+#include "rpc/call.h"
 
 #define AGENT_VSOCK_PORT 1024u
 

@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "rpc/dispatch.h"
+#include "rpc/call.h"
 
 #define SERIAL_PORT_NAME "agent.channel.0"
 

@@ -20,7 +20,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "rpc/status.h"
+#include "rpc/dispatch.h"
 #include "wire/pb.h"
 
 #define HEADER	  10u
@@ -333,12 +333,12 @@ static void run_request(struct stream *st, const uint8_t *data, size_t len)
 	}
 	if (e.timeout_ns > 0)
 		ms = e.timeout_ns / 1000000 + (e.timeout_ns % 1000000 != 0);
-	st->call = rpc_call_new(rpc, &ttrpc_road, st, m, SCHEMA_3X, ms);
+	st->call = call_new(rpc, &ttrpc_road, st, m, SCHEMA_3X, ms);
 	if (!st->call)
 		send_status(st, RPC_RESOURCE_EXHAUSTED, "too many calls are open");
 	else
 		/* The bytes are in a buffer of ours, which nobody else looks at any more. */
-		rpc_call_run(st->call, (uint8_t *)(uintptr_t)e.payload, e.payload_len);
+		rpc_run(st->call, (uint8_t *)(uintptr_t)e.payload, e.payload_len);
 }
 
 static int frame_ended(struct session *s, const uint8_t *data)

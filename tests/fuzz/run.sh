@@ -27,7 +27,7 @@ flags=(-std=gnu11 -Ulinux -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer-no-link,address
 	-fno-sanitize-recover=undefined -fno-omit-frame-pointer -w -iquote agent -iquote init -Ibuild/gen -Itests/wire -Itests/fuzz)
 
 # One archive for all targets: what everything needs, and the roads with the test service.
-common=(agent/base/*.c agent/rpc/call.c agent/rpc/dispatch.c agent/rpc/status.c agent/wire/*.c
+common=(agent/base/*.c agent/rpc/*.c agent/wire/*.c
 	tests/wire/methods.c tests/fuzz/fake.c build/gen/*.pb-c.c build/gen/google/protobuf/*.pb-c.c)
 objects=()
 

@@ -5,7 +5,7 @@
 #include "wire_fake.h"
 
 #include "base/limits.h"
-#include "rpc/status.h"
+#include "rpc/dispatch.h"
 
 /* A road that notes what it is told. */
 static struct {
@@ -55,11 +55,11 @@ static struct call *call(const char *name, const void *body, size_t len, int64_t
 
 	m = rpc_find(&fake_rpc, "grpc.AgentService", 17, name, strlen(name), &known);
 	cr_assert_not_null(m);
-	c = rpc_call_new(&fake_rpc, &road, NULL, m, schema, timeout_ms);
+	c = call_new(&fake_rpc, &road, NULL, m, schema, timeout_ms);
 	if (!c)
 		return NULL;
 	memcpy(copy, body, len);
-	rpc_call_run(c, copy, len);
+	rpc_run(c, copy, len);
 	return c;
 }
 
@@ -182,11 +182,11 @@ Test(call, a_bomb)
 	const struct rpc_method m = { .service = "s",
 				      .name = "Bomb",
 				      .request = &grpc__create_sandbox_request__descriptor };
-	struct call *c = rpc_call_new(&fake_rpc, &road, NULL, &m, SCHEMA_1X, -1);
+	struct call *c = call_new(&fake_rpc, &road, NULL, &m, SCHEMA_1X, -1);
 
 	for (size_t i = 0; i < sizeof(bomb); i += 2)
 		bomb[i] = 0x1a; /* an empty Storage */
-	rpc_call_run(c, bomb, sizeof(bomb));
+	rpc_run(c, bomb, sizeof(bomb));
 	cr_expect_eq(told.status, RPC_RESOURCE_EXHAUSTED, "%d %s", told.status, told.msg);
 	cr_expect_eq(fake_rpc.calls, 0);
 }

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "rpc/status.h"
+#include "rpc/call.h"
 
 Test(err, set_sys_rpc)
 {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 #include "wire/pb.h"
 
 Test(grpc, timeouts)

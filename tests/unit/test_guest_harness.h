@@ -23,7 +23,6 @@
 #include "base/reaper.h"
 #include "rpc/call.h"
 #include "rpc/dispatch.h"
-#include "rpc/status.h"
 #include "pod/agent.h"
 #include "config.h"
 #include "linux/uevent.h"
@@ -94,13 +93,13 @@ static inline int ask(rpc_handler *fn, enum schema schema, const void *req)
 	};
 	size_t len = protobuf_c_message_get_packed_size(m);
 	uint8_t *body = malloc(len + 1);
-	struct call *c = rpc_call_new(&agent.rpc, &road, NULL, &method, schema, -1);
+	struct call *c = call_new(&agent.rpc, &road, NULL, &method, schema, -1);
 
 	cr_assert_not_null(body);
 	cr_assert_not_null(c);
 	(void)protobuf_c_message_pack(m, body);
 	answered = 0;
-	rpc_call_run(c, body, len);
+	rpc_run(c, body, len);
 	free(body);
 	if (!answered)
 		cr_assert_eq(loop_run(agent.loop), 0);

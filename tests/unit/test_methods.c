@@ -5,6 +5,7 @@
 
 #include "agent.pb-c.h"
 #include "health.pb-c.h"
+#include "rpc/dispatch.h"
 #include "svc/methods.h"
 
 static void compare(const ProtobufCServiceDescriptor *s)

@@ -13,8 +13,7 @@ if [[ ! -e build/gen/agent.pb-c.c ]]; then
 	echo "build.sh: build/gen is missing: run 'make' first" >&2
 	exit 1
 fi
-sources=(tests/wire/server.c tests/wire/methods.c agent/wire/*.c agent/rpc/call.c agent/rpc/dispatch.c
-	agent/rpc/status.c agent/base/*.c build/gen/*.pb-c.c build/gen/google/protobuf/*.pb-c.c)
+sources=(tests/wire/server.c tests/wire/methods.c agent/wire/*.c agent/rpc/*.c agent/base/*.c build/gen/*.pb-c.c build/gen/google/protobuf/*.pb-c.c)
 # shellcheck disable=SC2012  # names of our own
 newest=$(ls -t "${sources[@]}" agent/*/*.h tests/wire/*.h "$0" | head -1)
 if [[ ! -e $out/server || $newest -nt $out/server ]]; then

@@ -19,7 +19,7 @@
 #include "health.pb-c.h"
 #include "base/auto.h"
 #include "base/limits.h"
-#include "rpc/status.h"
+#include "rpc/call.h"
 
 static struct test_service *service(struct call *c)
 {

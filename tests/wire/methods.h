@@ -6,7 +6,7 @@
 #define TESTS_WIRE_METHODS_H
 
 #include "base/list.h"
-#include "rpc/dispatch.h"
+#include "rpc/call.h"
 
 /* What the handlers share; one at a time. */
 struct test_service {
