@@ -21,4 +21,10 @@
 #define LIMIT_SPEC_JSON	  (16u << 20) /* config.json that hooks read */
 #define LIMIT_READ	  (1u << 20)  /* bytes that one ReadStdout may return */
 
+/* Of a handler's worker: within the minute that runtimes give a call. */
+#define LIMIT_WORK_MS  50000
+#define LIMIT_WORK_OUT (64u << 10) /* bytes that it may hand over for an answer */
+#define LIMIT_RULES    (3u << 20)  /* bytes that iptables-save may say: fits into an answer */
+#define LIMIT_TERM_LOG 4096u	   /* bytes of a container's last message */
+
 #endif

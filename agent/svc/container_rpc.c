@@ -17,7 +17,7 @@
 #include "rpc/call.h"
 #include "pod/agent.h"
 #include "pod/container.h"
-#include "svc/net.h"
+#include "svc/svc.h"
 #include "pod/process.h"
 #include "pod/sandbox.h"
 

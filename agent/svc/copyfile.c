@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CopyFile. No state between the chunks but the file "<path>.tmp" itself. All paths are walked
- * below /run without following a link (CVE-2026-41326), in a worker where that may block.
+ * CopyFile: a file of the host, chunk by chunk, to a place below /run. No state between the chunks
+ * but the file "<path>.tmp" itself. Paths are walked without following a link (CVE-2026-41326). Into
+ * memory it writes at once; onto anything else in a worker.
  */
-#include "svc/copyfile.h"
+#include "svc/svc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,19 +14,15 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include "agent.pb-c.h"
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
-#include "base/worker.h"
-#include "pod/agent.h"
 #include "linux/confine.h"
 
-#define ROOT_1X	   "/run"
-#define ROOT_3X	   "/run/kata-containers/shared/containers"
-#define DIR_MODE   0750 /* where a request has none: what the runtime sends */
-#define TIMEOUT_MS 50000
-#define SUFFIX	   ".tmp"
+#define ROOT_1X	 "/run"
+#define ROOT_3X	 "/run/kata-containers/shared/containers"
+#define DIR_MODE 0750 /* where a request has none: what the runtime sends */
+#define SUFFIX	 ".tmp"
 
 struct copy {
 	struct call *call;
@@ -35,7 +32,7 @@ struct copy {
 	mode_t mode; /* of the file */
 };
 
-static int fail(struct err *err, const struct copy *cp, const char *what)
+static int copyfile_err(struct err *err, const struct copy *cp, const char *what)
 {
 	return err_sys(err, errno, "%s %s/%s", what, cp->root, cp->rel);
 }
@@ -56,13 +53,13 @@ static int open_tmp(int dir, const char *name, const struct copy *cp, struct err
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail(err, cp, "open temporary file of");
+		return copyfile_err(err, cp, "open temporary file of");
 	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
 		return err_set(err, EPERM, "temporary file of %s/%s is not a file of ours",
 			       cp->root, cp->rel);
 	if (cp->req->offset == 0 || st.st_size > cp->req->file_size) {
 		if (ftruncate(fd, 0) < 0)
-			return fail(err, cp, "truncate temporary file of");
+			return copyfile_err(err, cp, "truncate temporary file of");
 	}
 	return TAKE_FD(fd);
 }
@@ -79,7 +76,7 @@ static int write_chunk(int fd, const struct copy *cp, struct err *err)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return fail(err, cp, "write");
+			return copyfile_err(err, cp, "write");
 		p += n;
 		at += n;
 		left -= (size_t)n;
@@ -102,14 +99,14 @@ static int copy_chunk(int dir, const char *name, const struct copy *cp, struct e
 	if (write_chunk(fd, cp, err) < 0)
 		return -err->code;
 	if (fstat(fd, &st) < 0)
-		return fail(err, cp, "stat");
+		return copyfile_err(err, cp, "stat");
 	if (st.st_size != cp->req->file_size)
 		return 0; /* more will come */
 	/* The owner first: changing it takes setuid bits away. */
 	if (fchown(fd, owner(cp->req->uid), owner(cp->req->gid)) < 0 || fchmod(fd, cp->mode) < 0)
-		return fail(err, cp, "set owner and mode of");
+		return copyfile_err(err, cp, "set owner and mode of");
 	if (renameat(dir, tmp, dir, name) < 0)
-		return fail(err, cp, "rename temporary file to");
+		return copyfile_err(err, cp, "rename temporary file to");
 	return 0;
 }
 
@@ -118,16 +115,16 @@ static int copy_directory(int dir, const char *name, const struct copy *cp, stru
 	AUTO_CLOSE int fd = FD_NONE;
 
 	if (mkdirat(dir, name, cp->mode) < 0 && errno != EEXIST)
-		return fail(err, cp, "make directory");
+		return copyfile_err(err, cp, "make directory");
 	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fchown(fd, owner(cp->req->uid), owner(cp->req->gid)) < 0 ||
 	    fchmod(fd, cp->mode) < 0)
-		return fail(err, cp, "set owner and mode of");
+		return copyfile_err(err, cp, "set owner and mode of");
 	return 0;
 }
 
 /* The link itself may point anywhere: nothing of ours follows it. */
-static int copy_link(int dir, const char *name, const struct copy *cp, struct err *err)
+static int copyfile_link(int dir, const char *name, const struct copy *cp, struct err *err)
 {
 	char target[PATH_MAX], tmp[NAME_MAX + 1];
 	size_t len = cp->req->data.len;
@@ -143,7 +140,7 @@ static int copy_link(int dir, const char *name, const struct copy *cp, struct er
 	if (symlinkat(target, dir, tmp) < 0 ||
 	    fchownat(dir, tmp, owner(cp->req->uid), owner(cp->req->gid), AT_SYMLINK_NOFOLLOW) < 0 ||
 	    renameat(dir, tmp, dir, name) < 0)
-		return fail(err, cp, "make symbolic link");
+		return copyfile_err(err, cp, "make symbolic link");
 	return 0;
 }
 
@@ -166,33 +163,22 @@ static int copy_in(int dir, const char *name, const struct copy *cp, struct err 
 	/* 3.x: who gets the file gets its directory. */
 	if (any_type &&
 	    fchownat(dir, "", owner(cp->req->uid), owner(cp->req->gid), AT_EMPTY_PATH) < 0)
-		return fail(err, cp, "set owner of the parent of");
+		return copyfile_err(err, cp, "set owner of the parent of");
 	if (any_type && S_ISDIR(cp->req->file_mode))
 		return copy_directory(dir, name, cp, err);
 	if (any_type && S_ISLNK(cp->req->file_mode))
-		return copy_link(dir, name, cp, err);
+		return copyfile_link(dir, name, cp, err);
 	return copy_chunk(dir, name, cp, err);
 }
 
 static int copy_job(void *arg, int out, struct err *err)
 {
-	const struct copy *cp = arg;
+	const struct copy *cp = ((const struct call *)arg)->wait;
 	const char *name;
 	AUTO_CLOSE int dir = open_parent(cp, &name, err);
 
 	(void)out;
 	return dir < 0 ? dir : copy_in(dir, name, cp, err);
-}
-
-static void copy_done(void *arg, const struct err *err, const struct buf *out)
-{
-	struct call *c = ((struct copy *)arg)->call;
-
-	(void)out;
-	if (err->code)
-		(void)call_fail(c, err);
-	else
-		(void)call_reply_empty(c);
 }
 
 /* Memory only: then a write cannot wait for anybody. */
@@ -225,12 +211,9 @@ static int read_request(struct copy *cp, struct err *err)
 
 int svc_copy_file(struct call *c, const void *req, struct err *err)
 {
-	struct worker_opts opts = { .timeout_ms = TIMEOUT_MS };
 	struct copy *cp = arena_zalloc(&c->mem, sizeof(*cp));
-	struct agent *a = call_agent(c);
 	AUTO_CLOSE int dir = FD_NONE;
 	const char *name;
-	int r;
 
 	if (!cp)
 		return err_sys(err, ENOMEM, "CopyFile");
@@ -243,6 +226,5 @@ int svc_copy_file(struct call *c, const void *req, struct err *err)
 		return dir;
 	if (is_memory(dir))
 		return copy_in(dir, name, cp, err) < 0 ? -err->code : call_reply_empty(c);
-	r = worker_start(a->loop, a->reaper, &opts, copy_job, copy_done, cp, NULL);
-	return r < 0 ? err_sys(err, -r, "start copying") : call_park(c, NULL, call_go_on, cp);
+	return work_start(c, NULL, cp, copy_job, work_done_empty, err);
 }

@@ -2,9 +2,14 @@
 /*
  * grpc.Health. No state.
  */
-#include "svc/health.h"
+#include "svc/svc.h"
 
 #include "health.pb-c.h"
+
+#define API_VERSION "0.0.1"
+#ifndef AGENT_VERSION
+#define AGENT_VERSION "unknown"
+#endif
 
 const char *agent_version(void)
 {

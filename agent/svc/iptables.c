@@ -3,7 +3,7 @@
  * GetIPTables and SetIPTables. No state: a worker runs the program, with files in memory as its
  * standard input and output, so that neither side can block the other.
  */
-#include "svc/iptables.h"
+#include "svc/svc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,15 +13,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent.pb-c.h"
 #include "base/auto.h"
 #include "base/fdio.h"
-#include "base/worker.h"
-#include "rpc/call.h"
-#include "pod/agent.h"
+#include "base/limits.h"
 
 #define TIMEOUT_MS 20000
-#define RULES_MAX  (3u << 20) /* fits into one answer */
 
 /* Where distributions have them; PATH is of no use in an agent that is PID 1. */
 static const char *const dirs[] = { "/usr/sbin", "/sbin", "/usr/bin", "/bin" };
@@ -86,7 +82,7 @@ static int hand_over(int file, int out, struct err *err)
 	char chunk[16384];
 	int r = 0;
 
-	if (size > (off_t)RULES_MAX)
+	if (size > (off_t)LIMIT_RULES)
 		return err_rpc(err, RPC_RESOURCE_EXHAUSTED,
 			       "%lld bytes of rules are more than an answer can carry",
 			       (long long)size);
@@ -165,24 +161,15 @@ static void restored(void *arg, const struct err *err, const struct buf *out)
 	(void)call_reply(arg, &resp.base);
 }
 
-static int start(struct call *c, const void *req, worker_job *job, worker_done *done,
-		 struct err *err)
-{
-	static const struct worker_opts opts = { .timeout_ms = TIMEOUT_MS, .max_out = RULES_MAX };
-	struct agent *a = call_agent(c);
-	int r;
-
-	(void)call_park(c, NULL, call_go_on, (void *)(uintptr_t)req);
-	r = worker_start(a->loop, a->reaper, &opts, job, done, c, NULL);
-	return r < 0 ? err_sys(err, -r, "start a worker") : CALL_PENDING;
-}
+static const struct worker_opts iptables_opts = { .timeout_ms = TIMEOUT_MS,
+						  .max_out = LIMIT_RULES };
 
 int svc_get_iptables(struct call *c, const void *req, struct err *err)
 {
-	return start(c, req, save, saved, err);
+	return work_start(c, &iptables_opts, (void *)(uintptr_t)req, save, saved, err);
 }
 
 int svc_set_iptables(struct call *c, const void *req, struct err *err)
 {
-	return start(c, req, restore, restored, err);
+	return work_start(c, &iptables_opts, (void *)(uintptr_t)req, restore, restored, err);
 }

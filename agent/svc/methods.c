@@ -3,25 +3,34 @@
  * Which handler serves which method. A unit test compares these rows with the services'
  * descriptors.
  */
-#include "svc/methods.h"
+#include "svc/svc.h"
 
 #include <errno.h>
 
-#include "agent.pb-c.h"
 #include "oci/seccomp.h"
 #include "health.pb-c.h"
 #include "base/auto.h"
-#include "rpc/call.h"
 #include "pod/agent.h"
 #include "pod/container.h"
-#include "svc/copyfile.h"
-#include "svc/guest.h"
-#include "svc/health.h"
-#include "svc/iptables.h"
-#include "svc/net.h"
 #include "pod/process.h"
 #include "pod/sandbox.h"
-#include "svc/v3.h"
+
+/* --- not here --- */
+
+static int svc_set_policy(struct call *c, const void *req, struct err *err)
+{
+	(void)c;
+	(void)req;
+	return err_rpc(err, RPC_UNIMPLEMENTED, "SetPolicy: this agent is built without policies");
+}
+
+static int svc_mem_agent_set(struct call *c, const void *req, struct err *err)
+{
+	(void)req;
+	return err_rpc(err, RPC_UNIMPLEMENTED, "%s: this agent has no mem-agent", c->method->name);
+}
+
+/* --- the table --- */
 
 #define AGENT(name, fn, type, flags)                                                    \
 	{                                                                               \

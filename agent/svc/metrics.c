@@ -1,422 +1,85 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Prometheus text from /proc, which answers at once. No state. Names and items are those of the 3.x
- * agent, whose readers know them.
+ * GetMetrics. State: how often it was asked.
  */
-#include "svc/metrics.h"
+#include "svc/svc.h"
 
-#include <ctype.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
+#include <errno.h>
+#include <fcntl.h>
 
 #include "base/auto.h"
-#include "base/fdio.h"
-#include "base/str.h"
+#include "linux/procmetrics.h"
+#include "oci/cgroup/cgroup.h"
+#include "pod/agent.h"
+#include "pod/container.h"
+#include "pod/sandbox.h"
 
-#define FILE_MAX    (256u << 10)
-#define FILESYSTEMS 64 /* at most so many are told of */
-
-void metrics_add(struct metrics_text *t, const char *fmt, ...)
+/*
+ * Of each container that has a cgroup. The values of one metric have to stand together: three
+ * rounds.
+ */
+static void container_metrics(struct metrics_text *t, const struct sandbox *sb)
 {
-	char line[512];
-	va_list ap;
-	int n;
+	static const struct {
+		const char *name, *type, *help;
+	} metrics[] = {
+		{ "kata_container_cpu_seconds_total", "counter",
+		  "CPU time of a container (in seconds)" },
+		{ "kata_container_memory_bytes", "gauge",
+		  "Memory usage of a container (in bytes)" },
+		{ "kata_container_pids", "gauge", "Tasks in a container" },
+	};
+	struct arena mem;
 
-	va_start(ap, fmt);
-	n = vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	if (n > 0 && (size_t)n < sizeof(line) && buf_append(&t->buf, line, (size_t)n) < 0)
-		t->failed = true;
-}
+	metrics_head(t, "kata_agent_containers", "gauge", "Containers in this sandbox");
+	metrics_add(t, "kata_agent_containers %zu\n", sb->container_count);
+	for (size_t i = 0; i < ARRAY_LEN(metrics) && sb->container_count > 0; i++) {
+		metrics_head(t, metrics[i].name, metrics[i].type, metrics[i].help);
+		list_for_each(struct container, ctr, &sb->containers, link) {
+			Grpc__CgroupStats s = GRPC__CGROUP_STATS__INIT;
 
-void metrics_head(struct metrics_text *t, const char *name, const char *type, const char *help)
-{
-	metrics_add(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-/* A label's value between its quotes: no quote, backslash or control character can leave them. */
-static const char *label(const char *s, char out[128])
-{
-	size_t n = 0;
-
-	for (; *s && n < 127; s++)
-		out[n++] = *s == '"' || *s == '\\' || (unsigned char)*s < 0x20 ||
-					   (unsigned char)*s >= 0x7f
-				   ? '_'
-				   : *s;
-	out[n] = '\0';
-	return out;
-}
-
-void metrics_item_name(const char *field, size_t len, char *out, size_t size)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < len && n + 2 < size; i++) {
-		char c = field[i], before = i ? field[i - 1] : '\0',
-		     after = i + 1 < len ? field[i + 1] : '\0';
-		bool joined =
-			i >= 4 && strncmp(field + i - 4, "HugePages", 9) == 0; /* one word there */
-		bool word = isupper((unsigned char)c) && !joined &&
-			    (islower((unsigned char)before) ||
-			     (isupper((unsigned char)before) && islower((unsigned char)after)));
-		bool number = isdigit((unsigned char)c) && isalpha((unsigned char)before);
-
-		if (c == ')')
-			continue;
-		if ((word || number) && n && out[n - 1] != '_')
-			out[n++] = '_';
-		out[n++] = isalnum((unsigned char)c) ? (char)tolower((unsigned char)c) : '_';
-	}
-	out[n] = '\0';
-}
-
-/* The next line of text, its newline made a NUL; NULL at the end. */
-static char *next_line(char **text)
-{
-	char *line = *text, *nl;
-
-	if (!line || !*line)
-		return NULL;
-	nl = strchr(line, '\n');
-	*text = nl ? nl + 1 : NULL;
-	if (nl)
-		*nl = '\0';
-	return line;
-}
-
-static char *read_proc(int proc, const char *path)
-{
-	char *text = NULL;
-
-	return fdio_slurp(proc, path, FILE_MAX, &text) < 0 ? NULL : text;
-}
-
-/* "Name:  123 kB" lines, one item each; kB become bytes. Only the fields that want(name) likes. */
-static void add_fields(struct metrics_text *t, const char *metric, char *text,
-		       bool (*want)(const char *field))
-{
-	char *line;
-
-	while ((line = next_line(&text))) {
-		char *colon = strchr(line, ':'), *end, item[64];
-		unsigned long long v;
-
-		if (!colon)
-			continue;
-		*colon = '\0';
-		if (want && !want(line))
-			continue;
-		v = strtoull(colon + 1, &end, 10);
-		if (end == colon + 1)
-			continue;
-		if (str_eq(end, " kB"))
-			v *= 1024;
-		metrics_item_name(line, (size_t)(colon - line), item, sizeof(item));
-		metrics_add(t, "%s{item=\"%s\"} %llu\n", metric, item, v);
+			arena_init(&mem, 1u << 20);
+			if (ctr->cgroup && cgroup_stats(ctr->cgroup, &mem, &s, NULL) == 0) {
+				metrics_add(t, "%s{container_id=\"%s\"} ", metrics[i].name,
+					    ctr->id);
+				if (i == 0)
+					metrics_add(t, "%.6f\n",
+						    (double)s.cpu_stats->cpu_usage->total_usage /
+							    1e9);
+				else
+					metrics_add(
+						t, "%llu\n",
+						(unsigned long long)(i == 1 ? s.memory_stats->usage
+										      ->usage
+									    : s.pids_stats
+										      ->current));
+			}
+			arena_free(&mem);
+		}
 	}
 }
 
-/* Of /proc/self/status: memory and context switches; names stay in one word ("vmrss"). */
-static void add_status(struct metrics_text *t, char *text)
+int svc_get_metrics(struct call *c, const void *req, struct err *err)
 {
-	char *line;
+	static unsigned long scrapes;
+	AUTO_CLOSE int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct metrics_text t = { 0 };
+	Grpc__Metrics resp;
+	int r;
 
-	while ((line = next_line(&text))) {
-		char *colon = strchr(line, ':'), *end;
-		unsigned long long v;
-
-		if (!colon || !(str_starts(line, "Vm") || str_starts(line, "Rss") ||
-				str_starts(line, "Huge") || strstr(line, "ctxt_switches")))
-			continue;
-		v = strtoull(colon + 1, &end, 10);
-		if (str_eq(end, " kB"))
-			v *= 1024;
-		for (char *p = line; p < colon; p++)
-			*p = (char)tolower((unsigned char)*p);
-		metrics_add(t, "kata_agent_proc_status{item=\"%.*s\"} %llu\n", (int)(colon - line),
-			    line, v);
+	(void)req;
+	grpc__metrics__init(&resp);
+	if (proc < 0)
+		return err_sys(err, errno, "open /proc");
+	metrics_agent(&t, proc, ++scrapes);
+	metrics_guest(&t, proc);
+	container_metrics(&t, call_agent(c)->sandbox);
+	if (buf_append(&t.buf, "", 1) < 0 || t.failed) {
+		buf_free(&t.buf);
+		return err_sys(err, ENOMEM, "metrics");
 	}
-}
-
-void metrics_agent(struct metrics_text *t, int proc, unsigned long scrapes)
-{
-	AUTO_FREE char *stat = read_proc(proc, "self/stat"),
-		       *status = read_proc(proc, "self/status"), *io = read_proc(proc, "self/io");
-	unsigned long long utime = 0, stime = 0, cutime = 0, cstime = 0, threads = 0, vsize = 0,
-			   rss = 0;
-	const char *after = stat ? strrchr(stat, ')') : NULL;
-	double hz = (double)sysconf(_SC_CLK_TCK);
-
-	metrics_head(t, "kata_agent_scrape_count", "counter", "Metrics scrape count");
-	metrics_add(t, "kata_agent_scrape_count %lu\n", scrapes);
-	/*
-	 * Behind the name: state and ten fields, four times, two priorities, threads, two more,
-	 * vsize, rss.
-	 */
-	if (after && sscanf(after,
-			    ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u "
-			    "%llu %llu %llu %llu %*d %*d %llu %*d %*u %llu %llu",
-			    &utime, &stime, &cutime, &cstime, &threads, &vsize, &rss) == 7) {
-		metrics_head(t, "kata_agent_threads", "gauge", "Agent process threads");
-		metrics_add(t, "kata_agent_threads %llu\n", threads);
-		metrics_head(t, "kata_agent_total_time", "gauge",
-			     "Agent process total time (in seconds)");
-		metrics_add(t, "kata_agent_total_time %.2f\n", (double)(utime + stime) / hz);
-		metrics_head(t, "kata_agent_total_vm", "gauge",
-			     "Agent process total VM size (in bytes)");
-		metrics_add(t, "kata_agent_total_vm %llu\n", vsize);
-		metrics_head(t, "kata_agent_total_rss", "gauge",
-			     "Agent process total RSS size (in bytes)");
-		metrics_add(t, "kata_agent_total_rss %llu\n",
-			    rss * (unsigned long long)sysconf(_SC_PAGESIZE));
-		metrics_head(t, "kata_agent_proc_stat", "gauge",
-			     "Agent process statistics (in clock ticks)");
-		metrics_add(t, "kata_agent_proc_stat{item=\"utime\"} %llu\n", utime);
-		metrics_add(t, "kata_agent_proc_stat{item=\"stime\"} %llu\n", stime);
-		metrics_add(t, "kata_agent_proc_stat{item=\"cutime\"} %llu\n", cutime);
-		metrics_add(t, "kata_agent_proc_stat{item=\"cstime\"} %llu\n", cstime);
-	}
-	if (status) {
-		metrics_head(t, "kata_agent_proc_status", "gauge", "Agent process status");
-		add_status(t, status);
-	}
-	if (io) {
-		metrics_head(t, "kata_agent_io_stat", "gauge", "Agent process IO statistics");
-		add_fields(t, "kata_agent_io_stat", io, NULL);
-	}
-}
-
-static void add_load(struct metrics_text *t, int proc)
-{
-	AUTO_FREE char *text = read_proc(proc, "loadavg");
-	char one[16], five[16], fifteen[16];
-	unsigned int run, all;
-
-	if (!text || sscanf(text, "%15s %15s %15s %u/%u", one, five, fifteen, &run, &all) != 5)
-		return;
-	metrics_head(t, "kata_guest_load", "gauge", "Guest system load");
-	metrics_add(t, "kata_guest_load{item=\"load1\"} %s\nkata_guest_load{item=\"load5\"} %s\n",
-		    one, five);
-	metrics_add(t, "kata_guest_load{item=\"load15\"} %s\n", fifteen);
-	metrics_head(t, "kata_guest_tasks", "gauge", "Guest system load");
-	metrics_add(t, "kata_guest_tasks{item=\"cur\"} %u\nkata_guest_tasks{item=\"max\"} %u\n",
-		    run, all);
-}
-
-/* Blank-separated numbers, one item each, with the labels that are given. */
-static void add_numbers(struct metrics_text *t, const char *metric, const char *labels,
-			const char *text, const char *const *items, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		char *end;
-		unsigned long long v = strtoull(text, &end, 10);
-
-		if (end == text)
-			return; /* an older kernel tells less */
-		metrics_add(t, "%s{%sitem=\"%s\"} %llu\n", metric, labels, items[i], v);
-		text = end;
-	}
-}
-
-static void add_cpus(struct metrics_text *t, int proc)
-{
-	static const char *const items[] = { "user", "nice",	"system", "idle",  "iowait",
-					     "irq",  "softirq", "steal",  "guest", "guest_nice" };
-	AUTO_FREE char *text = read_proc(proc, "stat");
-	char *at = text, *line;
-
-	if (!text)
-		return;
-	metrics_head(t, "kata_guest_cpu_time", "gauge", "Guest CPU statistics (in clock ticks)");
-	while ((line = next_line(&at)) && str_starts(line, "cpu")) {
-		size_t n = strcspn(line, " ");
-		char labels[48];
-
-		(void)snprintf(labels, sizeof(labels), "cpu=\"%.*s\",",
-			       (int)(n > 3 && n < 16 ? n - 3 : 5), n > 3 ? line + 3 : "total");
-		add_numbers(t, "kata_guest_cpu_time", labels, line + n, items, ARRAY_LEN(items));
-	}
-}
-
-static void add_vmstat(struct metrics_text *t, int proc)
-{
-	AUTO_FREE char *text = read_proc(proc, "vmstat");
-	char *at = text, *line;
-
-	if (!text)
-		return;
-	metrics_head(t, "kata_guest_vm_stat", "gauge", "Guest virtual memory statistics");
-	while ((line = next_line(&at))) {
-		size_t n = strcspn(line, " ");
-
-		if (line[n] == ' ' && isdigit((unsigned char)line[n + 1]))
-			metrics_add(t, "kata_guest_vm_stat{item=\"%.*s\"} %s\n", (int)n, line,
-				    line + n + 1);
-	}
-}
-
-static void add_netdevs(struct metrics_text *t, int proc)
-{
-	static const char *const items[] = { "recv_bytes",	"recv_packets",	  "recv_errs",
-					     "recv_drop",	"recv_fifo",	  "recv_frame",
-					     "recv_compressed", "recv_multicast", "sent_bytes",
-					     "sent_packets",	"sent_errs",	  "sent_drop",
-					     "sent_fifo",	"sent_colls",	  "sent_carrier",
-					     "sent_compressed" };
-	AUTO_FREE char *text = read_proc(proc, "net/dev");
-	char *at = text, *line;
-
-	if (!text)
-		return;
-	metrics_head(t, "kata_guest_netdev_stat", "gauge", "Guest net devices stats");
-	while ((line = next_line(&at))) {
-		char *colon = strrchr(line, ':'), labels[160], name[128];
-
-		if (!colon)
-			continue; /* the two lines of headings */
-		*colon = '\0';
-		line += strspn(line, " ");
-		(void)snprintf(labels, sizeof(labels), "interface=\"%s\",", label(line, name));
-		add_numbers(t, "kata_guest_netdev_stat", labels, colon + 1, items,
-			    ARRAY_LEN(items));
-	}
-}
-
-static void add_disks(struct metrics_text *t, int proc)
-{
-	static const char *const items[] = { "reads",
-					     "merged",
-					     "sectors_read",
-					     "time_reading",
-					     "writes",
-					     "writes_merged",
-					     "sectors_written",
-					     "time_writing",
-					     "in_progress",
-					     "time_in_progress",
-					     "weighted_time_in_progress",
-					     "discards",
-					     "discards_merged",
-					     "sectors_discarded",
-					     "time_discarding",
-					     "flushes",
-					     "time_flushing" };
-	AUTO_FREE char *text = read_proc(proc, "diskstats");
-	char *at = text, *line;
-
-	if (!text)
-		return;
-	metrics_head(t, "kata_guest_diskstat", "gauge", "Disks stat in system");
-	while ((line = next_line(&at))) {
-		char name[64], labels[160], clean[128];
-		int used = 0;
-
-		if (sscanf(line, " %*u %*u %63s%n", name, &used) != 1 || used == 0)
-			continue;
-		(void)snprintf(labels, sizeof(labels), "disk=\"%s\",", label(name, clean));
-		add_numbers(t, "kata_guest_diskstat", labels, line + used, items, ARRAY_LEN(items));
-	}
-}
-
-/* A mountinfo line: "36 35 98:0 /root /point rw,noatime - ext4 /dev/sda rw". */
-static bool is_disk(char *line, char dev[24], char **point, char **source)
-{
-	static const char *const kinds[] = { "ext4", "xfs", "btrfs", "vfat", "overlay" };
-	char *dash = strstr(line, " - "), *save = NULL, *opts, *kind;
-
-	if (!dash || sscanf(line, "%*u %*u %23s", dev) != 1)
-		return false;
-	*dash = '\0';
-	(void)strtok_r(line, " ", &save);
-	for (int i = 0; i < 3; i++)
-		(void)strtok_r(NULL, " ", &save);
-	*point = strtok_r(NULL, " ", &save);
-	opts = strtok_r(NULL, " ", &save);
-	kind = strtok_r(dash + 3, " ", &save);
-	*source = strtok_r(NULL, " ", &save);
-	if (!*point || !opts || !kind || !*source ||
-	    !(str_eq(opts, "rw") || str_starts(opts, "rw,")) || strchr(*point, '\\'))
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		if (str_eq(kind, kinds[i]))
-			return true;
-	}
-	return false;
-}
-
-struct filesystem {
-	char dev[24], labels[300];
-	struct statvfs st;
-};
-
-static void add_filesystems(struct metrics_text *t, int proc)
-{
-	AUTO_FREE struct filesystem *fs = calloc(FILESYSTEMS, sizeof(*fs));
-	AUTO_FREE char *text = read_proc(proc, "self/mountinfo");
-	char *at = text, *line, *point, *source, a[128], b[128];
-	size_t n = 0;
-
-	if (!fs)
-		return;
-	while (n < FILESYSTEMS && (line = next_line(&at))) {
-		bool seen = false;
-
-		if (!is_disk(line, fs[n].dev, &point, &source))
-			continue;
-		for (size_t i = 0; i < n; i++)
-			seen = seen || str_eq(fs[i].dev, fs[n].dev);
-		if (seen || statvfs(point, &fs[n].st) < 0)
-			continue;
-		(void)snprintf(fs[n].labels, sizeof(fs[n].labels), "mount=\"%s\",device=\"%s\"",
-			       label(point, a), label(source, b));
-		n++;
-	}
-	if (n == 0)
-		return;
-	metrics_head(t, "kata_guest_filesystem_bytes", "gauge",
-		     "Guest filesystem space (in bytes)");
-	for (size_t i = 0; i < n; i++) {
-		const struct statvfs *s = &fs[i].st;
-		unsigned long long unit = s->f_frsize;
-
-		metrics_add(t, "kata_guest_filesystem_bytes{%s,item=\"total\"} %llu\n",
-			    fs[i].labels, unit * s->f_blocks);
-		metrics_add(t, "kata_guest_filesystem_bytes{%s,item=\"used\"} %llu\n", fs[i].labels,
-			    unit * (s->f_blocks - s->f_bfree));
-		metrics_add(t, "kata_guest_filesystem_bytes{%s,item=\"available\"} %llu\n",
-			    fs[i].labels, unit * s->f_bavail);
-	}
-	metrics_head(t, "kata_guest_filesystem_inodes", "gauge", "Guest filesystem inodes");
-	for (size_t i = 0; i < n; i++) {
-		const struct statvfs *s = &fs[i].st;
-
-		metrics_add(t, "kata_guest_filesystem_inodes{%s,item=\"total\"} %llu\n",
-			    fs[i].labels, (unsigned long long)s->f_files);
-		metrics_add(t, "kata_guest_filesystem_inodes{%s,item=\"used\"} %llu\n",
-			    fs[i].labels, (unsigned long long)(s->f_files - s->f_ffree));
-		metrics_add(t, "kata_guest_filesystem_inodes{%s,item=\"available\"} %llu\n",
-			    fs[i].labels, (unsigned long long)s->f_favail);
-	}
-}
-
-void metrics_guest(struct metrics_text *t, int proc)
-{
-	AUTO_FREE char *meminfo = read_proc(proc, "meminfo");
-
-	add_load(t, proc);
-	add_cpus(t, proc);
-	add_vmstat(t, proc);
-	add_netdevs(t, proc);
-	add_disks(t, proc);
-	if (meminfo) {
-		metrics_head(t, "kata_guest_meminfo", "gauge",
-			     "Statistics about memory usage on the system");
-		add_fields(t, "kata_guest_meminfo", meminfo, NULL);
-	}
-	add_filesystems(t, proc);
+	resp.metrics = (char *)buf_data(&t.buf);
+	r = call_reply(c, &resp.base);
+	buf_free(&t.buf);
+	return r;
 }

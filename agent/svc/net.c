@@ -3,7 +3,7 @@
  * The guest's network. No state: each call opens a netlink socket, and the kernel answers at once.
  * Only UpdateInterface may wait, for a plugged interface.
  */
-#include "svc/net.h"
+#include "svc/svc.h"
 
 #include <errno.h>
 #include <linux/neighbour.h>
@@ -11,11 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent.pb-c.h"
 #include "base/auto.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "rpc/call.h"
 #include "pod/agent.h"
 #include "config.h"
 #include "linux/addr.h"

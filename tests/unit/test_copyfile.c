@@ -4,7 +4,7 @@
  * CopyFile (T32) in a mount namespace of the test's own: chunks, owners, modes, and no way out of
  * /run through links (CVE-2026-41326). Skipped where namespaces are refused.
  */
-#include "svc/copyfile.h"
+#include "svc/svc.h"
 
 #include <stdlib.h>
 

@@ -4,7 +4,7 @@
  * The guest as a machine (T31, T33 to T35, T41): CPUs and memory in a made-up sysfs, resolv.conf and
  * shared namespaces in namespaces of the test's own.
  */
-#include "svc/guest.h"
+#include "svc/svc.h"
 
 #include <stdlib.h>
 
@@ -13,7 +13,6 @@
 #include "pod/kmod.h"
 #include "pod/sandbox.h"
 #include "pod/sharedns.h"
-#include "svc/health.h"
 #include "test_guest_harness.h"
 
 /* What the sandbox provides. */

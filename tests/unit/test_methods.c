@@ -6,7 +6,7 @@
 #include "agent.pb-c.h"
 #include "health.pb-c.h"
 #include "rpc/dispatch.h"
-#include "svc/methods.h"
+#include "svc/svc.h"
 
 static void compare(const ProtobufCServiceDescriptor *s)
 {

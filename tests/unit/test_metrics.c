@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "svc/metrics.h"
+#include "linux/procmetrics.h"
 
 #include <criterion/criterion.h>
 #include <ctype.h>

@@ -4,7 +4,7 @@
  * The network handlers against the kernel, in a network namespace of the test's own with a cable between two links
  * (T27 to T30, and what a replacement does better). Skipped where namespaces are refused.
  */
-#include "svc/net.h"
+#include "svc/svc.h"
 
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Figures of the agent and the guest as Prometheus text (format 0.0.4).
+ * Figures of the agent and the guest, out of /proc, as Prometheus text (format 0.0.4).
  */
-#ifndef SVC_METRICS_H
-#define SVC_METRICS_H
+#ifndef LINUX_PROCMETRICS_H
+#define LINUX_PROCMETRICS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The room of the handlers: one for each method, in files by subject. A handler reads its request,
+ * has pod, oci or linux do the work, and answers; it keeps nothing but what it says at its top. What
+ * may wait runs in a worker, and its call is parked until the worker is done.
+ *
+ *	methods	    which handler serves which method
+ *	health	    Check, Version
+ *	guest	    GetGuestDetails, ReseedRandomDev, SetGuestDateTime
+ *	cpumem	    OnlineCPUMem, MemHotplugByProbe
+ *	net	    interfaces, routes, neighbours
+ *	iptables    GetIPTables, SetIPTables
+ *	copyfile    CopyFile
+ *	volume	    GetVolumeStats, ResizeVolume, UpdateEphemeralMounts, RemoveStaleVirtiofsShareMounts
+ *	swap	    AddSwap, AddSwapPath
+ *	metrics	    GetMetrics
+ *	diagnostic  GetDiagnosticData
+ *	work	    what handlers with a worker have in common
+ */
+#ifndef SVC_SVC_H
+#define SVC_SVC_H
+
+#include "agent.pb-c.h"
+#include "base/worker.h"
+#include "rpc/call.h"
+
+/* --- methods.c --- */
+
+extern const struct rpc_method svc_methods[];
+extern const size_t svc_method_count;
+
+/* The gate of dispatch: M_SANDBOX methods of 1.x want a running sandbox. */
+int svc_gate(struct call *c, struct err *err);
+
+/* --- health.c --- */
+
+/* The program's version. Static text. */
+const char *agent_version(void);
+/* The line that --version prints; rootfs.sh also finds it in the binary of another architecture. */
+const char *agent_version_line(void);
+
+int svc_check(struct call *c, const void *req, struct err *err);
+int svc_version(struct call *c, const void *req, struct err *err);
+
+/* --- guest.c --- */
+
+int svc_get_guest_details(struct call *c, const void *req, struct err *err);
+int svc_reseed_random_dev(struct call *c, const void *req, struct err *err);
+int svc_set_guest_date_time(struct call *c, const void *req, struct err *err);
+
+/* --- cpumem.c --- */
+
+int svc_online_cpu_mem(struct call *c, const void *req, struct err *err);
+int svc_mem_hotplug_by_probe(struct call *c, const void *req, struct err *err);
+
+/* --- net.c: callable before CreateSandbox --- */
+
+int svc_update_interface(struct call *c, const void *req, struct err *err);
+int svc_update_routes(struct call *c, const void *req, struct err *err);
+int svc_list_interfaces(struct call *c, const void *req, struct err *err);
+int svc_list_routes(struct call *c, const void *req, struct err *err);
+int svc_add_arp_neighbors(struct call *c, const void *req, struct err *err);
+
+/* What went through the guest's interfaces, without the loopback's; in memory of mem. */
+int net_stats(struct arena *mem, Grpc__NetworkStats ***ret, size_t *ret_n, struct err *err);
+
+/* --- iptables.c --- */
+
+int svc_get_iptables(struct call *c, const void *req, struct err *err);
+int svc_set_iptables(struct call *c, const void *req, struct err *err);
+
+/* --- copyfile.c --- */
+
+int svc_copy_file(struct call *c, const void *req, struct err *err);
+
+/* --- volume.c --- */
+
+int svc_get_volume_stats(struct call *c, const void *req, struct err *err);
+int svc_resize_volume(struct call *c, const void *req, struct err *err);
+int svc_update_ephemeral_mounts(struct call *c, const void *req, struct err *err);
+int svc_remove_stale_virtiofs_share_mounts(struct call *c, const void *req, struct err *err);
+
+/* --- swap.c --- */
+
+int svc_add_swap(struct call *c, const void *req, struct err *err);
+int svc_add_swap_path(struct call *c, const void *req, struct err *err);
+
+/* --- metrics.c --- */
+
+int svc_get_metrics(struct call *c, const void *req, struct err *err);
+
+/* --- diagnostic.c --- */
+
+int svc_get_diagnostic_data(struct call *c, const void *req, struct err *err);
+
+/* --- work.c --- */
+
+/*
+ * Parks the call with what it works on in c->wait, and starts job(c) in a worker; done(c) follows
+ * and answers. The worker goes on without its peer. opts NULL: what most need. CALL_PENDING, or
+ * -errno with *err.
+ */
+int work_start(struct call *c, const struct worker_opts *opts, void *wait, worker_job *job,
+	       worker_done *done, struct err *err);
+/* A done whose answer is empty. */
+void work_done_empty(void *arg, const struct err *err, const struct buf *out);
+/* For jobs: O_PATH fd of what a request names below /run, no link followed; or -errno with *err. */
+int work_open(const char *path, struct err *err);
+/* The fd of /sys, or -errno with *err where there is none. */
+int work_sys(const struct call *c, struct err *err);
+
+#endif
