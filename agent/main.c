@@ -22,7 +22,7 @@
 #include "cgroups.h"
 #include "init.h"
 #include "modules.h"
-#include "rootdisk.h"
+#include "linux/rootdisk.h"
 #include "base/auto.h"
 #include "base/crash.h"
 #include "base/fdio.h"

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -112,66 +111,6 @@ int fdio_write_file(int dirfd, const char *path, const char *text)
 	if (n < 0)
 		return -errno;
 	return (size_t)n == strlen(text) ? 0 : -EIO;
-}
-
-int fdio_open_in(int root, const char *path, int flags, mode_t mode)
-{
-	struct open_how how = {
-		.flags = (uint64_t)(unsigned int)(flags | O_CLOEXEC),
-		.mode = flags & O_CREAT ? mode : 0,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	long fd;
-	int tries = 0;
-
-	/* EAGAIN: something was renamed while the kernel walked; it asks to be called again. */
-	do
-		fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
-	while (fd < 0 && (errno == EINTR || (errno == EAGAIN && ++tries < 64)));
-	return fd < 0 ? -errno : (int)fd;
-}
-
-int fdio_mkdirs_in(int root, const char *path, mode_t mode)
-{
-	char partial[4096];
-	size_t len = strlen(path);
-	AUTO_CLOSE int parent = FD_NONE;
-	int fd;
-
-	if (len >= sizeof(partial))
-		return -ENAMETOOLONG;
-	fd = fdio_open_in(root, len ? path : ".", O_PATH | O_DIRECTORY, 0);
-	if (fd != -ENOENT)
-		return fd;
-	/*
-	 * Component by component: each prefix is resolved inside root, its missing last name made.
-	 */
-	for (size_t end = 0; end < len;) {
-		size_t start;
-
-		while (path[end] == '/')
-			end++;
-		start = end;
-		while (end < len && path[end] != '/')
-			end++;
-		if (end == start)
-			break;
-		(void)memcpy(partial, path, end);
-		partial[end] = '\0';
-		fd = fdio_open_in(root, partial, O_PATH | O_DIRECTORY, 0);
-		if (fd == -ENOENT) {
-			int dir = parent >= 0 ? parent : root;
-
-			if (mkdirat(dir, partial + start, mode) < 0 && errno != EEXIST)
-				return -errno;
-			fd = fdio_open_in(root, partial, O_PATH | O_DIRECTORY, 0);
-		}
-		if (fd < 0)
-			return fd; /* a dangling link stays one: -ENOENT */
-		auto_closep(&parent);
-		parent = fd;
-	}
-	return parent >= 0 ? TAKE_FD(parent) : -EINVAL;
 }
 
 int fdio_mkdirs(const char *path, mode_t mode)

@@ -29,13 +29,6 @@ ssize_t fdio_slurp(int dirfd, const char *path, size_t max, char **ret);
  * files want).
  */
 int fdio_write_file(int dirfd, const char *path, const char *text);
-/*
- * Opens a path below the directory root as if root were "/": symbolic links and ".." stay inside
- * (openat2 with RESOLVE_IN_ROOT and no magic links). The fd, or -errno.
- */
-int fdio_open_in(int root, const char *path, int flags, mode_t mode);
-/* mkdir -p below root, resolved inside it; the opened directory (O_PATH), or -errno. */
-int fdio_mkdirs_in(int root, const char *path, mode_t mode);
 /* mkdir -p of an absolute path of our own making; 0 or -errno. */
 int fdio_mkdirs(const char *path, mode_t mode);
 /*

@@ -18,6 +18,8 @@
 #define LIMIT_MOUNTS	  1024u
 #define LIMIT_STORAGES	  256u
 #define LIMIT_ID	  256u	      /* container and exec ids, in bytes */
+#define LIMIT_MOUNTINFO	  (4u << 20)  /* text of a mount table */
+#define LIMIT_PATH	  4096u	      /* a path with its NUL: the kernel's PATH_MAX */
 #define LIMIT_SPEC_JSON	  (16u << 20) /* config.json that hooks read */
 #define LIMIT_READ	  (1u << 20)  /* bytes that one ReadStdout may return */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Paths of the host's requests, kept below /run: cleaned as text, then walked component by
- * component from an open directory, without following a symbolic link anywhere. Mounts are crossed.
+ * Paths of the host's requests, kept below /run: cleaned as text, then opened from a
+ * directory without following a symbolic link anywhere. Mounts are crossed.
  * A container that plants links in the share, or swaps directories while we walk, makes us fail,
  * never leave.
  */
@@ -12,13 +12,13 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define CONFINE_MAX 4096
+#include "base/limits.h"
 
 /*
  * What path is below dir ("/run"), "." and ".." resolved as text: "a/b", into rel. "/var/run" is
  * "/run". -EPERM for what is not strictly below, -ENAMETOOLONG.
  */
-int confine_clean(const char *dir, const char *path, char rel[CONFINE_MAX]);
+int confine_clean(const char *dir, const char *path, char rel[LIMIT_PATH]);
 /* True if rel is name or below it. */
 bool confine_is_below(const char *rel, const char *name);
 

@@ -23,10 +23,11 @@
 #include "oci/seccomp.h"
 #include "oci/spawn.h"
 #include "oci/user.h"
+#include "linux/link.h"
+#include "linux/path.h"
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
-#include "linux/link.h"
 
 struct child {
 	const struct spawn_plan *plan;
@@ -274,7 +275,7 @@ static int enter_cwd(const struct child *c, struct err *err)
 	if (c->plan->spec) {
 		AUTO_CLOSE int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-		fd = root < 0 ? -errno : fdio_mkdirs_in(root, cwd, 0755);
+		fd = root < 0 ? -errno : path_dir(root, cwd);
 		if (fd >= 0)
 			(void)close(fd);
 	}

@@ -16,6 +16,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "linux/path.h"
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
@@ -62,9 +63,9 @@ static int database_read(int root, const char *path, char **ret, struct err *err
 		if (top < 0)
 			return err_sys(err, errno, "open the container's /");
 	}
-	probe = fdio_open_in(root, path, O_PATH, 0);
+	probe = path_open_in(root, path, O_PATH, 0);
 	if (probe < 0 || fstat(probe, &st) < 0 || !S_ISREG(st.st_mode) ||
-	    (fd = fdio_open_in(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0)) < 0 ||
+	    (fd = path_open_in(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0)) < 0 ||
 	    fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		st.st_size = 0;
 	if (st.st_size > DATABASE_MAX)

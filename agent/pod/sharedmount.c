@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "linux/path.h"
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
@@ -60,7 +61,7 @@ static int take(const struct container *ctr, const char *path, struct err *err)
 	if (setns(ctr->init->spawn.pidfd, CLONE_NEWNS) < 0)
 		return err_sys(err, errno, "join container %s", ctr->id);
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	at = root < 0 ? -errno : fdio_open_in(root, path, O_PATH, 0);
+	at = root < 0 ? -errno : path_open_in(root, path, O_PATH, 0);
 	if (at < 0)
 		return err_sys(err, -at, "shared mount: '%s' of container %s", path, ctr->id);
 	tree = (int)syscall(SYS_open_tree, at, "",
@@ -78,7 +79,7 @@ static int put(const struct container *ctr, int tree, const char *path, struct e
 	if (setns(ctr->init->spawn.pidfd, CLONE_NEWNS) < 0)
 		return err_sys(err, errno, "join container %s", ctr->id);
 	root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	at = root < 0 ? -errno : fdio_mkdirs_in(root, path, 0755);
+	at = root < 0 ? -errno : path_dir(root, path);
 	if (at < 0)
 		return err_sys(err, -at, "shared mount: '%s' of container %s", path, ctr->id);
 	if (syscall(SYS_move_mount, tree, "", at, "",

@@ -167,7 +167,7 @@ static bool is_by_name(const char *fstype)
 static int read_mount_point(struct storage_op *op, const char *text, const char **ret,
 			    struct err *err)
 {
-	char rel[CONFINE_MAX];
+	char rel[LIMIT_PATH];
 
 	if (str_empty(text))
 		return err_set(err, EINVAL, "need mount destination");

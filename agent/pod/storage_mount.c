@@ -82,7 +82,7 @@ static int open_source(int root, const struct mount_plan *p, struct stat *st, ch
 		       struct err *err)
 {
 	AUTO_CLOSE int fd = FD_NONE;
-	char rel[CONFINE_MAX];
+	char rel[LIMIT_PATH];
 
 	if (!realpath(p->source, real))
 		return err_rpc(err, RPC_INTERNAL, "Could not resolve symlink for source %s: %s",

@@ -28,7 +28,7 @@ struct copy {
 	struct call *call;
 	const Grpc__CopyFileRequest *req;
 	const char *root; /* rel is below it */
-	char rel[CONFINE_MAX];
+	char rel[LIMIT_PATH];
 	mode_t mode; /* of the file */
 };
 

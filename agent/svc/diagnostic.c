@@ -13,6 +13,7 @@
 #include "base/fdio.h"
 #include "base/limits.h"
 #include "base/str.h"
+#include "linux/path.h"
 #include "pod/agent.h"
 #include "pod/container.h"
 
@@ -58,7 +59,7 @@ static int open_log(const struct log_file *f, struct err *err)
 
 	if (*f->root) {
 		root = work_open(f->root, err);
-		any = root < 0 ? root : fdio_open_in(root, f->path, O_PATH, 0);
+		any = root < 0 ? root : path_open_in(root, f->path, O_PATH, 0);
 	} else {
 		any = work_open(f->path, err);
 	}

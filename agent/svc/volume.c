@@ -151,7 +151,7 @@ static int plan_ephemeral(struct call *c, const Grpc__Storage *s, struct mount_p
 			  struct err *err)
 {
 	char **options = arena_alloc(&c->mem, (s->n_options + 1) * sizeof(*options));
-	char *rel = arena_alloc(&c->mem, CONFINE_MAX);
+	char *rel = arena_alloc(&c->mem, LIMIT_PATH);
 	size_t n = 0;
 
 	if (!options || !rel)
@@ -230,7 +230,7 @@ static int stale_job(void *arg, int out, struct err *err)
 	if (fdio_slurp(AT_FDCWD, "/proc/self/mountinfo", 4u << 20, &text) < 0)
 		return 0;
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		char point[CONFINE_MAX];
+		char point[LIMIT_PATH];
 		struct stat st;
 
 		if (sscanf(line, "%*u %*u %*s %*s %4095s", point) != 1)

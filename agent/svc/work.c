@@ -41,7 +41,7 @@ void work_done_empty(void *arg, const struct err *err, const struct buf *out)
 int work_open(const char *path, struct err *err)
 {
 	AUTO_CLOSE int root = open(STORAGE_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	char rel[CONFINE_MAX];
+	char rel[LIMIT_PATH];
 	int r;
 
 	if (root < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Device events of the kernel, and the paths of the runtime that they are compared with. */
-// objs: agent/linux/uevent.c agent/linux/pci.c agent/linux/confine.c agent/linux/hotplug.c agent/base/worker.c agent/base/reaper.c
+// objs: agent/linux/uevent.c agent/linux/pci.c agent/linux/confine.c agent/linux/path.c agent/linux/hotplug.c agent/base/worker.c agent/base/reaper.c
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct err err = { 0 };
 	struct pci_path pci;
 	struct uevent ev;
-	char *text = malloc(size + 1), rel[CONFINE_MAX];
+	char *text = malloc(size + 1), rel[LIMIT_PATH];
 
 	if (!text)
 		return 0;

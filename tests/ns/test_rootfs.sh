@@ -31,8 +31,9 @@ build_driver() {	# OUTPUT FLAGS...
 	shift
 	gcc -std=gnu11 -Ulinux -D_GNU_SOURCE -g "$@" -Wall -Wextra -iquote "$top/agent" \
 		-isystem "$build/gen" -o "$out" "$top/tests/ns/rootfs_driver.c" \
-		"$top"/agent/oci/fs/{rootfs,mount,mountopt,mountcgroup,tree,rootpath,copyup}.c \
+		"$top"/agent/oci/fs/{rootfs,mount,mountopt,mountcgroup,tree,copyup}.c \
 		"$top"/agent/oci/fs/{devnode,mask,sysctl,moveroot}.c \
+		"$top"/agent/linux/{path,mountinfo,rootdisk}.c \
 		"$top"/agent/base/{err,arena,fdio,str}.c "$build/gen/oci.pb-c.c" -lprotobuf-c
 }
 

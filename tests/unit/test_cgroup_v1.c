@@ -517,9 +517,9 @@ Test(cgroup_v1, devices)
 	cr_assert(cgroup_read(cg, CTL_DEVICES, "devices.list", list, sizeof(list)) > 0);
 	cr_expect(strstr(list, "c 136:* rwm"), "%s", list);
 	cr_expect(strstr(list, "b *:* m"), "%s", list);
-	for (size_t i = 0; i < root->n_disks; i++) {
-		(void)snprintf(want, sizeof(want), "b %u:%u", major(root->disks[i]),
-			       minor(root->disks[i]));
+	for (size_t i = 0; i < root->disks.n; i++) {
+		(void)snprintf(want, sizeof(want), "b %u:%u", major(root->disks.dev[i]),
+			       minor(root->disks.dev[i]));
 		cr_expect(!strstr(list, want), "%s allowed", want);
 	}
 	remove_it();

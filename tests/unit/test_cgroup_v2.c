@@ -54,7 +54,7 @@ static void make(const char *leaf, const Grpc__LinuxResources *res)
 	cr_assert_eq(cgroup_root_parse(mounts, self, &root, &err), 0, "%s", err.msg);
 	if (faccessat(root->h[0].fd, "cgroup.procs", W_OK, 0) < 0)
 		cr_skip_test("cgroup v2 is not writable");
-	cgroup_find_root_disks(root);
+	rootdisk_find(&root->disks);
 	(void)snprintf(name, sizeof(name), "c%d", getpid());
 	(void)snprintf(path, sizeof(path), "/kata-test-%d/%s", getpid(), leaf);
 	r = cgroup_create(root, path, name, res, &cg, &err);
@@ -223,7 +223,7 @@ static void add(struct rules *r, bool allow, const char *type, int64_t maj, int6
 Test(cgroup_v2, no_rules_no_limits)
 {
 	make("d", NULL);
-	root->n_disks = 0;
+	root->disks.n = 0;
 	cr_expect_eq(cgroup_set_devices(cg, NULL, &err), 0);
 	cr_expect_eq(cg->program_fd, FD_NONE);
 	cr_expect_eq(probe(S_IFCHR, 1, 11, O_RDONLY), 0);
@@ -279,12 +279,12 @@ Test(cgroup_v2, guest_root_disk)
 	unsigned int maj, min;
 
 	make("d", NULL);
-	if (root->n_disks == 0) {
+	if (root->disks.n == 0) {
 		remove_it();
 		cr_skip_test("\"/\" is on no block device here");
 	}
-	maj = major(root->disks[0]);
-	min = minor(root->disks[0]);
+	maj = major(root->disks.dev[0]);
+	min = minor(root->disks.dev[0]);
 	cr_assert_eq(cgroup_set_devices(cg, NULL, &err), 0, "%s", err.msg);
 	cr_expect_eq(probe(S_IFBLK, maj, min, O_RDONLY), EPERM);
 	cr_expect_eq(probe(S_IFBLK, maj, min, O_WRONLY), EPERM);

@@ -465,7 +465,7 @@ Test(storage, names)
 
 Test(confine, cleans)
 {
-	char rel[CONFINE_MAX];
+	char rel[LIMIT_PATH];
 
 	cr_assert_eq(confine_clean("/run", "/run//a/./b/../c/", rel), 0);
 	cr_assert_str_eq(rel, "a/c");

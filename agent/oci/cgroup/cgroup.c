@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "linux/path.h"
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
@@ -51,42 +52,23 @@ static bool is_systemd_form(const char *s)
 	return second && !strchr(second + 1, ':') && !strchr(s, '/');
 }
 
-/* Lexically: nothing below a cgroup mount is a symbolic link. Works in place. */
-static void clean_path(char *path, bool colons)
-{
-	char *out = path, *in = path;
-
-	while (*in) {
-		size_t len = strcspn(in, colons ? ":/" : "/");
-		char *next = in[len] ? in + len + 1 : in + len;
-
-		if (len == 2 && in[0] == '.' && in[1] == '.') {
-			while (out > path && *--out != '/')
-				;
-		} else if (len > 0 && !(len == 1 && *in == '.')) {
-			if (out > path)
-				*out++ = '/';
-			(void)memmove(out, in, len);
-			out += len;
-		}
-		in = next;
-	}
-	*out = '\0';
-}
-
 static int choose_path(struct cgroup *cg, const char *wanted, const char *cid, struct err *err)
 {
 	AUTO_FREE char *path = strdup(str_empty(wanted) ? cid : wanted);
+	char clean[LIMIT_PATH];
 
 	if (!path)
 		return err_set(err, ENOMEM, "no memory for cgroup path");
-	clean_path(path, is_systemd_form(path));
-	if (!*path) { /* "/" or "..": never the top itself, where the agent may live */
-		free(TAKE_PTR(path));
-		path = strdup(cid);
-		if (!path)
-			return err_set(err, ENOMEM, "no memory for cgroup path");
-	}
+	for (char *p = is_systemd_form(path) ? path : NULL; p && (p = strchr(p, ':'));)
+		*p = '/';
+	/* Lexically: nothing below a cgroup mount is a symbolic link. */
+	if (path_clean(path, clean) < 0)
+		return err_sys(err, ENAMETOOLONG, "cgroup path '%.64s...'", wanted);
+	free(TAKE_PTR(path));
+	/* "/" or "..": never the top itself, where the agent may live */
+	path = strdup(clean[1] ? clean + 1 : cid);
+	if (!path)
+		return err_set(err, ENOMEM, "no memory for cgroup path");
 	cg->below_own = str_empty(wanted) && cg->root->mode == CGROUP_V1;
 	/* Freezing or killing a container must never reach the agent. */
 	for (size_t i = 0; i < cg->root->count && !cg->below_own; i++) {

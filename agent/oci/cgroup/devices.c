@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which devices a container may open: the request's rules, the disks of the guest's own "/" taken
- * away, and a fixed list that every container needs. No state but the list of disks, found once.
+ * away, and a fixed list that every container needs. No state.
  */
 #include "oci/cgroup/impl.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/bpf.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "base/auto.h"
-#include "base/fdio.h"
 #include "base/str.h"
 
-#define RULES_MAX  512u
-#define DISK_DEPTH 8 /* device-mapper on device-mapper on ... */
+#define RULES_MAX 512u
 
 #define MKNOD BPF_DEVCG_ACC_MKNOD
 #define READ  BPF_DEVCG_ACC_READ
@@ -40,104 +35,6 @@ static const struct device_rule always[] = {
 	{ true, 'c', 5, 2, ALL },				/* ptmx */
 	{ true, 'c', 10, 200, ALL },				/* net/tun */
 };
-
-/* --- the guest's own disks ----------------------------------------------------------- */
-
-static void add_disk(struct cgroup_root *root, dev_t dev)
-{
-	for (size_t i = 0; i < root->n_disks; i++) {
-		if (root->disks[i] == dev)
-			return;
-	}
-	if (root->n_disks < ROOT_DISKS)
-		root->disks[root->n_disks++] = dev;
-}
-
-static bool read_dev(int dir, const char *file, dev_t *ret)
-{
-	char text[32], *minor_text = text;
-	uint64_t maj, min;
-
-	if (fdio_read_file(dir, file, text, sizeof(text)) < 0)
-		return false;
-	(void)strsep(&minor_text, ":");
-	if (!minor_text || str_u64(text, UINT32_MAX, &maj) < 0 ||
-	    str_u64(minor_text, UINT32_MAX, &min) < 0)
-		return false;
-	*ret = makedev((unsigned int)maj, (unsigned int)min);
-	return true;
-}
-
-static void add_disk_and_below(struct cgroup_root *root, dev_t dev, int depth);
-
-/* Each entry of a directory that is a device: partitions of a disk, or what a mapping stands on. */
-static void add_children(struct cgroup_root *root, int parent, const char *dir, bool partitions,
-			 int depth)
-{
-	int fd = openat(parent, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	AUTO_DIR DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-
-	if (!d && fd >= 0)
-		(void)close(fd);
-	while (d && (e = readdir(d))) {
-		char file[300];
-		dev_t dev;
-
-		if (e->d_name[0] == '.')
-			continue;
-		(void)snprintf(file, sizeof(file), "%s/partition", e->d_name);
-		if (partitions && faccessat(fd, file, F_OK, 0) < 0)
-			continue;
-		(void)snprintf(file, sizeof(file), "%s/dev", e->d_name);
-		if (!read_dev(fd, file, &dev))
-			continue;
-		if (partitions)
-			add_disk(root, dev);
-		else
-			add_disk_and_below(root, dev, depth + 1);
-	}
-}
-
-/*
- * The device, the whole disk and the other partitions if it is a partition (writing to the disk
- * is writing to the partition), and everything below a device-mapper one (dm-verity's data).
- */
-static void add_disk_and_below(struct cgroup_root *root, dev_t dev, int depth)
-{
-	AUTO_CLOSE int fd = FD_NONE;
-	AUTO_CLOSE int disk = FD_NONE;
-	char path[64];
-	dev_t whole;
-
-	add_disk(root, dev);
-	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || depth == DISK_DEPTH)
-		return;
-	add_children(root, fd, "slaves", false, depth);
-	if (faccessat(fd, "partition", F_OK, 0) == 0)
-		disk = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (disk >= 0 && read_dev(disk, "dev", &whole)) {
-		add_disk(root, whole);
-		add_children(root, disk, "slaves", false, depth);
-	}
-	add_children(root, disk >= 0 ? disk : fd, ".", true, depth);
-}
-
-void cgroup_add_disk(struct cgroup_root *root, dev_t dev)
-{
-	if (major(dev) != 0) /* 0 is no device: an initramfs, an overlay */
-		add_disk_and_below(root, dev, 0);
-}
-
-void cgroup_find_root_disks(struct cgroup_root *root)
-{
-	struct stat st;
-
-	if (stat("/", &st) == 0)
-		cgroup_add_disk(root, st.st_dev);
-}
 
 /* --- rules --------------------------------------------------------------------------- */
 
@@ -199,8 +96,9 @@ static int write_v1(struct cgroup *cg, const struct device_rule *r, struct err *
 int cgroup_set_devices(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err)
 {
 	size_t asked = res ? res->n_devices : 0, count = 0;
-	struct device_rule rules[RULES_MAX + ROOT_DISKS + ARRAY_LEN(always)];
-	bool denies = cg->root->n_disks > 0;
+	struct device_rule rules[RULES_MAX + ROOTDISK_MAX + ARRAY_LEN(always)];
+	const struct rootdisk *own = &cg->root->disks;
+	bool denies = own->n > 0;
 	int r = 0;
 
 	if (asked > RULES_MAX)
@@ -209,9 +107,9 @@ int cgroup_set_devices(struct cgroup *cg, const Grpc__LinuxResources *res, struc
 		r = cgroup_device_rule(res->devices[count], count, &rules[count], err);
 		denies = denies || !res->devices[count]->allow;
 	}
-	for (size_t i = 0; i < cg->root->n_disks; i++)
-		rules[count++] = (struct device_rule){ false, 'b', major(cg->root->disks[i]),
-						       minor(cg->root->disks[i]), READ | WRITE };
+	for (size_t i = 0; i < own->n; i++)
+		rules[count++] = (struct device_rule){ false, 'b', major(own->dev[i]),
+						       minor(own->dev[i]), READ | WRITE };
 	for (size_t i = 0; asked && i < ARRAY_LEN(always); i++)
 		rules[count++] = always[i]; /* without rules all is allowed anyway */
 	if (r < 0 || !denies || cg->root->mode == CGROUP_NONE)

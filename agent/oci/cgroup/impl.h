@@ -10,6 +10,7 @@
 
 #include "oci/cgroup/cgroup.h"
 #include "base/list.h"
+#include "linux/rootdisk.h"
 
 /* The controllers of v1, each of which may have its own hierarchy; v2 has one for all. */
 enum ctl {
@@ -29,8 +30,7 @@ enum ctl {
 	CTL_COUNT,
 };
 
-#define CTL_NONE   (-1)
-#define ROOT_DISKS 32u /* block devices that may make up the guest's "/" */
+#define CTL_NONE (-1)
 
 struct hierarchy {
 	int fd;	       /* its mount point, O_PATH */
@@ -48,11 +48,10 @@ struct cgroup_root {
 	enum cgroup_mode mode;
 	size_t count; /* of hierarchies */
 	struct hierarchy h[CTL_COUNT];
-	int of[CTL_COUNT];	 /* index into h, or CTL_NONE */
-	char enable[128];	 /* v2: "+cpu +io ..." for cgroup.subtree_control */
-	struct list made;	 /* struct made_dir */
-	dev_t disks[ROOT_DISKS]; /* what no container may open */
-	size_t n_disks;
+	int of[CTL_COUNT];     /* index into h, or CTL_NONE */
+	char enable[128];      /* v2: "+cpu +io ..." for cgroup.subtree_control */
+	struct list made;      /* struct made_dir */
+	struct rootdisk disks; /* what no container may open */
 };
 
 /* Old values of what an update wrote, to write them back when it fails half-way. */
@@ -132,9 +131,6 @@ struct device_rule {
 };
 int cgroup_device_rule(const Grpc__LinuxDeviceCgroup *d, size_t number, struct device_rule *ret,
 		       struct err *err);
-/* A block device and all that is another way to its blocks, for the list that none may open. */
-void cgroup_add_disk(struct cgroup_root *root, dev_t dev);
-void cgroup_find_root_disks(struct cgroup_root *root);
 int cgroup_bpf_attach(struct cgroup *cg, const struct device_rule *rules, size_t count,
 		      struct err *err);
 

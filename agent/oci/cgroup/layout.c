@@ -11,11 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "linux/mountinfo.h"
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
-
-#define MOUNTINFO_MAX (4u << 20)
 
 const char *const cgroup_ctl_names[CTL_COUNT] = {
 	[CTL_CPUSET] = "cpuset",	 [CTL_DEVICES] = "devices",
@@ -25,10 +24,6 @@ const char *const cgroup_ctl_names[CTL_COUNT] = {
 	[CTL_NET_CLS] = "net_cls",	 [CTL_NET_PRIO] = "net_prio",
 	[CTL_PERF_EVENT] = "perf_event", [CTL_FREEZER] = "freezer",
 	[CTL_SYSTEMD] = "name=systemd",
-};
-
-struct mount_line {
-	char *root, *point, *type, *options;
 };
 
 static void cgroup_root_freep(struct cgroup_root **root)
@@ -50,25 +45,6 @@ void cgroup_root_free(struct cgroup_root *root)
 		free(d);
 	}
 	free(root);
-}
-
-/* Cuts one line of mountinfo; false if it isn't one. */
-static bool cut_mount_line(char *line, struct mount_line *m)
-{
-	char *right = strstr(line, " - ");
-
-	if (!right)
-		return false;
-	*right = '\0';
-	right += 3;
-	for (int i = 0; i < 3; i++) /* mount id, parent, device */
-		(void)strsep(&line, " ");
-	m->root = strsep(&line, " ");
-	m->point = strsep(&line, " ");
-	m->type = strsep(&right, " ");
-	(void)strsep(&right, " "); /* source */
-	m->options = right;
-	return m->point && m->options;
 }
 
 static uint32_t controllers_of(char *options)
@@ -111,23 +87,19 @@ static const char *below_mount_root(const char *own, const char *mount_root)
 static char *find_own(const char *self, uint32_t ctls, const char *mount_root)
 {
 	AUTO_FREE char *text = strdup(self);
-	char *rest = text, *line;
+	struct cgroup_line line;
+	char *rest = text;
 
 	if (!text)
 		return NULL;
-	while ((line = strsep(&rest, "\n"))) {
-		char *names;
-
-		(void)strsep(&line, ":");
-		names = strsep(&line, ":");
-		if (!line || (ctls ? !(controllers_of(names) & ctls) : *names != '\0'))
-			continue;
-		return strdup(below_mount_root(line, mount_root));
+	while (cgroup_line_next(&rest, &line)) {
+		if (ctls ? controllers_of(line.controllers) & ctls : !*line.controllers)
+			return strdup(below_mount_root(line.path, mount_root));
 	}
 	return strdup("");
 }
 
-static int add_hierarchy(struct cgroup_root *root, const struct mount_line *m, uint32_t ctls,
+static int add_hierarchy(struct cgroup_root *root, const struct mountinfo *m, uint32_t ctls,
 			 const char *self, struct err *err)
 {
 	struct hierarchy *h = &root->h[root->count];
@@ -173,9 +145,8 @@ static int read_v2_controllers(struct cgroup_root *root, struct err *err)
 int cgroup_root_parse(char *mountinfo, char *self, struct cgroup_root **ret, struct err *err)
 {
 	AUTO(cgroup_root_freep) struct cgroup_root *root = calloc(1, sizeof(*root));
-	struct mount_line unified = { 0 };
+	struct mountinfo m, unified = { 0 };
 	uint32_t seen = 0;
-	char *line;
 	int r;
 
 	if (!root)
@@ -183,17 +154,14 @@ int cgroup_root_parse(char *mountinfo, char *self, struct cgroup_root **ret, str
 	list_init(&root->made);
 	for (size_t c = 0; c < CTL_COUNT; c++)
 		root->of[c] = CTL_NONE;
-	while ((line = strsep(&mountinfo, "\n"))) {
-		struct mount_line m;
+	while (mountinfo_next(&mountinfo, &m)) {
 		uint32_t ctls;
 
-		if (!cut_mount_line(line, &m))
-			continue;
 		if (str_eq(m.type, "cgroup2") && !unified.point)
 			unified = m;
 		if (!str_eq(m.type, "cgroup"))
 			continue;
-		ctls = controllers_of(m.options);
+		ctls = controllers_of(m.super);
 		if (!ctls || (ctls & seen))
 			continue; /* nothing for us, or the same one mounted again */
 		seen |= ctls;
@@ -220,10 +188,10 @@ int cgroup_root_open(struct cgroup_root **ret, struct err *err)
 	ssize_t n;
 	int r;
 
-	n = fdio_slurp(AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo);
+	n = mountinfo_read(AT_FDCWD, &mountinfo);
 	if (n < 0)
 		return err_sys(err, (int)-n, "read /proc/self/mountinfo");
-	n = fdio_slurp(AT_FDCWD, "/proc/self/cgroup", MOUNTINFO_MAX, &self);
+	n = cgroup_line_read(AT_FDCWD, &self);
 	if (n == -ENOENT) { /* a kernel without cgroups */
 		self = strdup("");
 		n = self ? 0 : -ENOMEM;
@@ -232,7 +200,7 @@ int cgroup_root_open(struct cgroup_root **ret, struct err *err)
 		return err_sys(err, (int)-n, "read /proc/self/cgroup");
 	r = cgroup_root_parse(mountinfo, self, ret, err);
 	if (r == 0)
-		cgroup_find_root_disks(*ret);
+		rootdisk_find(&(*ret)->disks);
 	return r;
 }
 

@@ -13,11 +13,11 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "oci/fs/rootpath.h"
 #include "oci/fs/tree.h"
+#include "linux/path.h"
+#include "linux/rootdisk.h"
 #include "base/auto.h"
 #include "base/err.h"
-#include "base/fdio.h"
 #include "base/str.h"
 
 #define MAJOR_MAX 0xfff /* the kernel's 12 and 20 bits */
@@ -61,13 +61,13 @@ static mode_t node_type(const char *type)
 
 int devnode_check(const Grpc__LinuxDevice *dev, struct err *err)
 {
-	char clean[ROOTPATH_MAX];
+	char clean[LIMIT_PATH];
 
 	if (!node_type(dev->type))
 		return err_set(err, EINVAL, "device '%s': invalid type '%s', not one of c, u, b, p",
 			       dev->path, dev->type);
-	if (dev->path[0] != '/' || rootpath_has_dotdot(dev->path) ||
-	    rootpath_clean(dev->path, clean) < 0 || str_eq(clean, "/"))
+	if (dev->path[0] != '/' || path_has_dotdot(dev->path) || path_clean(dev->path, clean) < 0 ||
+	    str_eq(clean, "/"))
 		return err_set(err, EINVAL, "device path '%s' is not a plain absolute path",
 			       dev->path);
 	if (!str_eq(dev->type, "p") &&
@@ -79,7 +79,7 @@ int devnode_check(const Grpc__LinuxDevice *dev, struct err *err)
 
 int devnode_open_dev(int root, struct err *err)
 {
-	int fd = rootpath_real_dir(root, "/dev");
+	int fd = path_real_dir(root, "/dev");
 
 	return fd < 0 ? err_sys(err, -fd, "/dev of the image is not a directory") : fd;
 }
@@ -117,7 +117,7 @@ static int bind_node(int dir, const char *name, const struct node *n, struct err
 		return r;
 	target = openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0);
 	if (target < 0 && errno == EEXIST) {
-		target = rootpath_open_plain(dir, name, O_PATH | O_NOFOLLOW, 0);
+		target = path_open_plain(dir, name, O_PATH | O_NOFOLLOW, 0);
 		if (target < 0)
 			return err_sys(err, -target, "open '%s'", n->path);
 		if (fstat(target, &st) < 0 || S_ISLNK(st.st_mode) || S_ISDIR(st.st_mode))
@@ -168,36 +168,6 @@ static int make_defaults(int devdir, bool userns, struct err *err)
 	return 0;
 }
 
-/*
- * The disk below the guest's own root, and the disk that it is a partition of: no node for them,
- * whatever the specification says, since a write there rewrites the guest (CVE-2020-2023,
- * CVE-2026-24834). 0 where the root isn't on a disk.
- */
-struct guest_disk {
-	dev_t part, whole;
-};
-
-static void find_guest_disk(struct guest_disk *ret)
-{
-	char path[64], text[32];
-	unsigned int major, minor;
-	struct stat st;
-
-	ret->part = ret->whole = 0;
-	if (stat("/", &st) < 0 || major(st.st_dev) == 0)
-		return;
-	ret->part = ret->whole = st.st_dev;
-	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/partition", major(st.st_dev),
-		       minor(st.st_dev));
-	if (access(path, F_OK) < 0)
-		return;
-	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/../dev", major(st.st_dev),
-		       minor(st.st_dev));
-	if (fdio_read_file(AT_FDCWD, path, text, sizeof(text)) > 0 &&
-	    sscanf(text, "%u:%u", &major, &minor) == 2)
-		ret->whole = makedev(major, minor);
-}
-
 static int make_listed(int root, const Grpc__LinuxDevice *dev, bool userns, struct err *err)
 {
 	struct node n = {
@@ -207,15 +177,15 @@ static int make_listed(int root, const Grpc__LinuxDevice *dev, bool userns, stru
 		.gid = dev->gid,
 	};
 	AUTO_CLOSE int dir = FD_NONE;
-	char path[ROOTPATH_MAX];
+	char path[LIMIT_PATH];
 	const char *name;
 
-	if (rootpath_clean(dev->path, path) < 0)
+	if (path_clean(dev->path, path) < 0)
 		return err_set(err, ENAMETOOLONG, "device path too long");
 	n.path = path;
 	if (S_ISFIFO(n.mode))
 		n.dev = 0;
-	dir = rootpath_parent(root, path, &name);
+	dir = path_parent(root, path, &name);
 	if (dir < 0)
 		return err_sys(err, -dir, "directory of device '%s'", path);
 	return make_node(dir, name, &n, userns, err);
@@ -223,7 +193,7 @@ static int make_listed(int root, const Grpc__LinuxDevice *dev, bool userns, stru
 
 static int make_devices(int root, const Grpc__Linux *linux, bool userns, struct err *err)
 {
-	struct guest_disk disk = { 0 };
+	struct rootdisk own; /* a write there rewrites the guest: no node for them */
 	bool looked = false;
 
 	for (size_t i = 0; i < linux->n_devices; i++) {
@@ -235,9 +205,9 @@ static int make_devices(int root, const Grpc__Linux *linux, bool userns, struct 
 			continue; /* a privileged container lists it; ours is a link */
 		if (str_eq(dev->type, "b")) {
 			if (!looked)
-				find_guest_disk(&disk);
+				rootdisk_find(&own);
 			looked = true;
-			if (disk.part && (number == disk.part || number == disk.whole))
+			if (rootdisk_has(&own, number))
 				continue;
 		}
 		r = make_listed(root, dev, userns, err);

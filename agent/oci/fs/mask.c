@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 
 #include "oci/fs/devnode.h"
-#include "oci/fs/rootpath.h"
 #include "oci/fs/tree.h"
+#include "linux/path.h"
 #include "base/auto.h"
 #include "base/err.h"
 #include "base/fdio.h"
@@ -24,9 +24,9 @@
 
 int mask_check_path(const char *path, const char *what, struct err *err)
 {
-	char clean[ROOTPATH_MAX];
+	char clean[LIMIT_PATH];
 
-	if (path[0] != '/' || rootpath_has_dotdot(path) || rootpath_clean(path, clean) < 0 ||
+	if (path[0] != '/' || path_has_dotdot(path) || path_clean(path, clean) < 0 ||
 	    str_eq(clean, "/"))
 		return err_set(err, EINVAL, "%s path '%s' is not a plain absolute path", what,
 			       path);
@@ -91,7 +91,7 @@ static int cover_dir(struct mask *m, int target, struct err *err)
 /* The fd, or -errno; *ret_gone: nothing is there, which is no error. */
 static int open_target(int root, const char *path, bool *ret_gone, struct stat *st, struct err *err)
 {
-	AUTO_CLOSE int fd = fdio_open_in(root, path, O_PATH | O_NOFOLLOW, 0);
+	AUTO_CLOSE int fd = path_open_in(root, path, O_PATH | O_NOFOLLOW, 0);
 
 	*ret_gone = fd == -ENOENT || fd == -ENOTDIR;
 	if (*ret_gone)

@@ -15,8 +15,8 @@
 
 #include "oci/fs/copyup.h"
 #include "oci/fs/mountcgroup.h"
-#include "oci/fs/rootpath.h"
 #include "oci/fs/tree.h"
+#include "linux/path.h"
 #include "base/arena.h"
 #include "base/auto.h"
 #include "base/err.h"
@@ -52,7 +52,7 @@ struct job {
 	const struct mount_env *env;
 	const Grpc__Mount *m;
 	struct mountopt opt;
-	char dest[ROOTPATH_MAX]; /* cleaned: absolute, no dots */
+	char dest[LIMIT_PATH]; /* cleaned: absolute, no dots */
 	bool bind;
 };
 
@@ -81,7 +81,7 @@ bool mount_is_bind(const Grpc__Mount *m)
 static int check_proc_destination(const char *dest, const Grpc__Mount *m, bool bind,
 				  struct err *err)
 {
-	if (!rootpath_is_below(dest, "/proc"))
+	if (!path_is_below(dest, "/proc"))
 		return 0;
 	if (str_eq(dest, "/proc")) {
 		if (bind || str_eq(m->type, "proc"))
@@ -98,7 +98,7 @@ static int check_proc_destination(const char *dest, const Grpc__Mount *m, bool b
 int mount_check(const Grpc__Mount *m, struct err *err)
 {
 	bool bind = mount_is_bind(m);
-	char dest[ROOTPATH_MAX];
+	char dest[LIMIT_PATH];
 	struct arena arena;
 	struct mountopt o;
 	int r;
@@ -106,9 +106,9 @@ int mount_check(const Grpc__Mount *m, struct err *err)
 	if (m->destination[0] != '/')
 		return err_set(err, EINVAL, "mount destination '%s' is not absolute",
 			       m->destination);
-	if (rootpath_has_dotdot(m->destination))
+	if (path_has_dotdot(m->destination))
 		return err_set(err, EINVAL, "mount destination '%s' contains '..'", m->destination);
-	if (rootpath_clean(m->destination, dest) < 0 || strlen(m->source) >= ROOTPATH_MAX)
+	if (path_clean(m->destination, dest) < 0 || strlen(m->source) >= LIMIT_PATH)
 		return err_set(err, ENAMETOOLONG, "mount destination or source too long");
 	if (str_eq(dest, "/"))
 		return err_set(err, EINVAL, "a mount on '/' would hide the root file system");
@@ -202,7 +202,7 @@ static void done(const struct job *j, int fd, struct mount_done *ret)
 static int clone_source(const struct job *j, struct err *err)
 {
 	bool recursive = j->opt.flags & MS_REC;
-	char path[2 * ROOTPATH_MAX], clean[ROOTPATH_MAX];
+	char path[2 * LIMIT_PATH], clean[LIMIT_PATH];
 	const char *source = j->m->source, *inside;
 	AUTO_CLOSE int fd = FD_NONE;
 
@@ -212,11 +212,11 @@ static int clone_source(const struct job *j, struct err *err)
 			       source);
 		source = path;
 	}
-	if (rootpath_clean(source, clean) < 0 || !rootpath_is_below(clean, j->env->path))
+	if (path_clean(source, clean) < 0 || !path_is_below(clean, j->env->path))
 		return tree_clone(source, recursive, err);
 	/* Inside the image: its links must not lead out. */
 	inside = clean + strlen(j->env->path);
-	fd = fdio_open_in(j->env->root, *inside ? inside : "/", O_PATH, 0);
+	fd = path_open_in(j->env->root, *inside ? inside : "/", O_PATH, 0);
 	if (fd < 0)
 		return err_sys(err, -fd, "bind from '%s'", source);
 	return tree_clone_fd(fd, recursive, err);
@@ -261,8 +261,8 @@ static int make_bind(const struct job *j, struct mount_done *ret, struct err *er
 	r = check_bind_source(j, tree, &st, err);
 	if (r < 0)
 		return r;
-	target = S_ISDIR(st.st_mode) ? rootpath_dir(j->env->root, j->dest)
-				     : rootpath_file(j->env->root, j->dest, FILE_MODE);
+	target = S_ISDIR(st.st_mode) ? path_dir(j->env->root, j->dest)
+				     : path_file(j->env->root, j->dest, FILE_MODE);
 	if (target < 0)
 		return err_sys(err, -target, "mount point");
 	r = check_target(j, target, err);
@@ -283,7 +283,7 @@ static int make_bind(const struct job *j, struct mount_done *ret, struct err *er
 static int open_target(const struct job *j, char ret_mode[static 8], struct err *err)
 {
 	bool real = str_eq(j->m->type, "proc") || str_eq(j->m->type, "sysfs");
-	AUTO_CLOSE int fd = fdio_open_in(j->env->root, j->dest,
+	AUTO_CLOSE int fd = path_open_in(j->env->root, j->dest,
 					 O_PATH | O_DIRECTORY | (real ? O_NOFOLLOW : 0), 0);
 	struct stat st;
 	int r;
@@ -294,8 +294,7 @@ static int open_target(const struct job *j, char ret_mode[static 8], struct err 
 			return err_sys(err, errno, "stat mount point");
 		(void)snprintf(ret_mode, 8, "%o", st.st_mode & 07777);
 	} else if (fd == -ENOENT) {
-		fd = real ? rootpath_real_dir(j->env->root, j->dest)
-			  : rootpath_dir(j->env->root, j->dest);
+		fd = real ? path_real_dir(j->env->root, j->dest) : path_dir(j->env->root, j->dest);
 	}
 	if (real && (fd == -ENOTDIR || fd == -ELOOP))
 		return err_set(err, -fd, "filesystem \"%s\" must be mounted on ordinary directory",
@@ -372,7 +371,7 @@ static int mount_long(const struct job *j, int target, struct mount_done *ret, s
 	if (mount(*j->m->source ? j->m->source : NULL, fdio_path(&path, target), j->m->type,
 		  j->opt.flags & ~not_now, j->opt.data) < 0)
 		return err_sys(err, errno, "file system '%s'", j->m->type);
-	fd = fdio_open_in(j->env->root, j->dest, O_PATH | O_DIRECTORY, 0);
+	fd = path_open_in(j->env->root, j->dest, O_PATH | O_DIRECTORY, 0);
 	if (fd < 0)
 		return err_sys(err, -fd, "open the mount");
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) < 0)
@@ -431,7 +430,7 @@ static int reconfigure(const struct job *j, int fd, struct err *err)
 
 static int make_remount(const struct job *j, struct mount_done *ret, struct err *err)
 {
-	AUTO_CLOSE int fd = fdio_open_in(j->env->root, j->dest, O_PATH, 0);
+	AUTO_CLOSE int fd = path_open_in(j->env->root, j->dest, O_PATH, 0);
 	struct statx stx;
 	int r;
 
@@ -462,7 +461,7 @@ int mount_make(const struct mount_env *env, const Grpc__Mount *m, struct mount_d
 	struct arena arena;
 	int r;
 
-	if (rootpath_clean(m->destination, j.dest) < 0)
+	if (path_clean(m->destination, j.dest) < 0)
 		return err_set(err, ENAMETOOLONG, "mount destination too long");
 	arena_init(&arena, OPTION_MEMORY);
 	r = mountopt_parse(m->options, m->n_options, &j.opt, &arena, err);

@@ -16,48 +16,25 @@
 #include <sys/vfs.h>
 
 #include "oci/fs/mount.h"
-#include "oci/fs/rootpath.h"
 #include "oci/fs/tree.h"
+#include "linux/mountinfo.h"
+#include "linux/path.h"
 #include "base/auto.h"
 #include "base/err.h"
-#include "base/fdio.h"
 #include "base/str.h"
 
-#define CGROUP_ROOT	"/sys/fs/cgroup"
-#define CGROUP_LIST_MAX 16384u /* /proc/self/cgroup: some 13 hierarchies, a path each */
-#define TOP_FLAGS	((unsigned long)(MS_NOSUID | MS_NODEV | MS_NOEXEC))
-
-/* One line of /proc/self/cgroup, cut up in place. */
-struct hierarchy {
-	char *id;
-	char *controllers; /* "cpu,cpuacct", "name=systemd", "" for v2 */
-	char *path;
-};
-
-/* The next line of the list at *pos; false at its end. */
-static bool next_hierarchy(char **pos, struct hierarchy *ret)
-{
-	char *line;
-
-	while ((line = strsep(pos, "\n"))) {
-		ret->id = strsep(&line, ":");
-		ret->controllers = strsep(&line, ":");
-		ret->path = line;
-		if (line && ret->controllers)
-			return true;
-	}
-	return false;
-}
+#define CGROUP_ROOT "/sys/fs/cgroup"
+#define TOP_FLAGS   ((unsigned long)(MS_NOSUID | MS_NODEV | MS_NOEXEC))
 
 /* Below the hierarchy's root, and not outside of the namespace that we look from ("/../x"). */
 static bool is_usable(const char *path)
 {
-	return path[0] == '/' && !rootpath_has_dotdot(path);
+	return path[0] == '/' && !path_has_dotdot(path);
 }
 
-static int read_list(const struct mount_env *env, char buf[static CGROUP_LIST_MAX], struct err *err)
+static int read_list(const struct mount_env *env, char **ret, struct err *err)
 {
-	ssize_t n = fdio_read_file(env->proc, "self/cgroup", buf, CGROUP_LIST_MAX);
+	ssize_t n = cgroup_line_read(env->proc, ret);
 
 	return n < 0 ? err_sys(err, (int)-n, "read /proc/self/cgroup") : 0;
 }
@@ -74,21 +51,21 @@ static int attr(int tree, const struct mountopt *o, struct err *err)
  * A new mount starts at the root of our cgroup namespace, a bind at our own cgroup. At the root
  * both are the same, unless the namespace hides where that root really is: never bind there.
  */
-static bool wants_mount(const struct mount_env *env, const struct hierarchy *h)
+static bool wants_mount(const struct mount_env *env, const struct cgroup_line *h)
 {
 	return env->cgroupns || str_eq(h->path, "/");
 }
 
 /* ---- version 2 ---- */
 
-static int unified_tree(const struct mount_env *env, const struct hierarchy *h,
+static int unified_tree(const struct mount_env *env, const struct cgroup_line *h,
 			const struct mountopt *o, struct err *err)
 {
 	struct tree_fs fs = {
 		.type = "cgroup2", .source = "cgroup", .data = o->data, .flags = o->flags
 	};
 	AUTO_CLOSE int tree = FD_NONE;
-	char path[ROOTPATH_MAX];
+	char path[LIMIT_PATH];
 	int r;
 
 	if (wants_mount(env, h))
@@ -105,16 +82,17 @@ static int mount_unified(const struct mount_env *env, int target, const struct m
 			 struct err *err)
 {
 	AUTO_CLOSE int tree = FD_NONE;
-	char list[CGROUP_LIST_MAX];
-	struct hierarchy h;
-	char *pos = list;
+	AUTO_FREE char *list = NULL;
+	struct cgroup_line h;
+	char *pos;
 	int r;
 
-	r = read_list(env, list, err);
+	r = read_list(env, &list, err);
 	if (r < 0)
 		return r;
+	pos = list;
 	do {
-		if (!next_hierarchy(&pos, &h))
+		if (!cgroup_line_next(&pos, &h))
 			return err_set(err, ENOENT, "no cgroup v2 line in /proc/self/cgroup");
 	} while (h.controllers[0] || !str_eq(h.id, "0"));
 	tree = unified_tree(env, &h, o, err);
@@ -127,12 +105,12 @@ static int mount_unified(const struct mount_env *env, int target, const struct m
 /* ---- version 1 ---- */
 
 /* Where the hierarchy is mounted: its controllers as one name, or the first of them alone. */
-static bool find_hierarchy(const struct hierarchy *h, char *name, size_t size)
+static bool find_hierarchy(const struct cgroup_line *h, char *name, size_t size)
 {
 	const char *names = h->controllers;
 	size_t lens[2];
 	struct statfs fs;
-	char path[ROOTPATH_MAX];
+	char path[LIMIT_PATH];
 
 	if (str_starts(names, "name="))
 		names += strlen("name=");
@@ -151,10 +129,10 @@ static bool find_hierarchy(const struct hierarchy *h, char *name, size_t size)
 	return false;
 }
 
-static int own_tree(const struct mount_env *env, const struct hierarchy *h, const char *name,
+static int own_tree(const struct mount_env *env, const struct cgroup_line *h, const char *name,
 		    const struct mountopt *o, struct err *err)
 {
-	char text[ROOTPATH_MAX];
+	char text[LIMIT_PATH];
 
 	if (wants_mount(env, h)) {
 		struct tree_fs fs = { .type = "cgroup",
@@ -192,7 +170,7 @@ static int link_controllers(int top, const char *controllers, const char *name, 
 	return 0;
 }
 
-static int mount_hierarchy(const struct mount_env *env, int top, const struct hierarchy *h,
+static int mount_hierarchy(const struct mount_env *env, int top, const struct cgroup_line *h,
 			   const struct mountopt *o, struct err *err)
 {
 	AUTO_CLOSE int tree = FD_NONE, dir = FD_NONE;
@@ -206,7 +184,7 @@ static int mount_hierarchy(const struct mount_env *env, int top, const struct hi
 		return tree;
 	if (mkdirat(top, name, 0755) < 0)
 		return err_sys(err, errno, "mkdir for cgroup '%s'", name);
-	dir = rootpath_open_plain(top, name, O_PATH | O_DIRECTORY, 0);
+	dir = path_open_plain(top, name, O_PATH | O_DIRECTORY, 0);
 	if (dir < 0)
 		return err_sys(err, -dir, "open directory for cgroup '%s'", name);
 	r = tree_attr(tree, mountopt_attrs(o->flags | TOP_FLAGS), 0, false, err);
@@ -227,17 +205,18 @@ static int mount_hierarchies(const struct mount_env *env, int target, const stru
 			      .flags = o->flags | TOP_FLAGS,
 			      .writable = true };
 	AUTO_CLOSE int top = tree_new(&fs, err);
-	char list[CGROUP_LIST_MAX];
-	struct hierarchy h;
-	char *pos = list;
+	AUTO_FREE char *list = NULL;
+	struct cgroup_line h;
+	char *pos;
 	int r;
 
 	if (top < 0)
 		return top;
-	r = read_list(env, list, err);
+	r = read_list(env, &list, err);
 	if (r == 0)
 		r = tree_attach(top, target, err);
-	while (r == 0 && next_hierarchy(&pos, &h)) {
+	pos = list;
+	while (r == 0 && cgroup_line_next(&pos, &h)) {
 		if (h.controllers[0])
 			r = mount_hierarchy(env, top, &h, o, err);
 	}

@@ -16,73 +16,34 @@
 #include <string.h>
 #include <sys/mount.h>
 
-#include "oci/fs/rootpath.h"
 #include "oci/fs/tree.h"
+#include "linux/mountinfo.h"
+#include "linux/path.h"
 #include "base/auto.h"
 #include "base/err.h"
-#include "base/fdio.h"
 #include "base/str.h"
 
-#define MOUNTINFO_MAX (4u << 20)
-
 struct entry {
-	char *path; /* unescaped */
+	const char *path;
 	const char *type;
 	bool gone;
 };
 
-/* \040 and the like, in place. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	while (*s) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
-		    s[3] >= '0' && s[3] <= '7') {
-			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 4;
-		} else {
-			*to++ = *s++;
-		}
-	}
-	*to = '\0';
-}
-
-/* "id parent major:minor root MOUNTPOINT options [tags] - TYPE source options" */
-static bool parse_line(char *line, struct entry *ret)
-{
-	char *type = strstr(line, " - ");
-
-	if (!type)
-		return false;
-	*type = '\0';
-	type += strlen(" - ");
-	for (int i = 0; i < 4; i++)
-		(void)strsep(&line, " ");
-	ret->path = strsep(&line, " ");
-	ret->type = strsep(&type, " ");
-	ret->gone = false;
-	if (!ret->path || !ret->type || ret->path[0] != '/')
-		return false;
-	unescape(ret->path);
-	return !str_eq(ret->path, "/");
-}
-
-/* The entries of a mount table, cut up in place; the array is the caller's, or NULL. */
-static struct entry *parse(char *text, size_t *ret_n)
+/* The entries of a mount table but "/", cut up in place; the array is the caller's, or NULL. */
+static struct entry *list_mounts(char *text, size_t *ret_n)
 {
 	struct entry *list;
+	struct mountinfo m;
 	size_t lines = 1, n = 0;
-	char *line;
 
 	for (const char *p = text; (p = strchr(p, '\n')); p++)
 		lines++;
 	list = calloc(lines, sizeof(*list));
 	if (!list)
 		return NULL;
-	while ((line = strsep(&text, "\n"))) {
-		if (parse_line(line, &list[n]))
-			n++;
+	while (mountinfo_next(&text, &m)) {
+		if (m.point[0] == '/' && m.point[1])
+			list[n++] = (struct entry){ .path = m.point, .type = m.type };
 	}
 	*ret_n = n;
 	return list;
@@ -92,7 +53,7 @@ static bool is_covered(const struct entry *list, size_t i)
 {
 	for (size_t k = 0; k < i; k++) {
 		if (list[k].gone && !str_eq(list[k].path, list[i].path) &&
-		    rootpath_is_below(list[i].path, list[k].path))
+		    path_is_below(list[i].path, list[k].path))
 			return true;
 	}
 	return false;
@@ -137,10 +98,10 @@ int moveroot_enter(int root, int proc, bool shared, struct err *err)
 
 	if (old < 0)
 		return err_sys(err, errno, "open /");
-	len = fdio_slurp(proc, "self/mountinfo", MOUNTINFO_MAX, &text);
+	len = mountinfo_read(proc, &text);
 	if (len < 0)
 		return err_sys(err, (int)-len, "read mountinfo");
-	list = parse(text, &n);
+	list = list_mounts(text, &n);
 	if (!list)
 		return err_set(err, ENOMEM, "mountinfo");
 	r = tree_attach(root, old, err);

@@ -22,9 +22,9 @@
 #include "oci/fs/mask.h"
 #include "oci/fs/mount.h"
 #include "oci/fs/moveroot.h"
-#include "oci/fs/rootpath.h"
 #include "oci/fs/sysctl.h"
 #include "oci/fs/tree.h"
+#include "linux/path.h"
 #include "base/auto.h"
 #include "base/err.h"
 #include "base/fdio.h"
@@ -47,7 +47,7 @@ struct rootfs {
 	struct mask mask;
 	struct kept *kept;
 	size_t n_kept;
-	char path[ROOTPATH_MAX]; /* of the root in the guest, cleaned */
+	char path[LIMIT_PATH]; /* of the root in the guest, cleaned */
 };
 
 void rootfs_free(struct rootfs *rf)
@@ -77,15 +77,15 @@ static bool has_namespace(const Grpc__Linux *l, const char *type)
 static int check_root(const Grpc__Spec *spec, struct err *err)
 {
 	AUTO_CLOSE int fd = FD_NONE;
-	char clean[ROOTPATH_MAX];
+	char clean[LIMIT_PATH];
 	const char *path;
 
 	if (!spec->root || str_empty(spec->root->path))
 		return err_set(err, EINVAL, "Root must be specified");
 	path = spec->root->path;
-	if (path[0] != '/' || rootpath_clean(path, clean) < 0 || str_eq(clean, "/"))
+	if (path[0] != '/' || path_clean(path, clean) < 0 || str_eq(clean, "/"))
 		return err_set(err, EINVAL, "invalid rootfs: '%s' is not an absolute path", path);
-	fd = rootpath_open_real(clean);
+	fd = path_open_real(clean);
 	if (fd == -ENOENT)
 		return err_set(err, ENOENT, "rootfs (%s) does not exist", path);
 	if (fd == -ELOOP)
@@ -247,9 +247,9 @@ static int open_root(struct rootfs *rf, struct err *err)
 	AUTO_CLOSE int dir = FD_NONE;
 	int r;
 
-	if (!spec->root || rootpath_clean(spec->root->path, rf->path) < 0)
+	if (!spec->root || path_clean(spec->root->path, rf->path) < 0)
 		return err_set(err, EINVAL, "Root must be specified");
-	dir = rootpath_open_real(rf->path);
+	dir = path_open_real(rf->path);
 	if (dir < 0)
 		return err_sys(err, -dir, "rootfs (%s)", rf->path);
 	if (!rf->opts.new_mntns) {
@@ -313,11 +313,11 @@ static int make_mounts(struct rootfs *rf, struct err *err)
 /* Who binds a /dev of their own gets it as it is. */
 static bool brings_own_dev(const Grpc__Spec *spec)
 {
-	char dest[ROOTPATH_MAX];
+	char dest[LIMIT_PATH];
 
 	for (size_t i = 0; i < spec->n_mounts; i++) {
 		if (mount_is_bind(spec->mounts[i]) &&
-		    rootpath_clean(spec->mounts[i]->destination, dest) == 0 && str_eq(dest, "/dev"))
+		    path_clean(spec->mounts[i]->destination, dest) == 0 && str_eq(dest, "/dev"))
 			return true;
 	}
 	return false;
@@ -421,7 +421,7 @@ int rootfs_enter(struct rootfs *rf, struct err *err)
 int rootfs_pty(struct rootfs *rf, int *ret_master, int *ret_slave, struct err *err)
 {
 	AUTO_CLOSE int pts =
-		fdio_open_in(rf->root, "/dev/pts", O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+		path_open_in(rf->root, "/dev/pts", O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
 	AUTO_CLOSE int master = FD_NONE;
 	struct statfs fs;
 	int slave, unlock = 0;
@@ -462,7 +462,7 @@ static int open_console(int root, struct err *err)
 		return TAKE_FD(fd);
 	if (errno != EEXIST)
 		return err_sys(err, errno, "create /dev/console");
-	fd = rootpath_open_plain(dev, "console", O_PATH | O_NOFOLLOW, 0);
+	fd = path_open_plain(dev, "console", O_PATH | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return err_sys(err, -fd, "open /dev/console");
 	if (fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode)))
@@ -512,7 +512,7 @@ static int reopen_null(struct rootfs *rf, struct err *err)
 
 		if (!devnode_is_char(fd, 1, 3))
 			continue;
-		node = fdio_open_in(rf->root, "/dev/null", O_PATH | O_NOFOLLOW, 0);
+		node = path_open_in(rf->root, "/dev/null", O_PATH | O_NOFOLLOW, 0);
 		if (node == -ENOENT)
 			continue;
 		if (node < 0)

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#include "oci/fs/rootpath.h"
+#include "linux/path.h"
 #include "base/auto.h"
 #include "base/err.h"
 #include "base/fdio.h"
@@ -94,7 +94,7 @@ int sysctl_check(const Grpc__Linux *linux, struct err *err)
 		if (swap_separators(key, name) < 0)
 			return err_set(err, EINVAL, "sysctl name is empty or too long");
 		sysctl_path(name, path, sizeof(path));
-		if (rootpath_has_dotdot(path)) /* "net.//.kernel.x" would be kernel.x */
+		if (path_has_dotdot(path)) /* "net.//.kernel.x" would be kernel.x */
 			return err_set(err, EINVAL, "sysctl \"%s\" is no valid name", key);
 		if (str_eq(name, "kernel.hostname"))
 			return err_set(err, EINVAL,

@@ -7,7 +7,7 @@
  * /etc/resolv.conf pointing into an empty /run. That walk yields a path without links, which is
  * then made and opened with links refused, so a swap in between ends in an error.
  */
-#include "oci/fs/rootpath.h"
+#include "linux/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,13 +20,13 @@
 #include <sys/syscall.h>
 
 #include "base/auto.h"
-#include "base/fdio.h"
 #include "base/str.h"
 
 #define LINKS_MAX 40 /* as in the kernel */
+#define AGAIN_MAX 64
 #define DIR_MODE  0755
 
-int rootpath_clean(const char *path, char ret[static ROOTPATH_MAX])
+int path_clean(const char *path, char ret[static LIMIT_PATH])
 {
 	size_t len = 0;
 
@@ -39,7 +39,7 @@ int rootpath_clean(const char *path, char ret[static ROOTPATH_MAX])
 			while (len > 0 && ret[--len] != '/')
 				;
 		} else if (n > 1 || (n == 1 && path[0] != '.')) {
-			if (len + n + 2 > ROOTPATH_MAX)
+			if (len + n + 2 > LIMIT_PATH)
 				return -ENAMETOOLONG;
 			ret[len++] = '/';
 			memcpy(ret + len, path, n);
@@ -53,7 +53,7 @@ int rootpath_clean(const char *path, char ret[static ROOTPATH_MAX])
 	return 0;
 }
 
-bool rootpath_has_dotdot(const char *path)
+bool path_has_dotdot(const char *path)
 {
 	while (*path) {
 		size_t n;
@@ -67,7 +67,7 @@ bool rootpath_has_dotdot(const char *path)
 	return false;
 }
 
-bool rootpath_is_below(const char *path, const char *dir)
+bool path_is_below(const char *path, const char *dir)
 {
 	size_t len = strlen(dir);
 
@@ -76,46 +76,51 @@ bool rootpath_is_below(const char *path, const char *dir)
 	return strncmp(path, dir, len) == 0 && (path[len] == '\0' || path[len] == '/');
 }
 
-int rootpath_open_plain(int dir, const char *path, int flags, mode_t mode)
+/* EAGAIN: something was renamed while the kernel walked; it asks to be called again. */
+static int path_open_how(int dir, const char *path, int flags, mode_t mode, uint64_t resolve)
 {
 	struct open_how how = {
 		.flags = (uint64_t)(unsigned int)(flags | O_CLOEXEC),
 		.mode = flags & O_CREAT ? mode : 0,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+		.resolve = resolve | RESOLVE_NO_MAGICLINKS,
 	};
 	long fd;
 	int tries = 0;
 
 	do
 		fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
-	while (fd < 0 && (errno == EINTR || (errno == EAGAIN && ++tries < 64)));
+	while (fd < 0 && (errno == EINTR || (errno == EAGAIN && ++tries < AGAIN_MAX)));
 	return fd < 0 ? -errno : (int)fd;
 }
 
-int rootpath_open_real(const char *path)
+int path_open_in(int root, const char *path, int flags, mode_t mode)
 {
-	struct open_how how = {
-		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-		.resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-	};
-	long fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+	return path_open_how(root, path, flags, mode, RESOLVE_IN_ROOT);
+}
 
-	return fd < 0 ? -errno : (int)fd;
+int path_open_plain(int dir, const char *path, int flags, mode_t mode)
+{
+	return path_open_how(dir, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+}
+
+int path_open_real(const char *path)
+{
+	return path_open_how(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS);
 }
 
 /* What is still to be walked: the text of the next components, replaced when a link is met. */
-struct walk {
-	char done[ROOTPATH_MAX]; /* without links, relative to the root */
-	char rest[ROOTPATH_MAX];
+struct path_walk {
+	char done[LIMIT_PATH]; /* without links, relative to the root */
+	char rest[LIMIT_PATH];
 	size_t done_len;
 	int links;
 	bool missing; /* done doesn't exist: nothing below it can be a link */
 };
 
 /* The link behind fd goes in front of the rest. */
-static int walk_link(struct walk *w, int fd)
+static int path_walk_link(struct path_walk *w, int fd)
 {
-	char target[ROOTPATH_MAX];
+	char target[LIMIT_PATH];
 	size_t rest = strlen(w->rest);
 	ssize_t n = readlinkat(fd, "", target, sizeof(target));
 
@@ -135,7 +140,7 @@ static int walk_link(struct walk *w, int fd)
 }
 
 /* One component that is a name: appended to done, or, if it is a link, replaced by its target. */
-static int walk_name(struct walk *w, int root, const char *name, size_t len)
+static int path_walk_name(struct path_walk *w, int root, const char *name, size_t len)
 {
 	AUTO_CLOSE int fd = FD_NONE;
 	size_t before = w->done_len;
@@ -150,7 +155,7 @@ static int walk_name(struct walk *w, int root, const char *name, size_t len)
 	w->done[w->done_len] = '\0';
 	if (w->missing)
 		return 0;
-	fd = rootpath_open_plain(root, w->done, O_PATH | O_NOFOLLOW, 0);
+	fd = path_open_plain(root, w->done, O_PATH | O_NOFOLLOW, 0);
 	if (fd == -ENOENT) {
 		w->missing = true;
 		return 0;
@@ -162,19 +167,19 @@ static int walk_name(struct walk *w, int root, const char *name, size_t len)
 	if (!S_ISLNK(st.st_mode))
 		return 0;
 	w->done_len = before;
-	return walk_link(w, fd);
+	return path_walk_link(w, fd);
 }
 
-int rootpath_resolve(int root, const char *path, char ret[static ROOTPATH_MAX])
+int path_resolve(int root, const char *path, char ret[static LIMIT_PATH])
 {
-	struct walk w = { .done = "" };
+	struct path_walk w = { .done = "" };
 	int r;
 
 	if (strlen(path) >= sizeof(w.rest))
 		return -ENAMETOOLONG;
 	memcpy(w.rest, path, strlen(path) + 1);
 	for (;;) {
-		char name[ROOTPATH_MAX];
+		char name[LIMIT_PATH];
 		size_t skip = strspn(w.rest, "/");
 		size_t n = strcspn(w.rest + skip, "/");
 
@@ -192,7 +197,7 @@ int rootpath_resolve(int root, const char *path, char ret[static ROOTPATH_MAX])
 			w.missing = false;
 			continue;
 		}
-		r = walk_name(&w, root, name, n);
+		r = path_walk_name(&w, root, name, n);
 		if (r < 0)
 			return r;
 	}
@@ -200,27 +205,30 @@ int rootpath_resolve(int root, const char *path, char ret[static ROOTPATH_MAX])
 	return 0;
 }
 
-/*
- * Makes the directories of a path without links, as rootpath_resolve gives it, and opens the last.
- */
-static int make_plain(int root, const char *path)
+int path_plain_dir(int root, const char *path, mode_t mode, bool *made)
 {
 	AUTO_CLOSE int dir = FD_NONE;
-	char name[ROOTPATH_MAX];
+	char name[LIMIT_PATH];
 	int fd;
 
-	fd = rootpath_open_plain(root, *path ? path : ".", O_PATH | O_DIRECTORY, 0);
-	if (fd != -ENOENT)
+	*made = false;
+	if (path_has_dotdot(path))
+		return -EINVAL;
+	fd = path_open_plain(root, *path ? path : ".", O_PATH | O_DIRECTORY, 0);
+	if (fd != -ENOENT || mode == 0)
 		return fd;
 	while (*path) {
 		size_t n = strcspn(path, "/");
 		int at = dir >= 0 ? dir : root;
 
+		if (n >= sizeof(name))
+			return -ENAMETOOLONG;
 		memcpy(name, path, n);
 		name[n] = '\0';
-		if (mkdirat(at, name, DIR_MODE) < 0 && errno != EEXIST)
+		*made = mkdirat(at, name, mode) == 0;
+		if (!*made && errno != EEXIST)
 			return -errno;
-		fd = rootpath_open_plain(at, name, O_PATH | O_DIRECTORY, 0);
+		fd = path_open_plain(at, name, O_PATH | O_DIRECTORY, 0);
 		if (fd < 0)
 			return fd;
 		auto_closep(&dir);
@@ -231,23 +239,24 @@ static int make_plain(int root, const char *path)
 	return TAKE_FD(dir);
 }
 
-int rootpath_dir(int root, const char *path)
+int path_dir(int root, const char *path)
 {
-	char plain[ROOTPATH_MAX];
+	char plain[LIMIT_PATH];
+	bool ignored;
 	int fd, r;
 
-	fd = fdio_open_in(root, *path ? path : ".", O_PATH | O_DIRECTORY, 0);
+	fd = path_open_in(root, *path ? path : ".", O_PATH | O_DIRECTORY, 0);
 	if (fd != -ENOENT)
 		return fd;
-	r = rootpath_resolve(root, path, plain);
-	return r < 0 ? r : make_plain(root, plain);
+	r = path_resolve(root, path, plain);
+	return r < 0 ? r : path_plain_dir(root, plain, DIR_MODE, &ignored);
 }
 
-int rootpath_parent(int root, const char *path, const char **ret_name)
+int path_parent(int root, const char *path, const char **ret_name)
 {
 	const char *slash = strrchr(path, '/');
 	const char *name = slash ? slash + 1 : path;
-	char dir[ROOTPATH_MAX];
+	char dir[LIMIT_PATH];
 	int fd;
 
 	if (!*name || str_eq(name, ".") || str_eq(name, ".."))
@@ -256,47 +265,47 @@ int rootpath_parent(int root, const char *path, const char **ret_name)
 		return -ENAMETOOLONG;
 	memcpy(dir, path, (size_t)(name - path));
 	dir[name - path] = '\0';
-	fd = rootpath_dir(root, *dir ? dir : "/");
+	fd = path_dir(root, *dir ? dir : "/");
 	if (fd >= 0)
 		*ret_name = name;
 	return fd;
 }
 
-int rootpath_real_dir(int root, const char *path)
+int path_real_dir(int root, const char *path)
 {
 	AUTO_CLOSE int dir = FD_NONE;
 	const char *name;
 	int fd;
 
-	fd = fdio_open_in(root, path, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+	fd = path_open_in(root, path, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd != -ENOENT)
 		return fd;
-	dir = rootpath_parent(root, path, &name);
+	dir = path_parent(root, path, &name);
 	if (dir < 0)
 		return dir;
 	if (mkdirat(dir, name, DIR_MODE) < 0 && errno != EEXIST)
 		return -errno;
-	return rootpath_open_plain(dir, name, O_PATH | O_DIRECTORY, 0);
+	return path_open_plain(dir, name, O_PATH | O_DIRECTORY, 0);
 }
 
-int rootpath_file(int root, const char *path, mode_t mode)
+int path_file(int root, const char *path, mode_t mode)
 {
 	AUTO_CLOSE int dir = FD_NONE;
-	char plain[ROOTPATH_MAX];
+	char plain[LIMIT_PATH];
 	const char *name;
 	int fd, r;
 
-	fd = fdio_open_in(root, path, O_PATH, 0);
+	fd = path_open_in(root, path, O_PATH, 0);
 	if (fd != -ENOENT)
 		return fd;
-	r = rootpath_resolve(root, path, plain);
+	r = path_resolve(root, path, plain);
 	if (r < 0)
 		return r;
-	dir = rootpath_parent(root, plain, &name);
+	dir = path_parent(root, plain, &name);
 	if (dir < 0)
 		return dir;
 	fd = openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (fd < 0 && errno == EEXIST)
-		return rootpath_open_plain(dir, name, O_PATH, 0);
+		return path_open_plain(dir, name, O_PATH, 0);
 	return fd < 0 ? -errno : fd;
 }
