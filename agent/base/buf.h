@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A growing run of bytes: appended at the end, consumed from the front, bounded.
+ * A growing run of bytes: appended at the end, consumed from the front. It grows with what is
+ * appended; a bound is the caller's to keep.
  */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
@@ -30,5 +31,17 @@ int buf_append(struct buf *b, const void *data, size_t len);
 /* Drops len bytes from the front; an emptied buffer gives its memory back. */
 void buf_consume(struct buf *b, size_t len);
 void buf_free(struct buf *b);
+
+/* Numbers as they stand on the wire: four bytes, big-endian. */
+static inline uint32_t be32_get(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static inline void be32_put(uint8_t *p, uint32_t v)
+{
+	for (unsigned int i = 0; i < 4; i++)
+		p[i] = (uint8_t)(v >> (24 - 8 * i));
+}
 
 #endif

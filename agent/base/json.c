@@ -9,7 +9,7 @@
 
 #include "base/str.h"
 
-static void put(struct json *j, const void *bytes, size_t len)
+static void json_put(struct json *j, const void *bytes, size_t len)
 {
 	j->full |= len > j->left;
 	if (j->full)
@@ -20,11 +20,11 @@ static void put(struct json *j, const void *bytes, size_t len)
 
 void json_text(struct json *j, const char *text)
 {
-	put(j, text, strlen(text));
+	json_put(j, text, strlen(text));
 }
 
 /* How many bytes at s can go out as they are, as one character; 0: none. */
-static size_t plain(const char *s)
+static size_t json_plain(const char *s)
 {
 	unsigned char c = (unsigned char)*s;
 	size_t len = c < 0xc0 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
@@ -34,7 +34,7 @@ static size_t plain(const char *s)
 	return c < 0x80 || (strnlen(s, len) == len && str_is_utf8(s, len)) ? len : 0;
 }
 
-static void put_escaped(struct json *j, unsigned char c)
+static void json_put_escaped(struct json *j, unsigned char c)
 {
 	char text[8];
 
@@ -51,12 +51,12 @@ void json_string(struct json *j, const char *s)
 	while (*s) {
 		size_t run = 0, n;
 
-		while (s[run] && (n = plain(s + run)) > 0)
+		while (s[run] && (n = json_plain(s + run)) > 0)
 			run += n;
-		put(j, s, run);
+		json_put(j, s, run);
 		s += run;
 		if (*s)
-			put_escaped(j, (unsigned char)*s++);
+			json_put_escaped(j, (unsigned char)*s++);
 	}
 	json_text(j, "\"");
 }

@@ -35,7 +35,7 @@ struct line {
 	size_t len;
 };
 
-static void put(struct line *l, const char *s)
+static void line_put(struct line *l, const char *s)
 {
 	size_t n = strlen(s);
 	size_t room = sizeof(l->text) - 2 - l->len; /* the newline always has a place */
@@ -46,7 +46,7 @@ static void put(struct line *l, const char *s)
 	l->len += n;
 }
 
-static bool is_plain(const char *s)
+static bool line_is_plain(const char *s)
 {
 	return *s &&
 	       strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._/@^+") ==
@@ -54,15 +54,15 @@ static bool is_plain(const char *s)
 }
 
 /* Go's %q, near enough for the parser: control bytes and foreign ones as \xNN. */
-static void put_quoted(struct line *l, const char *s)
+static void line_put_quoted(struct line *l, const char *s)
 {
 	char buf[8];
 
-	if (is_plain(s)) {
-		put(l, s);
+	if (line_is_plain(s)) {
+		line_put(l, s);
 		return;
 	}
-	put(l, "\"");
+	line_put(l, "\"");
 	for (; *s && l->len < sizeof(l->text) - 256; s++) {
 		unsigned char c = (unsigned char)*s;
 
@@ -76,12 +76,12 @@ static void put_quoted(struct line *l, const char *s)
 			(void)snprintf(buf, sizeof(buf), "\\x%02x", c);
 		else
 			(void)snprintf(buf, sizeof(buf), "%c", c);
-		put(l, buf);
+		line_put(l, buf);
 	}
-	put(l, *s ? "...\"" : "\"");
+	line_put(l, *s ? "...\"" : "\"");
 }
 
-static void put_time(struct line *l)
+static void line_put_time(struct line *l)
 {
 	struct timespec now;
 	struct tm tm;
@@ -92,10 +92,10 @@ static void put_time(struct line *l)
 	(void)gmtime_r(&now.tv_sec, &tm);
 	n = strftime(buf, sizeof(buf), "time=\"%Y-%m-%dT%H:%M:%S", &tm);
 	(void)snprintf(buf + n, sizeof(buf) - n, ".%09ldZ\"", now.tv_nsec);
-	put(l, buf);
+	line_put(l, buf);
 }
 
-static void emit(const struct line *l)
+static void line_write(const struct line *l)
 {
 	int fd = state.fd >= 0 ? state.fd : STDERR_FILENO;
 	struct pollfd p = { .fd = fd, .events = POLLOUT };
@@ -117,26 +117,26 @@ void log_line(enum log_level level, const char *subsystem, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(msg, sizeof(msg), fmt, ap);
 	va_end(ap);
-	put_time(&l);
-	put(&l, " level=");
-	put(&l, level_names[level]);
-	put(&l, " msg=");
-	put_quoted(&l, msg);
+	line_put_time(&l);
+	line_put(&l, " level=");
+	line_put(&l, level_names[level]);
+	line_put(&l, " msg=");
+	line_put_quoted(&l, msg);
 	if (state.dropped) {
 		(void)snprintf(tail, sizeof(tail), " dropped=%lu", state.dropped);
 		state.dropped = 0;
-		put(&l, tail);
+		line_put(&l, tail);
 	}
 	(void)snprintf(tail, sizeof(tail), " name=kata-agent pid=%d", (int)getpid());
-	put(&l, tail);
+	line_put(&l, tail);
 	if (*state.sandbox) {
-		put(&l, " sandbox=");
-		put_quoted(&l, state.sandbox);
+		line_put(&l, " sandbox=");
+		line_put_quoted(&l, state.sandbox);
 	}
-	put(&l, " source=agent subsystem=");
-	put_quoted(&l, subsystem);
+	line_put(&l, " source=agent subsystem=");
+	line_put_quoted(&l, subsystem);
 	l.text[l.len++] = '\n';
-	emit(&l);
+	line_write(&l);
 	errno = saved;
 }
 

@@ -2,7 +2,9 @@
 /*
  * One line per event, in the shape that kata-log-parser reads:
  *   time="..." level=warning msg="..." name=kata-agent pid=1 source=agent subsystem=call
- * Nothing here allocates or blocks; what the console does not take is dropped and counted.
+ * Nothing here allocates. A line is written only where poll says that something can be: else it is
+ * dropped and counted, and the next one tells how many. A terminal that takes less than a line may
+ * still make the write wait.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -17,10 +19,7 @@ void log_line(enum log_level level, const char *subsystem, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Adds sandbox=ID to every line; "" takes it away. */
 void log_set_sandbox(const char *id);
-/*
- * Where lines go: an fd that stays the caller's, made non-blocking where that harms nobody. -1:
- * standard error.
- */
+/* Where lines go: an fd that stays the caller's, its flags untouched. -1: standard error. */
 void log_set_fd(int fd);
 /*
  * "panic", "fatal", "error", "warn", "warning", "info", "debug", "trace", any case: 0 or -EINVAL.

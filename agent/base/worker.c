@@ -46,7 +46,7 @@ static void worker_free(struct worker *w)
  * Finished when the child is reaped and its answer read to the end; its output may be held open by
  * others.
  */
-static void finish_if_done(struct worker *w)
+static void worker_finish_if_done(struct worker *w)
 {
 	if (!w->dead || w->err_fd >= 0)
 		return;
@@ -60,10 +60,11 @@ static void finish_if_done(struct worker *w)
 	worker_free(w);
 }
 
-static void on_out(struct source *s, uint32_t events)
+static void worker_on_out(struct source *s, uint32_t events)
 {
 	struct worker *w = container_of(s, struct worker, out_source);
 	char chunk[4096];
+	size_t left;
 	ssize_t n = 0;
 
 	(void)events;
@@ -71,8 +72,8 @@ static void on_out(struct source *s, uint32_t events)
 		n = read(w->out_fd, chunk, sizeof(chunk));
 		if (n <= 0)
 			break;
-		if (buf_len(&w->out) + (size_t)n <= w->opts.max_out)
-			(void)buf_append(&w->out, chunk, (size_t)n);
+		left = w->opts.max_out - buf_len(&w->out);
+		(void)buf_append(&w->out, chunk, (size_t)n < left ? (size_t)n : left);
 	}
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 		loop_del(&w->out_source);
@@ -80,7 +81,7 @@ static void on_out(struct source *s, uint32_t events)
 	}
 }
 
-static void on_err(struct source *s, uint32_t events)
+static void worker_on_err(struct source *s, uint32_t events)
 {
 	struct worker *w = container_of(s, struct worker, err_source);
 	ssize_t n;
@@ -95,10 +96,10 @@ static void on_err(struct source *s, uint32_t events)
 		return;
 	loop_del(&w->err_source);
 	auto_closep(&w->err_fd);
-	finish_if_done(w);
+	worker_finish_if_done(w);
 }
 
-static void on_death(struct reap *r, int status)
+static void worker_on_death(struct reap *r, int status)
 {
 	struct worker *w = container_of(r, struct worker, reap);
 
@@ -106,15 +107,15 @@ static void on_death(struct reap *r, int status)
 	w->dead = true;
 	timer_cancel(&w->timer);
 	if (w->out_fd >= 0)
-		on_out(&w->out_source, 0);    /* what it left in the pipe */
-	if (w->timed_out && w->err_fd >= 0) { /* a grandchild may hold the pipe */
+		worker_on_out(&w->out_source, 0); /* what it left in the pipe */
+	if (w->timed_out && w->err_fd >= 0) {	  /* a grandchild may hold the pipe */
 		loop_del(&w->err_source);
 		auto_closep(&w->err_fd);
 	}
-	finish_if_done(w);
+	worker_finish_if_done(w);
 }
 
-static void on_timeout(struct timer *t)
+static void worker_on_timeout(struct timer *t)
 {
 	struct worker *w = container_of(t, struct worker, timer);
 
@@ -123,7 +124,7 @@ static void on_timeout(struct timer *t)
 	(void)kill(w->reap.pid, SIGKILL);
 }
 
-static _Noreturn void child(worker_job *job, void *arg, int err_fd, int out_fd)
+static _Noreturn void worker_child(worker_job *job, void *arg, int err_fd, int out_fd)
 {
 	struct err err = { 0 };
 	sigset_t none;
@@ -165,7 +166,7 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		child(job, arg, err_w, out_w);
+		worker_child(job, arg, err_w, out_w);
 	w->loop = l;
 	w->opts = *opts;
 	w->done = done;
@@ -174,16 +175,16 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 	w->out_fd = TAKE_FD(out_r);
 	(void)fdio_nonblock(w->err_fd, true);
 	(void)fdio_nonblock(w->out_fd, true);
-	reaper_watch(reaper, &w->reap, pid, on_death);
+	reaper_watch(reaper, &w->reap, pid, worker_on_death);
 	/*
 	 * Pipes can always be watched; only memory can fail here, and then the death still comes.
 	 */
-	if (loop_add(l, &w->err_source, w->err_fd, EPOLLIN, on_err) < 0)
+	if (loop_add(l, &w->err_source, w->err_fd, EPOLLIN, worker_on_err) < 0)
 		auto_closep(&w->err_fd);
-	if (loop_add(l, &w->out_source, w->out_fd, EPOLLIN, on_out) < 0)
+	if (loop_add(l, &w->out_source, w->out_fd, EPOLLIN, worker_on_out) < 0)
 		auto_closep(&w->out_fd);
 	if (opts->timeout_ms > 0)
-		timer_set(l, &w->timer, opts->timeout_ms, on_timeout);
+		timer_set(l, &w->timer, opts->timeout_ms, worker_on_timeout);
 	if (ret)
 		*ret = w;
 	w = NULL;

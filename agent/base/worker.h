@@ -23,14 +23,16 @@ struct worker;
  */
 typedef int worker_job(void *arg, int out, struct err *err);
 /*
- * Runs in the parent, exactly once unless worker_cancel came first: err->code 0 for success,
- * out holds what the job wrote (bounded by max_out); both only during the call.
+ * Runs in the parent, from the loop, when the child is dead and its answer has been read to the end;
+ * never after worker_cancel. err->code is 0 for success; out holds the first max_out bytes of what
+ * the job wrote. Both live only during the call. A child that doesn't die of its deadline's SIGKILL
+ * (disk sleep, a frozen cgroup) is waited for all the same.
  */
 typedef void worker_done(void *arg, const struct err *err, const struct buf *out);
 
 struct worker_opts {
 	int64_t timeout_ms; /* 0: none; after it the child is killed and err->code is ETIMEDOUT */
-	size_t max_out;	    /* bytes of output kept; more is read and dropped */
+	size_t max_out;	    /* bytes of output kept; what follows is read and dropped */
 	bool gentle;	    /* cancelled by SIGTERM: the job has processes to take along */
 };
 

@@ -39,7 +39,7 @@ struct channel {
  * Is there a vsock device of the virtio transport? /dev/vsock alone may belong to a loopback, and a
  * listener on that would be no road.
  */
-static int have_vsock(const char *root)
+static int channel_have_vsock(const char *root)
 {
 	char path[160], target[512];
 	AUTO_DIR DIR *d = NULL;
@@ -65,10 +65,10 @@ static int have_vsock(const char *root)
 	return -ENODEV;
 }
 
-static int try_vsock(struct channel *c, struct err *err)
+static int channel_try_vsock(struct channel *c, struct err *err)
 {
 	char address[32];
-	int r = have_vsock(c->root);
+	int r = channel_have_vsock(c->root);
 
 	if (r < 0)
 		return err_sys(err, -r, "look for a vsock device");
@@ -83,12 +83,12 @@ static int try_vsock(struct channel *c, struct err *err)
  * One look at everything that is allowed: 0 if a road is open, else -errno with both reasons in
  * *err.
  */
-static int look(struct channel *c, struct err *err)
+static int channel_look(struct channel *c, struct err *err)
 {
 	struct err vsock = { .msg = "not wanted" }, serial = { .msg = "not wanted" };
 
 	if (c->use_vsock != 0)
-		(void)try_vsock(c, &vsock);
+		(void)channel_try_vsock(c, &vsock);
 	if (c->use_vsock != 1)
 		(void)serial_start(c->loop, c->rpc, c->root, NULL, &c->serial, &serial);
 	if (c->listener || c->serial)
@@ -98,22 +98,22 @@ static int look(struct channel *c, struct err *err)
 		       vsock.msg, serial.msg);
 }
 
-static void on_look(struct timer *t)
+static void channel_on_look(struct timer *t)
 {
 	struct channel *c = container_of(t, struct channel, look);
 	struct err err = { 0 };
 
-	if (look(c, &err) == 0)
+	if (channel_look(c, &err) == 0)
 		return;
 	if (loop_now_ms() >= c->deadline_ms) {
 		c->failed(c->arg, &err);
 		return;
 	}
 	c->pause_ms = c->pause_ms * 2 < LOOK_MS ? c->pause_ms * 2 : LOOK_MS;
-	timer_set(c->loop, t, c->pause_ms, on_look);
+	timer_set(c->loop, t, c->pause_ms, channel_on_look);
 }
 
-static int open_address(struct channel *c, const char *address, struct err *err)
+static int channel_open(struct channel *c, const char *address, struct err *err)
 {
 	if (str_starts(address, "serial://"))
 		return serial_start(c->loop, c->rpc, c->root, address + strlen("serial://"),
@@ -140,13 +140,13 @@ int channel_start(struct loop *l, struct rpc_server *rpc, const struct channel_o
 	c->failed = failed;
 	c->arg = arg;
 	if (!str_empty(opts->address)) {
-		r = open_address(c, opts->address, err);
+		r = channel_open(c, opts->address, err);
 		if (r < 0)
 			return r;
-	} else if (look(c, &not_yet) < 0) {
+	} else if (channel_look(c, &not_yet) < 0) {
 		c->pause_ms = 1;
 		c->deadline_ms = loop_now_ms() + (opts->give_up_ms ? opts->give_up_ms : GIVE_UP_MS);
-		timer_set(l, &c->look, c->pause_ms, on_look);
+		timer_set(l, &c->look, c->pause_ms, channel_on_look);
 	}
 	*ret = TAKE_PTR(c);
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sockets as connections, and the choice of protocol. State of each: the fd, its source, and
- * whether it is on its way out.
+ * Connections, and sockets as their carriers. State of each socket: the fd, its source, and whether
+ * it is on its way out.
  */
 #include "wire/conn.h"
 
@@ -14,8 +14,6 @@
 #include "base/fdio.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "wire/h2.h"
-#include "wire/ttrpc.h"
 
 #define LINGER_MS     2000
 #define FIRST_BYTE_MS 120000 /* what gRPC-Go gives a client for its preface */
@@ -27,38 +25,21 @@ struct fdconn {
 	struct loop *loop;
 	struct source source;
 	struct job hang_up;
-	struct timer linger; /* until the first byte; and after good-bye */
+	struct timer linger; /* until the first byte; and after our end */
 	int fd;
 	bool paused;  /* nothing is read until the peer has taken its answers */
 	bool blocked; /* the socket is full: EPOLLOUT is being waited for */
 	bool leaving; /* shut down; waiting for the peer to have read everything */
 };
 
-/* All of them, and who wants to know when the last one has gone. */
+/* All of them. */
 static struct {
 	struct list list;
 	unsigned int count;
-	struct timer timer;
-	conns_gone *gone;
-	void *arg;
 } conns = { .list = LIST_INIT(conns.list) };
 
 int conn_input(struct conn *c, const uint8_t *data, size_t len)
 {
-	int r;
-
-	if (len == 0)
-		return 0;
-	if (!c->protocol) {
-		if (data[0] == 'P')
-			r = h2_start(c);
-		else if (data[0] == 0)
-			r = ttrpc_start(c);
-		else
-			r = -EPROTO;
-		if (r < 0)
-			return r;
-	}
 	return c->protocol->input(c, data, len);
 }
 
@@ -73,16 +54,6 @@ void conn_closed(struct conn *c)
 		c->protocol->closed(c);
 	c->protocol = NULL;
 	c->upper = NULL;
-}
-
-static void tell_gone(struct timer *t)
-{
-	conns_gone *gone = conns.gone;
-
-	(void)t;
-	timer_cancel(&conns.timer);
-	conns.gone = NULL;
-	gone(conns.arg);
 }
 
 static void fdconn_free(struct fdconn *f)
@@ -100,11 +71,9 @@ static void fdconn_free(struct fdconn *f)
 	list_del(&f->link);
 	conns.count--;
 	free(f);
-	if (conns.gone && conns.count == 0)
-		tell_gone(NULL);
 }
 
-static void on_linger(struct timer *t)
+static void fdconn_on_linger(struct timer *t)
 {
 	fdconn_free(container_of(t, struct fdconn, linger));
 }
@@ -113,18 +82,18 @@ static void on_linger(struct timer *t)
  * virtio-vsock's close() drops what the peer has not read yet: say that no more comes, drain until
  * the peer closes, and close only then.
  */
-static void leave(struct fdconn *f)
+static void fdconn_leave(struct fdconn *f)
 {
 	conn_closed(&f->conn);
 	f->leaving = true;
 	(void)shutdown(f->fd, SHUT_WR);
 	(void)loop_mod(&f->source, EPOLLIN);
-	timer_set(f->loop, &f->linger, LINGER_MS, on_linger);
+	timer_set(f->loop, &f->linger, LINGER_MS, fdconn_on_linger);
 }
 
-static void on_hang_up(struct job *j)
+static void fdconn_on_hang_up(struct job *j)
 {
-	leave(container_of(j, struct fdconn, hang_up));
+	fdconn_leave(container_of(j, struct fdconn, hang_up));
 }
 
 static void fdconn_hang_up(struct conn *c)
@@ -132,10 +101,10 @@ static void fdconn_hang_up(struct conn *c)
 	struct fdconn *f = container_of(c, struct fdconn, conn);
 
 	if (!f->leaving)
-		job_queue(f->loop, &f->hang_up, on_hang_up);
+		job_queue(f->loop, &f->hang_up, fdconn_on_hang_up);
 }
 
-static void wait_for_more(struct fdconn *f)
+static void fdconn_wait_for_more(struct fdconn *f)
 {
 	(void)loop_mod(&f->source,
 		       (f->paused && !f->leaving ? 0 : EPOLLIN) | (f->blocked ? EPOLLOUT : 0));
@@ -163,7 +132,7 @@ static ssize_t fdconn_writev(struct conn *c, const struct iovec *iov, int count)
 		total += iov[i].iov_len;
 	if ((size_t)n < total) {
 		f->blocked = true;
-		wait_for_more(f);
+		fdconn_wait_for_more(f);
 	}
 	return n;
 }
@@ -173,12 +142,12 @@ static void fdconn_pause(struct conn *c, bool on)
 	struct fdconn *f = container_of(c, struct fdconn, conn);
 
 	f->paused = on;
-	wait_for_more(f);
+	fdconn_wait_for_more(f);
 }
 
 static const struct conn_carrier fdconn_carrier = { fdconn_writev, fdconn_hang_up, fdconn_pause };
 
-static void on_event(struct source *s, uint32_t events)
+static void fdconn_on_event(struct source *s, uint32_t events)
 {
 	static uint8_t chunk[READ_CHUNK]; /* one for all: it is empty again when this returns */
 	struct fdconn *f = container_of(s, struct fdconn, source);
@@ -188,7 +157,7 @@ static void on_event(struct source *s, uint32_t events)
 	if (events & EPOLLOUT && !f->leaving) {
 		f->blocked = false;
 		r = conn_writable(&f->conn);
-		wait_for_more(f);
+		fdconn_wait_for_more(f);
 	}
 	if (r == 0 && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
 		n = recv(f->fd, chunk, sizeof(chunk), MSG_DONTWAIT);
@@ -203,7 +172,7 @@ static void on_event(struct source *s, uint32_t events)
 	}
 	if (r < 0) {
 		log_debug("conn", "%s: ended: error %d", f->conn.peer, -r);
-		leave(f);
+		fdconn_leave(f);
 	}
 }
 
@@ -222,8 +191,8 @@ int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *pee
 	f->conn = (struct conn){ .rpc = rpc, .carrier = &fdconn_carrier, .peer = peer };
 	f->loop = l;
 	f->fd = fd;
-	r = loop_add(l, &f->source, fd, EPOLLIN, on_event);
-	if (r == 0 && start)
+	r = loop_add(l, &f->source, fd, EPOLLIN, fdconn_on_event);
+	if (r == 0)
 		r = start(&f->conn);
 	if (r < 0) {
 		loop_del(&f->source);
@@ -232,22 +201,9 @@ int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *pee
 	}
 	conns.count++;
 	list_add_tail(&conns.list, &f->link);
-	timer_set(l, &f->linger, FIRST_BYTE_MS, on_linger);
+	timer_set(l, &f->linger, FIRST_BYTE_MS, fdconn_on_linger);
 	f = NULL; /* it belongs to its source now */
 	return 0;
-}
-
-void fdconn_leave_all(struct loop *l, int64_t ms, conns_gone *gone, void *arg)
-{
-	conns.gone = gone;
-	conns.arg = arg;
-	timer_set(l, &conns.timer, conns.count ? ms : 0, tell_gone);
-	list_for_each(struct fdconn, f, &conns.list, link) {
-		if (f->conn.protocol)
-			f->conn.protocol->bye(&f->conn);
-		else
-			fdconn_hang_up(&f->conn);
-	}
 }
 
 void fdconn_close_all(void)

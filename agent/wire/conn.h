@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A byte stream to one peer, whatever carries it (a socket, a yamux stream), and the protocol that
- * speaks on it (told by the first byte: HTTP/2 or ttrpc).
+ * speaks on it.
  *
  * The carrier embeds struct conn and owns it; the protocol hangs off conn->upper.
  */
@@ -37,42 +37,34 @@ struct conn_protocol {
 	int (*writable)(struct conn *c);
 	/* The peer is gone: cancel calls, free upper. No answer can be sent any more. */
 	void (*closed)(struct conn *c);
-	/*
-	 * The server goes: send what is ready, say good-bye where the protocol can, then hang up.
-	 */
-	void (*bye)(struct conn *c);
 };
 
 struct conn {
 	struct rpc_server *rpc;
 	const struct conn_carrier *carrier;
-	const struct conn_protocol *protocol; /* NULL until the first byte */
+	const struct conn_protocol *protocol; /* NULL: not started, or closed */
 	void *upper;
 	const char *peer; /* for logs; static text */
 };
 
-/* For carriers: bytes came; room came; the peer left (after that the carrier may free c). */
+/*
+ * For carriers, once a protocol has been started: bytes came (len > 0); room came; the peer left
+ * (after that the carrier may free c).
+ */
 int conn_input(struct conn *c, const uint8_t *data, size_t len);
 int conn_writable(struct conn *c);
 void conn_closed(struct conn *c);
 
-/* Puts a protocol on a connection: h2_start, ttrpc_start, yamux_start. 0 or -errno. */
+/* Puts a protocol on a connection: detect_start, h2_start, ttrpc_start, yamux_start. 0 or -errno. */
 typedef int conn_start(struct conn *c);
 
 /*
- * A connection over a socket (taken over on any result) that lives until the peer leaves. The first
- * byte tells the protocol, unless start does. 0 or -errno.
+ * A connection over a socket (taken over on any result) that lives until the peer leaves, with the
+ * protocol that start puts on it. 0 or -errno.
  */
 int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer,
 		 conn_start *start);
 
-/*
- * Before the end: every connection is told, its output flushed and its socket drained until the
- * peer closes, since what virtio-vsock has queued is lost with the guest. gone(arg) follows from
- * the loop when the last one has gone, or after ms. Listeners are the caller's to stop.
- */
-typedef void conns_gone(void *arg);
-void fdconn_leave_all(struct loop *l, int64_t ms, conns_gone *gone, void *arg);
 /* Ends them all on the spot. */
 void fdconn_close_all(void);
 

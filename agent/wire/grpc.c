@@ -68,8 +68,7 @@ int grpc_read(struct grpc_reader *r, const uint8_t *data, size_t len, struct err
 	if (r->prefix[0] != 0)
 		return err_rpc(err, RPC_UNIMPLEMENTED,
 			       "grpc: compressed messages are not supported");
-	r->want = (uint32_t)r->prefix[1] << 24 | (uint32_t)r->prefix[2] << 16 |
-		  (uint32_t)r->prefix[3] << 8 | r->prefix[4];
+	r->want = be32_get(r->prefix + 1);
 	if (r->want > LIMIT_MESSAGE)
 		return err_rpc(err, RPC_RESOURCE_EXHAUSTED,
 			       "grpc: received message larger than max (%u vs. %u)", r->want,

@@ -3,9 +3,9 @@
  * HTTP/2 sessions. nghttp2 does the protocol; here are the rules of gRPC on top of it, the streams
  * with their calls, and an output path that hands message bodies to the socket without copying.
  *
- * State: one struct session a connection, one struct stream a request. nghttp2 is told
+ * State: one struct h2_session a connection, one struct h2_stream a request. nghttp2 is told
  * no_http_messaging, since it would refuse the :authority that Kata's clients send; so the checks
- * of RFC 9113, section 8 are made here (on_header, request_is_complete).
+ * of RFC 9113, section 8 are made here (h2_on_header, h2_on_frame).
  */
 #include "wire/h2.h"
 
@@ -42,7 +42,7 @@ enum seen {
 	SEEN_LENGTH = 256,
 };
 
-struct session {
+struct h2_session {
 	struct conn *conn;
 	nghttp2_session *ng;
 	int32_t last_id;      /* the newest stream's */
@@ -57,10 +57,10 @@ struct session {
 	size_t out_bytes;   /* of the streams' answers */
 };
 
-struct stream {
+struct h2_stream {
 	struct list link;
 	struct list ready;
-	struct session *session;
+	struct h2_session *session;
 	int32_t id;
 	unsigned int seen;
 	bool answered; /* nothing that still comes in matters */
@@ -77,7 +77,7 @@ struct stream {
 
 /*
  * What one flush composes: small frames are copied, bodies are referred to. One for all sessions,
- * used only within flush().
+ * used only within h2_flush().
  */
 static struct {
 	bool active;
@@ -89,25 +89,25 @@ static struct {
 	size_t dead_count;
 } out;
 
-static struct stream *stream_of(const struct session *s, int32_t id)
+static struct h2_stream *h2_stream_of(const struct h2_session *s, int32_t id)
 {
 	return nghttp2_session_get_stream_user_data(s->ng, id);
 }
 
-static void release_input(struct stream *st)
+static void h2_release_input(struct h2_stream *st)
 {
 	st->session->conn->rpc->held -= buf_len(&st->in.body);
 	buf_free(&st->in.body);
 }
 
-static void stream_free(struct stream *st)
+static void h2_stream_free(struct h2_stream *st)
 {
 	struct call *c = st->call;
 
 	st->call = NULL;
 	if (c)
 		call_cancelled(c);
-	release_input(st);
+	h2_release_input(st);
 	st->session->out_bytes -= buf_len(&st->out);
 	if (out.active && st->out.mem && out.dead_count < ARRAY_LEN(out.dead)) {
 		out.dead[out.dead_count++] = st->out;
@@ -128,18 +128,18 @@ static void stream_free(struct stream *st)
 		.value = (uint8_t *)(uintptr_t)(v), .valuelen = strlen(v),   \
 	}
 
-static void on_flush(struct job *j);
+static void h2_on_flush(struct job *j);
 
-static void want_flush(struct session *s)
+static void h2_want_flush(struct h2_session *s)
 {
-	job_queue(s->conn->rpc->loop, &s->flush, on_flush);
+	job_queue(s->conn->rpc->loop, &s->flush, h2_on_flush);
 }
 
-static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
-			 nghttp2_data_source *source, void *user)
+static ssize_t h2_read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len,
+			    uint32_t *flags, nghttp2_data_source *source, void *user)
 {
 	static const nghttp2_nv trailers[] = { NV("grpc-status", "0") };
-	struct stream *st = source->ptr;
+	struct h2_stream *st = source->ptr;
 	size_t n = buf_len(&st->out);
 
 	(void)buf;
@@ -153,12 +153,12 @@ static ssize_t read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t l
 	return (ssize_t)n;
 }
 
-static void answer(struct call *c, struct buf *body)
+static void h2_answer(struct call *c, struct buf *body)
 {
 	const nghttp2_nv headers[] = { NV(":status", "200"),
 				       NV("content-type", "application/grpc") };
-	struct stream *st = c->stream;
-	nghttp2_data_provider provider = { .source.ptr = st, .read_callback = read_body };
+	struct h2_stream *st = c->stream;
+	nghttp2_data_provider provider = { .source.ptr = st, .read_callback = h2_read_body };
 	uint32_t len = (uint32_t)buf_len(body);
 	uint8_t *prefix;
 
@@ -167,24 +167,23 @@ static void answer(struct call *c, struct buf *body)
 	if (!body->mem) {
 		(void)nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id,
 						NGHTTP2_INTERNAL_ERROR);
-		want_flush(st->session);
+		h2_want_flush(st->session);
 		return;
 	}
 	static_assert(GRPC_PREFIX <= CALL_HEADROOM, "the prefix goes into the headroom");
 	body->start -= GRPC_PREFIX;
 	prefix = buf_data(body);
 	prefix[0] = 0;
-	for (unsigned int i = 0; i < 4; i++)
-		prefix[1 + i] = (uint8_t)(len >> (24 - 8 * i));
+	be32_put(prefix + 1, len);
 	st->out = *body;
 	*body = (struct buf){ 0 };
 	st->session->out_bytes += buf_len(&st->out);
 	(void)nghttp2_submit_response(st->session->ng, st->id, headers, ARRAY_LEN(headers),
 				      &provider);
-	want_flush(st->session);
+	h2_want_flush(st->session);
 }
 
-static void fail_stream(struct stream *st, int status, const char *msg)
+static void h2_fail_stream(struct h2_stream *st, int status, const char *msg)
 {
 	char status_text[12], encoded[1600];
 	size_t len = grpc_encode_message(msg, encoded, sizeof(encoded));
@@ -200,25 +199,25 @@ static void fail_stream(struct stream *st, int status, const char *msg)
 	st->answered = true;
 	(void)nghttp2_submit_response(st->session->ng, st->id, headers,
 				      ARRAY_LEN(headers) - (len == 0), NULL);
-	want_flush(st->session);
+	h2_want_flush(st->session);
 }
 
-static void fail(struct call *c, int status, const char *msg)
+static void h2_fail(struct call *c, int status, const char *msg)
 {
-	struct stream *st = c->stream;
+	struct h2_stream *st = c->stream;
 
 	st->call = NULL;
-	fail_stream(st, status, msg);
+	h2_fail_stream(st, status, msg);
 }
 
-static const struct call_road h2_road = { answer, fail };
+static const struct call_road h2_road = { h2_answer, h2_fail };
 
 /* --- requests ------------------------------------------------------------------------------ */
 
-static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
+static int h2_on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
-	struct session *s = user;
-	struct stream *st;
+	struct h2_session *s = user;
+	struct h2_stream *st;
 
 	if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0;
@@ -235,9 +234,9 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
 }
 
 /* nghttp2 ignores a stream below the newest that never was; by RFC 9113, 5.1.1 that is an error. */
-static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
+static int h2_on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
 {
-	struct session *s = user;
+	struct h2_session *s = user;
 
 	if (hd->type != NGHTTP2_HEADERS)
 		return 0;
@@ -249,7 +248,7 @@ static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void 
 }
 
 /* Counts as SETTINGS_MAX_HEADER_LIST_SIZE does. False: nobody looks at this header any more. */
-static bool within_limit(struct stream *st, size_t name, size_t value)
+static bool h2_within_limit(struct h2_stream *st, size_t name, size_t value)
 {
 	st->header_bytes += name + value + 32;
 	if (st->header_bytes <= LIMIT_HEADERS)
@@ -265,20 +264,20 @@ static bool within_limit(struct stream *st, size_t name, size_t value)
 	return false;
 }
 
-static int malformed(nghttp2_session *ng, int32_t id)
+static int h2_malformed(nghttp2_session *ng, int32_t id)
 {
 	(void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_PROTOCOL_ERROR);
 	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
-static bool is_text(const nghttp2_rcbuf *b, const char *text)
+static bool h2_is_text(const nghttp2_rcbuf *b, const char *text)
 {
 	nghttp2_vec v = nghttp2_rcbuf_get_buf((nghttp2_rcbuf *)(uintptr_t)b);
 
 	return v.len == strlen(text) && memcmp(v.base, text, v.len) == 0;
 }
 
-static void find_method(struct stream *st, const nghttp2_vec *path)
+static void h2_find_method(struct h2_stream *st, const nghttp2_vec *path)
 {
 	struct err err = { 0 };
 
@@ -291,8 +290,8 @@ static void find_method(struct stream *st, const nghttp2_vec *path)
 }
 
 /* One of :method, :scheme, :path, :authority, each at most once and before all others. */
-static bool take_pseudo(struct stream *st, const nghttp2_rcbuf *name, const nghttp2_vec *value,
-			const nghttp2_rcbuf *value_buf)
+static bool h2_take_pseudo(struct h2_stream *st, const nghttp2_rcbuf *name,
+			   const nghttp2_vec *value, const nghttp2_rcbuf *value_buf)
 {
 	static const struct {
 		const char *name;
@@ -305,24 +304,24 @@ static bool take_pseudo(struct stream *st, const nghttp2_rcbuf *name, const nght
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(pseudo); i++) {
-		if (!is_text(name, pseudo[i].name))
+		if (!h2_is_text(name, pseudo[i].name))
 			continue;
 		if (st->seen & (pseudo[i].flag | SEEN_REGULAR))
 			return false;
 		st->seen |= pseudo[i].flag;
-		if (pseudo[i].flag == SEEN_METHOD && is_text(value_buf, "POST"))
+		if (pseudo[i].flag == SEEN_METHOD && h2_is_text(value_buf, "POST"))
 			st->seen |= SEEN_POST;
 		if (pseudo[i].flag == SEEN_PATH) {
 			if (value->len == 0)
 				return false;
-			find_method(st, value);
+			h2_find_method(st, value);
 		}
 		return true;
 	}
 	return false;
 }
 
-static bool take_content_length(struct stream *st, const nghttp2_vec *value)
+static bool h2_take_content_length(struct h2_stream *st, const nghttp2_vec *value)
 {
 	uint64_t v = 0;
 
@@ -338,8 +337,8 @@ static bool take_content_length(struct stream *st, const nghttp2_vec *value)
 	return true;
 }
 
-static bool take_regular(struct stream *st, const nghttp2_rcbuf *name, const nghttp2_vec *value,
-			 const nghttp2_rcbuf *value_buf)
+static bool h2_take_regular(struct h2_stream *st, const nghttp2_rcbuf *name,
+			    const nghttp2_vec *value, const nghttp2_rcbuf *value_buf)
 {
 	static const char *const forbidden[] = { "connection", "keep-alive", "proxy-connection",
 						 "transfer-encoding", "upgrade" };
@@ -347,36 +346,36 @@ static bool take_regular(struct stream *st, const nghttp2_rcbuf *name, const ngh
 
 	st->seen |= SEEN_REGULAR;
 	for (size_t i = 0; i < ARRAY_LEN(forbidden); i++) {
-		if (is_text(name, forbidden[i]))
+		if (h2_is_text(name, forbidden[i]))
 			return false;
 	}
-	if (is_text(name, "te"))
-		return is_text(value_buf, "trailers");
-	if (is_text(name, "content-length"))
-		return take_content_length(st, value);
-	if (is_text(name, "content-type")) {
+	if (h2_is_text(name, "te"))
+		return h2_is_text(value_buf, "trailers");
+	if (h2_is_text(name, "content-length"))
+		return h2_take_content_length(st, value);
+	if (h2_is_text(name, "content-type")) {
 		size_t len = sizeof(grpc) - 1;
 
 		if (value->len >= len && memcmp(value->base, grpc, len) == 0 &&
 		    (value->len == len || value->base[len] == '+' || value->base[len] == ';'))
 			st->seen |= SEEN_GRPC;
-	} else if (is_text(name, "grpc-encoding") && !is_text(value_buf, "identity")) {
+	} else if (h2_is_text(name, "grpc-encoding") && !h2_is_text(value_buf, "identity")) {
 		st->seen |= SEEN_COMPRESSION;
-	} else if (is_text(name, "grpc-timeout")) {
+	} else if (h2_is_text(name, "grpc-timeout")) {
 		st->timeout_ms = grpc_timeout_ms((const char *)value->base, value->len);
 	}
 	return true;
 }
 
-static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
-		     nghttp2_rcbuf *value_buf, uint8_t flags, void *user)
+static int h2_on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+			nghttp2_rcbuf *value_buf, uint8_t flags, void *user)
 {
-	struct stream *st = stream_of(user, frame->hd.stream_id);
+	struct h2_stream *st = h2_stream_of(user, frame->hd.stream_id);
 	nghttp2_vec n = nghttp2_rcbuf_get_buf(name), value = nghttp2_rcbuf_get_buf(value_buf);
 	bool pseudo = n.len > 0 && n.base[0] == ':', ok;
 
 	(void)flags;
-	if (!st || !within_limit(st, n.len, value.len))
+	if (!st || !h2_within_limit(st, n.len, value.len))
 		return 0;
 	/*
 	 * Names are lower-case tokens; nghttp2's check knows the alphabet but takes a pseudo name,
@@ -384,17 +383,17 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, nghttp2_rc
 	 */
 	if (n.len == 0 || !nghttp2_check_header_name(n.base, n.len) ||
 	    !nghttp2_check_header_value_rfc9113(value.base, value.len))
-		return malformed(ng, frame->hd.stream_id);
+		return h2_malformed(ng, frame->hd.stream_id);
 	if (st->trailers)
 		ok = !pseudo;
 	else if (pseudo)
-		ok = take_pseudo(st, name, &value, value_buf);
+		ok = h2_take_pseudo(st, name, &value, value_buf);
 	else
-		ok = take_regular(st, name, &value, value_buf);
-	return ok ? 0 : malformed(ng, frame->hd.stream_id);
+		ok = h2_take_regular(st, name, &value, value_buf);
+	return ok ? 0 : h2_malformed(ng, frame->hd.stream_id);
 }
 
-static void reject_http(struct stream *st, const char *status)
+static void h2_reject(struct h2_stream *st, const char *status)
 {
 	nghttp2_nv headers[] = { NV(":status", "") };
 
@@ -405,22 +404,22 @@ static void reject_http(struct stream *st, const char *status)
 }
 
 /* The request's headers are all there: what can be said of it without its body is said now. */
-static void headers_complete(struct stream *st)
+static void h2_headers_complete(struct h2_stream *st)
 {
 	st->trailers = true;
 	if (!(st->seen & SEEN_POST))
-		reject_http(st, "405");
+		h2_reject(st, "405");
 	else if (!(st->seen & SEEN_GRPC))
-		reject_http(st, "415");
+		h2_reject(st, "415");
 	else if (!st->method)
-		fail_stream(st, st->early ? rpc_status(st->early) : RPC_INTERNAL,
-			    st->early ? st->early->msg : "out of memory");
+		h2_fail_stream(st, st->early ? rpc_status(st->early) : RPC_INTERNAL,
+			       st->early ? st->early->msg : "out of memory");
 	else if (st->seen & SEEN_COMPRESSION)
-		fail_stream(st, RPC_UNIMPLEMENTED,
-			    "grpc: Decompressor is not installed for this grpc-encoding");
+		h2_fail_stream(st, RPC_UNIMPLEMENTED,
+			       "grpc: Decompressor is not installed for this grpc-encoding");
 }
 
-static int on_end_stream(nghttp2_session *ng, struct stream *st)
+static int h2_on_end_stream(nghttp2_session *ng, struct h2_stream *st)
 {
 	struct err err = { 0 };
 
@@ -432,43 +431,43 @@ static int on_end_stream(nghttp2_session *ng, struct stream *st)
 	if (st->answered)
 		return 0;
 	if (grpc_read_end(&st->in, &err) < 0)
-		fail_stream(st, rpc_status(&err), err.msg);
+		h2_fail_stream(st, rpc_status(&err), err.msg);
 	else
 		list_add_tail(&st->session->ready, &st->ready);
 	return 0;
 }
 
-static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
+static int h2_on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
 	const unsigned int needed = SEEN_METHOD | SEEN_SCHEME | SEEN_PATH;
-	struct session *s = user;
-	struct stream *st;
+	struct h2_session *s = user;
+	struct h2_stream *st;
 
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
-	st = stream_of(s, frame->hd.stream_id);
+	st = h2_stream_of(s, frame->hd.stream_id);
 	if (!st)
 		return 0;
 	if (frame->hd.type == NGHTTP2_HEADERS) {
 		bool ends = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
 
 		if ((!st->trailers && (st->seen & needed) != needed) || (st->trailers && !ends)) {
-			(void)malformed(ng, st->id);
+			(void)h2_malformed(ng, st->id);
 			return 0;
 		}
 		if (!st->trailers)
-			headers_complete(st);
+			h2_headers_complete(st);
 	}
 	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
-		return on_end_stream(ng, st);
+		return h2_on_end_stream(ng, st);
 	return 0;
 }
 
-static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
-		   void *user)
+static int h2_on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data,
+		      size_t len, void *user)
 {
-	struct session *s = user;
-	struct stream *st = stream_of(s, id);
+	struct h2_session *s = user;
+	struct h2_stream *st = h2_stream_of(s, id);
 	struct rpc_server *rpc = s->conn->rpc;
 	struct err err = { 0 };
 	size_t before;
@@ -488,22 +487,22 @@ static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t
 		r = grpc_read(&st->in, data, len, &err);
 	rpc->held += buf_len(&st->in.body) - before;
 	if (r < 0) {
-		release_input(st);
-		fail_stream(st, rpc_status(&err), err.msg);
+		h2_release_input(st);
+		h2_fail_stream(st, rpc_status(&err), err.msg);
 	}
 	return 0;
 }
 
-static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void *user)
+static int h2_on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void *user)
 {
-	struct stream *st = stream_of(user, id);
-	struct session *s = user;
+	struct h2_stream *st = h2_stream_of(user, id);
+	struct h2_session *s = user;
 
 	(void)code;
 	if (nghttp2_session_get_stream_remote_close(ng, id) == 1)
 		s->ended[s->n_ended++ % ENDED] = id;
 	if (st)
-		stream_free(st);
+		h2_stream_free(st);
 	return 0;
 }
 
@@ -511,19 +510,19 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
  * Runs the requests that are complete. A handler may answer at once, which only queues frames. A
  * peer that asks without taking answers has to wait here.
  */
-static void run_ready(struct session *s)
+static void h2_run_ready(struct h2_session *s)
 {
-	struct stream *st;
+	struct h2_stream *st;
 
-	while (s->out_bytes < OUT_MAX && (st = list_first(&s->ready, struct stream, ready))) {
+	while (s->out_bytes < OUT_MAX && (st = list_first(&s->ready, struct h2_stream, ready))) {
 		struct buf body = st->in.body;
 		struct call *c;
 
 		list_del(&st->ready);
 		c = call_new(s->conn->rpc, &h2_road, st, st->method, SCHEMA_1X, st->timeout_ms);
 		if (!c) {
-			release_input(st);
-			fail_stream(st, RPC_RESOURCE_EXHAUSTED, "too many calls are open");
+			h2_release_input(st);
+			h2_fail_stream(st, RPC_RESOURCE_EXHAUSTED, "too many calls are open");
 			continue;
 		}
 		st->call = c;
@@ -536,13 +535,13 @@ static void run_ready(struct session *s)
 
 /* --- output -------------------------------------------------------------------------------- */
 
-static bool scratch_has_room(size_t small)
+static bool h2_has_room(size_t small)
 {
 	return out.iov_count + 2 <= (int)ARRAY_LEN(out.iov) &&
 	       out.small_len + small <= sizeof(out.small) && out.bytes < FLUSH_MAX;
 }
 
-static void scratch_add(const void *data, size_t len)
+static void h2_out_add(const void *data, size_t len)
 {
 	struct iovec *last = out.iov_count ? &out.iov[out.iov_count - 1] : NULL;
 
@@ -553,40 +552,41 @@ static void scratch_add(const void *data, size_t len)
 	out.bytes += len;
 }
 
-static ssize_t on_send(nghttp2_session *ng, const uint8_t *data, size_t len, int flags, void *user)
+static ssize_t h2_on_send(nghttp2_session *ng, const uint8_t *data, size_t len, int flags,
+			  void *user)
 {
 	(void)ng;
 	(void)flags;
 	(void)user;
-	if (!scratch_has_room(len)) {
+	if (!h2_has_room(len)) {
 		/*
 		 * A block of headers larger than the scratch cannot be: ours are fixed and short.
 		 */
 		return NGHTTP2_ERR_WOULDBLOCK;
 	}
 	(void)memcpy(out.small + out.small_len, data, len);
-	scratch_add(out.small + out.small_len, len);
+	h2_out_add(out.small + out.small_len, len);
 	out.small_len += len;
 	return (ssize_t)len;
 }
 
-static int on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head, size_t len,
-			nghttp2_data_source *source, void *user)
+static int h2_on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head,
+			   size_t len, nghttp2_data_source *source, void *user)
 {
-	struct stream *st = source->ptr;
+	struct h2_stream *st = source->ptr;
 
 	(void)frame;
-	if (!scratch_has_room(9))
+	if (!h2_has_room(9))
 		return NGHTTP2_ERR_WOULDBLOCK;
-	(void)on_send(ng, head, 9, 0, user);
-	scratch_add(buf_data(&st->out), len);
+	(void)h2_on_send(ng, head, 9, 0, user);
+	h2_out_add(buf_data(&st->out), len);
 	st->session->out_bytes -= len;
 	st->out.start += len; /* not buf_consume: the bytes are still to be written */
 	return 0;
 }
 
-static ssize_t frame_size(nghttp2_session *ng, uint8_t type, int32_t id, int32_t session_window,
-			  int32_t stream_window, uint32_t max, void *user)
+static ssize_t h2_frame_size(nghttp2_session *ng, uint8_t type, int32_t id, int32_t session_window,
+			     int32_t stream_window, uint32_t max, void *user)
 {
 	(void)ng;
 	(void)type;
@@ -598,7 +598,7 @@ static ssize_t frame_size(nghttp2_session *ng, uint8_t type, int32_t id, int32_t
 }
 
 /* Writes what was composed; what the socket did not take is copied to the backlog. 0 or -errno. */
-static int write_scratch(struct session *s)
+static int h2_write_out(struct h2_session *s)
 {
 	ssize_t n = s->conn->carrier->writev(s->conn, out.iov, out.iov_count);
 	size_t skip = n > 0 ? (size_t)n : 0;
@@ -617,7 +617,7 @@ static int write_scratch(struct session *s)
 	return r;
 }
 
-static int write_backlog(struct session *s)
+static int h2_write_backlog(struct h2_session *s)
 {
 	struct iovec iov;
 	ssize_t n;
@@ -632,9 +632,9 @@ static int write_backlog(struct session *s)
 	return 0;
 }
 
-static int flush(struct session *s)
+static int h2_flush(struct h2_session *s)
 {
-	int r = write_backlog(s);
+	int r = h2_write_backlog(s);
 
 	while (r == 0 && buf_len(&s->backlog) == 0) {
 		out.iov_count = 0;
@@ -645,7 +645,7 @@ static int flush(struct session *s)
 		if (out.bytes == 0)
 			break;
 		if (r == 0)
-			r = write_scratch(s);
+			r = h2_write_out(s);
 	}
 	if (r == 0 && buf_len(&s->backlog) == 0 && !nghttp2_session_want_read(s->ng) &&
 	    !nghttp2_session_want_write(s->ng))
@@ -653,24 +653,24 @@ static int flush(struct session *s)
 	return r;
 }
 
-static int advance(struct session *s)
+static int h2_advance(struct h2_session *s)
 {
-	int r = flush(s);
+	int r = h2_flush(s);
 
 	if (!list_empty(&s->ready))
-		run_ready(s);
+		h2_run_ready(s);
 	return r;
 }
 
-static void on_flush(struct job *j)
+static void h2_on_flush(struct job *j)
 {
-	struct session *s = container_of(j, struct session, flush);
+	struct h2_session *s = container_of(j, struct h2_session, flush);
 
-	if (advance(s) < 0)
+	if (h2_advance(s) < 0)
 		s->conn->carrier->hang_up(s->conn);
 }
 
-static bool has_ended(const struct session *s, int32_t id)
+static bool h2_has_ended(const struct h2_session *s, int32_t id)
 {
 	for (size_t i = 0; i < ENDED; i++) {
 		if (id && s->ended[i] == id)
@@ -683,14 +683,14 @@ static bool has_ended(const struct session *s, int32_t id)
  * The head of a frame is complete. DATA for a stream that the client has ended is an error (RFC
  * 9113, 5.1); after a reset of ours it may have been on its way.
  */
-static void check_head(struct session *s)
+static void h2_check_head(struct h2_session *s)
 {
 	const uint8_t *h = s->head;
-	int32_t id = (h[5] & 0x7f) << 24 | h[6] << 16 | h[7] << 8 | h[8];
+	int32_t id = (int32_t)(be32_get(h + 5) & INT32_MAX);
 
 	s->body_left = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2];
 	s->head_len = 0;
-	if (h[3] == NGHTTP2_DATA && has_ended(s, id) && !nghttp2_session_find_stream(s->ng, id))
+	if (h[3] == NGHTTP2_DATA && h2_has_ended(s, id) && !nghttp2_session_find_stream(s->ng, id))
 		(void)nghttp2_session_terminate_session(s->ng, NGHTTP2_STREAM_CLOSED);
 }
 
@@ -699,7 +699,7 @@ static void check_head(struct session *s)
  * 240 kB a connection. It is told not to, passes over the frame without a word, and we look
  * ourselves.
  */
-static ssize_t feed(struct session *s, const uint8_t *data, size_t len)
+static ssize_t h2_feed(struct h2_session *s, const uint8_t *data, size_t len)
 {
 	ssize_t r = 0;
 
@@ -713,7 +713,7 @@ static ssize_t feed(struct session *s, const uint8_t *data, size_t len)
 			(void)memcpy(s->head + s->head_len, data, n);
 			s->head_len += n;
 			if (s->head_len == HEAD)
-				check_head(s);
+				h2_check_head(s);
 		}
 		r = nghttp2_session_mem_recv(s->ng, data, n);
 	}
@@ -722,48 +722,38 @@ static ssize_t feed(struct session *s, const uint8_t *data, size_t len)
 
 static int h2_input(struct conn *c, const uint8_t *data, size_t len)
 {
-	struct session *s = c->upper;
-	ssize_t n = feed(s, data, len);
+	struct h2_session *s = c->upper;
+	ssize_t n = h2_feed(s, data, len);
 
 	if (n < 0) {
 		log_debug("h2", "%s: %s", c->peer, nghttp2_strerror((int)n));
 		return -EPROTO;
 	}
-	run_ready(s);
-	want_flush(s);
+	h2_run_ready(s);
+	h2_want_flush(s);
 	return 0;
 }
 
 static int h2_writable(struct conn *c)
 {
-	return advance(c->upper);
+	return h2_advance(c->upper);
 }
 
 static void h2_closed(struct conn *c)
 {
-	struct session *s = c->upper;
+	struct h2_session *s = c->upper;
 
 	job_cancel(&s->flush);
 	while (!list_empty(&s->streams))
-		stream_free(list_first(&s->streams, struct stream, link));
+		h2_stream_free(list_first(&s->streams, struct h2_stream, link));
 	nghttp2_session_del(s->ng);
 	buf_free(&s->backlog);
 	free(s);
 }
 
-/* The answers first: in nghttp2's order GOAWAY would overtake their DATA and end the session. */
-static void h2_bye(struct conn *c)
-{
-	struct session *s = c->upper;
+static const struct conn_protocol h2_protocol = { h2_input, h2_writable, h2_closed };
 
-	if (flush(s) < 0 || nghttp2_session_terminate_session(s->ng, NGHTTP2_NO_ERROR) < 0 ||
-	    flush(s) < 0)
-		c->carrier->hang_up(c);
-}
-
-static const struct conn_protocol h2_protocol = { h2_input, h2_writable, h2_closed, h2_bye };
-
-static int make_session(struct session *s)
+static int h2_session_init(struct h2_session *s)
 {
 	static const nghttp2_settings_entry settings[] = {
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, LIMIT_CALLS },
@@ -784,15 +774,15 @@ static int make_session(struct session *s)
 		 * The host may drop as many reads at once as it likes: dropping them is cheap here.
 		 */
 		nghttp2_option_set_stream_reset_rate_limit(opt, 100000, 10000);
-		nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
-		nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
-		nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);
-		nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
-		nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
-		nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
-		nghttp2_session_callbacks_set_send_callback(cb, on_send);
-		nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
-		nghttp2_session_callbacks_set_data_source_read_length_callback(cb, frame_size);
+		nghttp2_session_callbacks_set_on_begin_frame_callback(cb, h2_on_begin_frame);
+		nghttp2_session_callbacks_set_on_begin_headers_callback(cb, h2_on_begin_headers);
+		nghttp2_session_callbacks_set_on_header_callback2(cb, h2_on_header);
+		nghttp2_session_callbacks_set_on_frame_recv_callback(cb, h2_on_frame);
+		nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, h2_on_data);
+		nghttp2_session_callbacks_set_on_stream_close_callback(cb, h2_on_stream_close);
+		nghttp2_session_callbacks_set_send_callback(cb, h2_on_send);
+		nghttp2_session_callbacks_set_send_data_callback(cb, h2_on_send_data);
+		nghttp2_session_callbacks_set_data_source_read_length_callback(cb, h2_frame_size);
 		r = nghttp2_session_server_new2(&s->ng, cb, s, opt);
 	}
 	nghttp2_option_del(opt);
@@ -808,7 +798,7 @@ static int make_session(struct session *s)
 
 int h2_start(struct conn *c)
 {
-	struct session *s = calloc(1, sizeof(*s));
+	struct h2_session *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
@@ -816,7 +806,7 @@ int h2_start(struct conn *c)
 	s->body_left = PREFACE;
 	list_init(&s->streams);
 	list_init(&s->ready);
-	if (make_session(s) < 0) {
+	if (h2_session_init(s) < 0) {
 		nghttp2_session_del(s->ng);
 		free(s);
 		return -ENOMEM;

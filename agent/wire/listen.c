@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "wire/conn.h"
+#include "wire/detect.h"
 #include "wire/yamux.h"
 
 struct listener {
@@ -28,7 +29,7 @@ struct listener {
 	struct timer retry;
 	int fd;
 	bool vsock;
-	conn_start *start; /* NULL: connections choose by their first byte */
+	conn_start *start;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* to unlink; "": nothing */
 };
 
@@ -100,14 +101,14 @@ static int listen_vsock_text(const char *text)
 	return listen_vsock((uint32_t)cid, (uint32_t)port);
 }
 
-static void on_retry(struct timer *t)
+static void listen_on_retry(struct timer *t)
 {
 	struct listener *ls = container_of(t, struct listener, retry);
 
 	(void)loop_mod(&ls->source, EPOLLIN);
 }
 
-static void on_incoming(struct source *s, uint32_t events)
+static void listen_on_incoming(struct source *s, uint32_t events)
 {
 	struct listener *ls = container_of(s, struct listener, source);
 
@@ -124,7 +125,7 @@ static void on_incoming(struct source *s, uint32_t events)
 			/* Nothing can be accepted now, and the loop must not spin on it. */
 			log_error("listen", "accept: %s; trying again in 100 ms", strerror(-fd));
 			(void)loop_mod(s, 0);
-			timer_set(ls->loop, &ls->retry, 100, on_retry);
+			timer_set(ls->loop, &ls->retry, 100, listen_on_retry);
 			return;
 		}
 		if (fd >= 0 && fdconn_start(ls->loop, ls->rpc, fd, ls->vsock ? "vsock" : "unix",
@@ -143,6 +144,7 @@ int listen_start(struct loop *l, struct rpc_server *rpc, const char *address, st
 		return err_sys(err, ENOMEM, "listen on '%s'", address);
 	ls->loop = l;
 	ls->rpc = rpc;
+	ls->start = detect_start;
 	if (str_starts(address, "vsock://")) {
 		ls->vsock = true;
 		ls->fd = listen_vsock_text(address + strlen("vsock://"));
@@ -160,7 +162,7 @@ int listen_start(struct loop *l, struct rpc_server *rpc, const char *address, st
 	}
 	if (ls->fd < 0)
 		return err_sys(err, -ls->fd, "listen on '%s'", address);
-	r = loop_add(l, &ls->source, ls->fd, EPOLLIN, on_incoming);
+	r = loop_add(l, &ls->source, ls->fd, EPOLLIN, listen_on_incoming);
 	if (r < 0) {
 		(void)close(ls->fd);
 		return err_sys(err, -r, "listen on '%s'", address);

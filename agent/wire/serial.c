@@ -44,7 +44,7 @@ struct serial {
 /* --- finding and opening ------------------------------------------------------------------- */
 
 /* The first port with our name goes to path: 0, -ENOENT, or another -errno. */
-static int find_port(const char *root, char *path, size_t size)
+static int serial_find(const char *root, char *path, size_t size)
 {
 	char dir[128], name[128];
 	AUTO_DIR DIR *d = NULL;
@@ -74,10 +74,10 @@ static int find_port(const char *root, char *path, size_t size)
 	return -ENOENT;
 }
 
-static void on_event(struct source *src, uint32_t events);
+static void serial_on_event(struct source *src, uint32_t events);
 
 /* Opens the port and waits for the host. 0 or -errno with *err. */
-static int open_port(struct serial *s, struct err *err)
+static int serial_open(struct serial *s, struct err *err)
 {
 	AUTO_CLOSE int fd = FD_NONE;
 	char path[108];
@@ -85,7 +85,7 @@ static int open_port(struct serial *s, struct err *err)
 
 	(void)memcpy(path, s->path, sizeof(path));
 	if (!*path) {
-		r = find_port(s->root, path, sizeof(path));
+		r = serial_find(s->root, path, sizeof(path));
 		if (r < 0)
 			return err_sys(err, -r, "look for the virtio-serial port '%s'",
 				       SERIAL_PORT_NAME);
@@ -93,7 +93,7 @@ static int open_port(struct serial *s, struct err *err)
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
 		return err_sys(err, errno, "open serial port '%s'", path);
-	r = loop_add(s->loop, &s->source, fd, EPOLLOUT | EPOLLET, on_event);
+	r = loop_add(s->loop, &s->source, fd, EPOLLOUT | EPOLLET, serial_on_event);
 	if (r < 0)
 		return err_sys(err, -r, "wait for serial port '%s'", path);
 	s->fd = TAKE_FD(fd);
@@ -103,7 +103,7 @@ static int open_port(struct serial *s, struct err *err)
 
 /* --- sessions ------------------------------------------------------------------------------ */
 
-static void wait_for_host(struct serial *s)
+static void serial_wait_for_host(struct serial *s)
 {
 	s->blocked = s->paused = false;
 	s->connected = false;
@@ -111,41 +111,41 @@ static void wait_for_host(struct serial *s)
 	(void)loop_mod(&s->source, EPOLLOUT | EPOLLET);
 }
 
-static void end_session(struct serial *s)
+static void serial_end_session(struct serial *s)
 {
 	if (!s->connected)
 		return;
 	conn_closed(&s->conn);
-	wait_for_host(s);
+	serial_wait_for_host(s);
 }
 
-static void on_reopen(struct timer *t)
+static void serial_on_reopen(struct timer *t)
 {
 	struct serial *s = container_of(t, struct serial, reopen);
 	struct err err = { 0 };
 
-	if (open_port(s, &err) == 0) {
+	if (serial_open(s, &err) == 0) {
 		s->complained = false;
 		return;
 	}
 	if (!s->complained)
 		log_warn("serial", "%s; trying again", err.msg);
 	s->complained = true;
-	timer_set(s->loop, t, REOPEN_MS, on_reopen);
+	timer_set(s->loop, t, REOPEN_MS, serial_on_reopen);
 }
 
 /* The port's bytes make no sense any more, or it has gone: close it, and open it anew. */
-static void reopen(struct serial *s)
+static void serial_reopen(struct serial *s)
 {
-	end_session(s);
+	serial_end_session(s);
 	loop_del(&s->source);
 	auto_closep(&s->fd);
-	timer_set(s->loop, &s->reopen, REOPEN_MS, on_reopen);
+	timer_set(s->loop, &s->reopen, REOPEN_MS, serial_on_reopen);
 }
 
-static void on_hang_up(struct job *j)
+static void serial_on_hang_up(struct job *j)
 {
-	reopen(container_of(j, struct serial, hang_up));
+	serial_reopen(container_of(j, struct serial, hang_up));
 }
 
 static void serial_hang_up(struct conn *c)
@@ -153,10 +153,10 @@ static void serial_hang_up(struct conn *c)
 	struct serial *s = container_of(c, struct serial, conn);
 
 	if (s->connected)
-		job_queue(s->loop, &s->hang_up, on_hang_up);
+		job_queue(s->loop, &s->hang_up, serial_on_hang_up);
 }
 
-static void wait_for_more(struct serial *s)
+static void serial_wait_for_more(struct serial *s)
 {
 	(void)loop_mod(&s->source, (s->paused ? 0 : EPOLLIN) | (s->blocked ? EPOLLOUT : 0));
 }
@@ -166,7 +166,7 @@ static void serial_pause(struct conn *c, bool on)
 	struct serial *s = container_of(c, struct serial, conn);
 
 	s->paused = on;
-	wait_for_more(s);
+	serial_wait_for_more(s);
 }
 
 /*
@@ -201,7 +201,7 @@ static ssize_t serial_writev(struct conn *c, const struct iovec *iov, int count)
 			done += (size_t)n;
 		if (n < (ssize_t)len) {
 			s->blocked = true;
-			wait_for_more(s);
+			serial_wait_for_more(s);
 			break;
 		}
 		for (skip += len; i < count && skip >= iov[i].iov_len; i++)
@@ -212,19 +212,19 @@ static ssize_t serial_writev(struct conn *c, const struct iovec *iov, int count)
 
 static const struct conn_carrier serial_carrier = { serial_writev, serial_hang_up, serial_pause };
 
-static void host_came(struct serial *s)
+static void serial_host_came(struct serial *s)
 {
 	s->connected = true;
 	if (yamux_start(&s->conn) < 0) {
 		log_error("serial", "out of memory");
-		reopen(s);
+		serial_reopen(s);
 		return;
 	}
 	log_info("serial", "the host is connected");
 	(void)loop_mod(&s->source, EPOLLIN);
 }
 
-static void on_event(struct source *src, uint32_t events)
+static void serial_on_event(struct source *src, uint32_t events)
 {
 	static uint8_t chunk[CHUNK];
 	struct serial *s = container_of(src, struct serial, source);
@@ -233,19 +233,19 @@ static void on_event(struct source *src, uint32_t events)
 
 	if (!s->connected) {
 		if (events & EPOLLOUT)
-			host_came(s);
+			serial_host_came(s);
 		return; /* EPOLLHUP: nobody is there, and once is all that we hear of it */
 	}
 	if (events & EPOLLOUT) {
 		s->blocked = false;
 		r = conn_writable(&s->conn);
-		wait_for_more(s);
+		serial_wait_for_more(s);
 	}
 	if (r == 0 && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
 		n = read(s->fd, chunk, sizeof(chunk));
 		if (n == 0) {
 			log_info("serial", "the host has left");
-			end_session(s);
+			serial_end_session(s);
 			return;
 		}
 		if (n > 0)
@@ -255,7 +255,7 @@ static void on_event(struct source *src, uint32_t events)
 	}
 	if (r < 0) {
 		log_warn("serial", "session ended: %s; opening the port anew", strerror(-r));
-		reopen(s);
+		serial_reopen(s);
 	}
 }
 
@@ -275,7 +275,7 @@ int serial_start(struct loop *l, struct rpc_server *rpc, const char *root, const
 	s->conn = (struct conn){ .rpc = rpc, .carrier = &serial_carrier, .peer = "serial" };
 	s->loop = l;
 	s->fd = FD_NONE;
-	r = open_port(s, err);
+	r = serial_open(s, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(s);
@@ -286,7 +286,7 @@ void serial_stop(struct serial *s)
 {
 	if (!s)
 		return;
-	end_session(s);
+	serial_end_session(s);
 	loop_del(&s->source);
 	timer_cancel(&s->reopen);
 	job_cancel(&s->hang_up);

@@ -4,7 +4,7 @@
  * call, in any order. Envelopes are taken apart and put together in place: a request that arrives
  * in one piece and every answer's payload are not copied.
  *
- * State: one struct session a connection, one struct stream a call, which first is on the session's
+ * State: one struct ttrpc_session a connection, one struct ttrpc_stream a call, which first is on the session's
  * list of open calls and then, with its answer, in its output queue.
  */
 #include "wire/ttrpc.h"
@@ -30,13 +30,12 @@
 
 enum frame_type { FRAME_REQUEST = 1, FRAME_RESPONSE = 2, FRAME_DATA = 3 };
 
-struct session {
+struct ttrpc_session {
 	struct conn *conn;
 	struct list calls, out;
 	unsigned int streams; /* on both lists */
 	size_t out_bytes;
 	bool paused;
-	bool leaving; /* hangs up when all is written */
 	struct job flush;
 
 	/* The frame that is coming in. */
@@ -51,23 +50,23 @@ struct session {
 		stalled; /* what had been read when too many answers waited; taken up afterwards */
 };
 
-struct stream {
+struct ttrpc_stream {
 	struct list link;
-	struct session *session;
+	struct ttrpc_session *session;
 	uint32_t id;
 	struct call *call; /* NULL once answered */
 	struct buf out;
 };
 
-struct envelope {
+struct ttrpc_envelope {
 	const uint8_t *service, *method, *payload;
 	size_t service_len, method_len, payload_len;
 	int64_t timeout_ns;
 };
 
-static struct stream *stream_new(struct session *s, uint32_t id)
+static struct ttrpc_stream *ttrpc_stream_new(struct ttrpc_session *s, uint32_t id)
 {
-	struct stream *st = calloc(1, sizeof(*st));
+	struct ttrpc_stream *st = calloc(1, sizeof(*st));
 
 	if (!st)
 		return NULL;
@@ -78,7 +77,7 @@ static struct stream *stream_new(struct session *s, uint32_t id)
 	return st;
 }
 
-static void stream_free(struct stream *st)
+static void ttrpc_stream_free(struct ttrpc_stream *st)
 {
 	st->session->streams--;
 	list_del(&st->link);
@@ -88,18 +87,7 @@ static void stream_free(struct stream *st)
 
 /* --- output -------------------------------------------------------------------------------- */
 
-static void put_u32(uint8_t *p, uint32_t v)
-{
-	for (unsigned int i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> (24 - 8 * i));
-}
-
-static uint32_t get_u32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static void set_paused(struct session *s, bool on)
+static void ttrpc_pause(struct ttrpc_session *s, bool on)
 {
 	if (s->paused == on)
 		return;
@@ -107,7 +95,7 @@ static void set_paused(struct session *s, bool on)
 	s->conn->carrier->pause(s->conn, on);
 }
 
-static int flush(struct session *s)
+static int ttrpc_flush(struct ttrpc_session *s)
 {
 	struct iovec iov[64];
 
@@ -116,7 +104,7 @@ static int flush(struct session *s)
 		int count = 0;
 		ssize_t n;
 
-		list_for_each(struct stream, st, &s->out, link) {
+		list_for_each(struct ttrpc_stream, st, &s->out, link) {
 			if (count == (int)ARRAY_LEN(iov))
 				break;
 			iov[count++] = (struct iovec){ buf_data(&st->out), buf_len(&st->out) };
@@ -127,7 +115,7 @@ static int flush(struct session *s)
 			return (int)n;
 		s->out_bytes -= (size_t)n;
 		for (left = (size_t)n; left > 0;) {
-			struct stream *st = list_first(&s->out, struct stream, link);
+			struct ttrpc_stream *st = list_first(&s->out, struct ttrpc_stream, link);
 			size_t len = buf_len(&st->out);
 
 			if (len > left) {
@@ -135,30 +123,28 @@ static int flush(struct session *s)
 				break;
 			}
 			left -= len;
-			stream_free(st);
+			ttrpc_stream_free(st);
 		}
 		if ((size_t)n < total)
 			break;
 	}
 	if (s->out_bytes < OUT_PAUSE / 2)
-		set_paused(s, false);
-	if (s->leaving && list_empty(&s->out))
-		s->conn->carrier->hang_up(s->conn);
+		ttrpc_pause(s, false);
 	return 0;
 }
 
-static void on_flush(struct job *j);
+static void ttrpc_on_flush(struct job *j);
 
 /* Makes frame (which has room for the header in front) the stream's answer and queues it. */
-static void send_frame(struct stream *st, struct buf *frame)
+static void ttrpc_send(struct ttrpc_stream *st, struct buf *frame)
 {
-	struct session *s = st->session;
+	struct ttrpc_session *s = st->session;
 	uint8_t *p;
 
-	put_u32(buf_data(frame) - HEADER, (uint32_t)buf_len(frame));
+	be32_put(buf_data(frame) - HEADER, (uint32_t)buf_len(frame));
 	frame->start -= HEADER;
 	p = buf_data(frame);
-	put_u32(p + 4, st->id);
+	be32_put(p + 4, st->id);
 	p[8] = FRAME_RESPONSE;
 	p[9] = 0;
 	st->out = *frame;
@@ -167,20 +153,20 @@ static void send_frame(struct stream *st, struct buf *frame)
 	list_del(&st->link);
 	list_add_tail(&s->out, &st->link);
 	if (s->out_bytes > OUT_PAUSE)
-		set_paused(s, true);
-	job_queue(s->conn->rpc->loop, &s->flush, on_flush);
+		ttrpc_pause(s, true);
+	job_queue(s->conn->rpc->loop, &s->flush, ttrpc_on_flush);
 }
 
 /* No answer can be given, and a caller must not wait for ever: the connection ends. */
-static void give_up(struct stream *st)
+static void ttrpc_give_up(struct ttrpc_stream *st)
 {
 	struct conn *c = st->session->conn;
 
-	stream_free(st);
+	ttrpc_stream_free(st);
 	c->carrier->hang_up(c);
 }
 
-static void send_status(struct stream *st, int code, const char *msg)
+static void ttrpc_send_status(struct ttrpc_stream *st, int code, const char *msg)
 {
 	size_t msg_len = strlen(msg), status_len;
 	bool plain = str_is_utf8(msg, msg_len);
@@ -192,7 +178,7 @@ static void send_status(struct stream *st, int code, const char *msg)
 		status_len += 1 + pb_varint_len(msg_len) + msg_len;
 	frame = call_body(1 + PB_VARINT_MAX + status_len);
 	if (!frame.mem) {
-		give_up(st);
+		ttrpc_give_up(st);
 		return;
 	}
 	p = buf_data(&frame);
@@ -208,19 +194,19 @@ static void send_status(struct stream *st, int code, const char *msg)
 			*p++ = plain || !(msg[i] & 0x80) ? (uint8_t)msg[i] : '?';
 	}
 	frame.end = (size_t)(p - frame.mem);
-	send_frame(st, &frame);
+	ttrpc_send(st, &frame);
 }
 
-static void answer(struct call *c, struct buf *body)
+static void ttrpc_answer(struct call *c, struct buf *body)
 {
-	struct stream *st = c->stream;
+	struct ttrpc_stream *st = c->stream;
 	size_t len = buf_len(body), head = 2; /* "0a 00": a status that says OK */
 	char msg[96];
 	uint8_t *p;
 
 	st->call = NULL;
 	if (!body->mem) {
-		give_up(st);
+		ttrpc_give_up(st);
 		return;
 	}
 	if (len)
@@ -230,7 +216,7 @@ static void answer(struct call *c, struct buf *body)
 			       "message length %zu exceed maximum message size of %u", head + len,
 			       LIMIT_MESSAGE);
 		buf_free(body);
-		send_status(st, RPC_INVALID_ARGUMENT, msg);
+		ttrpc_send_status(st, RPC_INVALID_ARGUMENT, msg);
 		return;
 	}
 	static_assert(HEADER + 3 + PB_VARINT_MAX <= CALL_HEADROOM,
@@ -243,28 +229,28 @@ static void answer(struct call *c, struct buf *body)
 		*p++ = 2 << 3 | PB_BYTES; /* Response.payload */
 		(void)pb_put_varint(p, len);
 	}
-	send_frame(st, body);
+	ttrpc_send(st, body);
 }
 
-static void fail(struct call *c, int status, const char *msg)
+static void ttrpc_fail(struct call *c, int status, const char *msg)
 {
-	struct stream *st = c->stream;
+	struct ttrpc_stream *st = c->stream;
 
 	st->call = NULL;
-	send_status(st, status, msg);
+	ttrpc_send_status(st, status, msg);
 }
 
-static const struct call_road ttrpc_road = { answer, fail };
+static const struct call_road ttrpc_road = { ttrpc_answer, ttrpc_fail };
 
 /* --- requests ------------------------------------------------------------------------------ */
 
-static bool read_envelope(const uint8_t *data, size_t len, struct envelope *e)
+static bool ttrpc_read_envelope(const uint8_t *data, size_t len, struct ttrpc_envelope *e)
 {
 	struct pb_reader r = { data, data + len };
 	struct pb_field f;
 	bool bad = false;
 
-	*e = (struct envelope){ 0 };
+	*e = (struct ttrpc_envelope){ 0 };
 	while (pb_next(&r, &f, &bad)) {
 		static const enum pb_type types[] = { 0,	PB_BYTES,  PB_BYTES,
 						      PB_BYTES, PB_VARINT, PB_BYTES };
@@ -297,8 +283,8 @@ static bool read_envelope(const uint8_t *data, size_t len, struct envelope *e)
 }
 
 /* Finds what is called; NULL with the reason in *err. */
-static const struct rpc_method *find_method(const struct rpc_server *rpc, const struct envelope *e,
-					    struct err *err)
+static const struct rpc_method *ttrpc_find_method(const struct rpc_server *rpc,
+						  const struct ttrpc_envelope *e, struct err *err)
 {
 	const struct rpc_method *m;
 	bool known;
@@ -314,55 +300,55 @@ static const struct rpc_method *find_method(const struct rpc_server *rpc, const 
 	return m;
 }
 
-static void run_request(struct stream *st, const uint8_t *data, size_t len)
+static void ttrpc_run(struct ttrpc_stream *st, const uint8_t *data, size_t len)
 {
 	struct rpc_server *rpc = st->session->conn->rpc;
 	const struct rpc_method *m;
 	struct err err = { 0 };
-	struct envelope e;
+	struct ttrpc_envelope e;
 	int64_t ms = -1;
 
-	if (!read_envelope(data, len, &e)) {
-		send_status(st, RPC_INVALID_ARGUMENT, "malformed ttrpc request");
+	if (!ttrpc_read_envelope(data, len, &e)) {
+		ttrpc_send_status(st, RPC_INVALID_ARGUMENT, "malformed ttrpc request");
 		return;
 	}
-	m = find_method(rpc, &e, &err);
+	m = ttrpc_find_method(rpc, &e, &err);
 	if (!m) {
-		send_status(st, rpc_status(&err), err.msg);
+		ttrpc_send_status(st, rpc_status(&err), err.msg);
 		return;
 	}
 	if (e.timeout_ns > 0)
 		ms = e.timeout_ns / 1000000 + (e.timeout_ns % 1000000 != 0);
 	st->call = call_new(rpc, &ttrpc_road, st, m, SCHEMA_3X, ms);
 	if (!st->call)
-		send_status(st, RPC_RESOURCE_EXHAUSTED, "too many calls are open");
+		ttrpc_send_status(st, RPC_RESOURCE_EXHAUSTED, "too many calls are open");
 	else
 		/* The bytes are in a buffer of ours, which nobody else looks at any more. */
 		rpc_run(st->call, (uint8_t *)(uintptr_t)e.payload, e.payload_len);
 }
 
-static int frame_ended(struct session *s, const uint8_t *data)
+static int ttrpc_frame_ended(struct ttrpc_session *s, const uint8_t *data)
 {
-	struct stream *st;
+	struct ttrpc_stream *st;
 
 	s->header_len = 0;
 	if (s->drop && s->refusal.rpc == 0)
 		return 0;
-	st = stream_new(s, s->id);
+	st = ttrpc_stream_new(s, s->id);
 	if (!st)
 		return -ENOMEM;
 	if (s->drop)
-		send_status(st, s->refusal.rpc, s->refusal.msg);
+		ttrpc_send_status(st, s->refusal.rpc, s->refusal.msg);
 	else
-		run_request(st, data, s->size);
+		ttrpc_run(st, data, s->size);
 	return 0;
 }
 
 /* The header is complete: what happens to the body? */
-static void frame_begins(struct session *s)
+static void ttrpc_frame_begins(struct ttrpc_session *s)
 {
-	s->size = get_u32(s->header);
-	s->id = get_u32(s->header + 4);
+	s->size = be32_get(s->header);
+	s->id = be32_get(s->header + 4);
 	s->type = s->header[8];
 	s->got = 0;
 	s->refusal.rpc = 0;
@@ -383,14 +369,14 @@ static void frame_begins(struct session *s)
 		s->drop = false;
 }
 
-static void release_body(struct session *s)
+static void ttrpc_release_body(struct ttrpc_session *s)
 {
 	s->conn->rpc->held -= buf_len(&s->body);
 	buf_free(&s->body);
 }
 
 /* Keeps a piece of a body that isn't all there yet. */
-static void keep(struct session *s, const uint8_t *data, uint32_t len)
+static void ttrpc_keep(struct ttrpc_session *s, const uint8_t *data, uint32_t len)
 {
 	size_t room =
 		s->size < 4 * (size_t)len || s->size <= (128u << 10) ? s->size : 4 * (size_t)len;
@@ -401,13 +387,13 @@ static void keep(struct session *s, const uint8_t *data, uint32_t len)
 		rpc->held += len;
 		return;
 	}
-	release_body(s);
+	ttrpc_release_body(s);
 	s->drop = true;
 	(void)err_rpc(&s->refusal, RPC_RESOURCE_EXHAUSTED, "too many bytes of unfinished requests");
 }
 
 /* Works off input, up to the frame after which too many answers wait: how much, or -errno. */
-static ssize_t take(struct session *s, const uint8_t *data, size_t len)
+static ssize_t ttrpc_take(struct ttrpc_session *s, const uint8_t *data, size_t len)
 {
 	const uint8_t *start = data, *end = data + len;
 	int r = 0;
@@ -425,21 +411,21 @@ static ssize_t take(struct session *s, const uint8_t *data, size_t len)
 			len -= n;
 			if (s->header_len < HEADER)
 				break;
-			frame_begins(s);
+			ttrpc_frame_begins(s);
 		}
 		left = s->size - s->got;
 		n = len < left ? (uint32_t)len : left;
 		if (n == 0 && left > 0)
 			break;
 		if ((n < left || s->got > 0) && !s->drop)
-			keep(s, data, n);
+			ttrpc_keep(s, data, n);
 		s->got += n;
 		if (s->got == s->size) {
 			struct buf body = s->body;
 
 			s->body = (struct buf){ 0 };
 			s->conn->rpc->held -= buf_len(&body);
-			r = frame_ended(s, body.mem ? buf_data(&body) : data);
+			r = ttrpc_frame_ended(s, body.mem ? buf_data(&body) : data);
 			buf_free(&body);
 		}
 		data += n;
@@ -449,27 +435,27 @@ static ssize_t take(struct session *s, const uint8_t *data, size_t len)
 
 static int ttrpc_input(struct conn *c, const uint8_t *data, size_t len)
 {
-	struct session *s = c->upper;
+	struct ttrpc_session *s = c->upper;
 	ssize_t n = 0;
 
 	if (buf_len(&s->stalled) == 0)
-		n = take(s, data, len);
+		n = ttrpc_take(s, data, len);
 	if (n < 0)
 		return (int)n;
 	return buf_append(&s->stalled, data + n, len - (size_t)n);
 }
 
 /* Writes what it can; with room again, goes on with the input that had to wait. */
-static int advance(struct session *s)
+static int ttrpc_advance(struct ttrpc_session *s)
 {
-	int r = flush(s);
+	int r = ttrpc_flush(s);
 
 	if (r == 0 && !s->paused && buf_len(&s->stalled)) {
 		struct buf stalled = s->stalled;
 		ssize_t n;
 
 		s->stalled = (struct buf){ 0 };
-		n = take(s, buf_data(&stalled), buf_len(&stalled));
+		n = ttrpc_take(s, buf_data(&stalled), buf_len(&stalled));
 		if (n >= 0)
 			buf_consume(&stalled, (size_t)n);
 		r = n < 0 ? (int)n : 0;
@@ -478,54 +464,44 @@ static int advance(struct session *s)
 	return r;
 }
 
-static void on_flush(struct job *j)
+static void ttrpc_on_flush(struct job *j)
 {
-	struct session *s = container_of(j, struct session, flush);
+	struct ttrpc_session *s = container_of(j, struct ttrpc_session, flush);
 
-	if (advance(s) < 0)
+	if (ttrpc_advance(s) < 0)
 		s->conn->carrier->hang_up(s->conn);
 }
 
 static int ttrpc_writable(struct conn *c)
 {
-	return advance(c->upper);
+	return ttrpc_advance(c->upper);
 }
 
 static void ttrpc_closed(struct conn *c)
 {
-	struct session *s = c->upper;
-	struct stream *st;
+	struct ttrpc_session *s = c->upper;
+	struct ttrpc_stream *st;
 
 	job_cancel(&s->flush);
-	while ((st = list_first(&s->calls, struct stream, link))) {
+	while ((st = list_first(&s->calls, struct ttrpc_stream, link))) {
 		struct call *call = st->call;
 
-		stream_free(st);
+		ttrpc_stream_free(st);
 		if (call)
 			call_cancelled(call);
 	}
-	while ((st = list_first(&s->out, struct stream, link)))
-		stream_free(st);
-	release_body(s);
+	while ((st = list_first(&s->out, struct ttrpc_stream, link)))
+		ttrpc_stream_free(st);
+	ttrpc_release_body(s);
 	buf_free(&s->stalled);
 	free(s);
 }
 
-static void ttrpc_bye(struct conn *c)
-{
-	struct session *s = c->upper;
-
-	s->leaving = true;
-	if (flush(s) < 0)
-		c->carrier->hang_up(c);
-}
-
-static const struct conn_protocol ttrpc_protocol = { ttrpc_input, ttrpc_writable, ttrpc_closed,
-						     ttrpc_bye };
+static const struct conn_protocol ttrpc_protocol = { ttrpc_input, ttrpc_writable, ttrpc_closed };
 
 int ttrpc_start(struct conn *c)
 {
-	struct session *s = calloc(1, sizeof(*s));
+	struct ttrpc_session *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;

@@ -115,8 +115,7 @@ void fake_session(const uint8_t *data, size_t size, const void *prefix, size_t p
 		   data[3];
 	end = data[4];
 	portion = end & 3 ? (size_t)(end & 3) * 7 : SIZE_MAX;
-	if (start)
-		r = start(&f.conn);
+	r = start ? start(&f.conn) : detect_start(&f.conn);
 	if (r == 0 && prefix_len)
 		r = conn_input(&f.conn, prefix, prefix_len);
 	for (at = SCRIPT; at < size && r == 0 && !f.hung_up;) {
@@ -134,10 +133,6 @@ void fake_session(const uint8_t *data, size_t size, const void *prefix, size_t p
 	}
 	if (end & 4)
 		test_service_release(&w->service, 3);
-	if (end & 8 && r == 0 && f.conn.protocol) {
-		f.conn.protocol->bye(&f.conn);
-		fake_run_jobs(w);
-	}
 	for (int i = 0; i < 4 && r == 0 && !f.hung_up && end & 16; i++) {
 		r = conn_writable(&f.conn);
 		fake_run_jobs(w);

@@ -7,7 +7,7 @@
 #define TESTS_FUZZ_FAKE_H
 
 #include "methods.h"
-#include "wire/conn.h"
+#include "wire/detect.h"
 
 struct fake {
 	struct conn conn;

@@ -60,19 +60,19 @@ TestSuite(conn, .init = fake_begin, .fini = end, .timeout = 20);
 Test(conn, first_byte_tells)
 {
 	char buf[100];
-	int fd = open_one(NULL);
+	int fd = open_one(detect_start);
 
 	cr_assert_eq(write(fd, check_call, sizeof(check_call)), (ssize_t)sizeof(check_call));
 	run(20);
 	cr_expect_eq(read(fd, buf, sizeof(buf)), 16);
 	close(fd);
-	fd = open_one(NULL);
+	fd = open_one(detect_start);
 	cr_assert_eq(write(fd, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 33), 33);
 	run(20);
 	cr_expect_gt(read(fd, buf, sizeof(buf)), 9);
 	cr_expect_eq(buf[3], 4, "SETTINGS");
 	close(fd);
-	fd = open_one(NULL);
+	fd = open_one(detect_start);
 	cr_assert_eq(write(fd, "SSH-2.0", 7), 7);
 	run(20);
 	cr_expect_eq(read(fd, buf, sizeof(buf)), 0);
@@ -83,7 +83,7 @@ Test(conn, first_byte_tells)
 Test(conn, peer_goes_while_calls_wait)
 {
 	uint8_t wait[60] = { 0, 0, 0, 32, 0, 0, 0, 1, 1, 0, 0x0a, 17 };
-	int fd = open_one(NULL);
+	int fd = open_one(detect_start);
 
 	memcpy(wait + 12, "grpc.AgentService\x12\x0bWaitProcess", 30);
 	wait[3] = 32;
@@ -102,14 +102,14 @@ Test(conn, limit)
 	int pair[2];
 
 	for (unsigned int i = 0; i < LIMIT_CONNS; i++)
-		fds[i] = open_one(NULL);
+		fds[i] = open_one(detect_start);
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	cr_expect_lt(fdconn_start(fake_loop, &fake_rpc, pair[1], "test", NULL), 0);
+	cr_expect_lt(fdconn_start(fake_loop, &fake_rpc, pair[1], "test", detect_start), 0);
 	cr_expect_eq(read(pair[0], pair, 1), 0, "it is closed");
 	for (unsigned int i = 0; i < LIMIT_CONNS; i++)
 		close(fds[i]);
 	run(50);
-	fds[0] = open_one(NULL);
+	fds[0] = open_one(detect_start);
 	close(fds[0]);
 	close(pair[0]);
 }
@@ -117,7 +117,7 @@ Test(conn, limit)
 Test(conn, a_spoken_connection_has_no_deadline)
 {
 	char buf[100];
-	int fd = open_one(NULL);
+	int fd = open_one(detect_start);
 
 	cr_assert_eq(write(fd, check_call, 1), 1);
 	run(20);
@@ -132,51 +132,6 @@ Test(conn, a_spoken_connection_has_no_deadline)
 	run(20);
 }
 
-static int gone;
-
-static void on_gone(void *arg)
-{
-	gone++;
-	cr_expect_eq(arg, &gone);
-	loop_stop(fake_loop);
-}
-
-Test(conn, leave_all)
-{
-	char buf[100];
-	int a = open_one(NULL), b = open_one(NULL), quiet = open_one(yamux_start);
-
-	gone = 0;
-	cr_assert_eq(write(a, check_call, sizeof(check_call)), (ssize_t)sizeof(check_call));
-	run(20);
-	fdconn_leave_all(fake_loop, 5000, on_gone, &gone);
-	run(50);
-	cr_expect_eq(read(a, buf, sizeof(buf)), 16, "what was said is there");
-	cr_expect_eq(read(a, buf, sizeof(buf)), 0, "and then the end");
-	cr_expect_eq(read(b, buf, sizeof(buf)), 0);
-	cr_expect_eq(read(quiet, buf, sizeof(buf)), 12, "go away");
-	cr_expect_eq(gone, 0, "the peers have not closed yet");
-	close(a);
-	close(b);
-	close(quiet);
-	run(500);
-	cr_expect_eq(gone, 1);
-	fdconn_leave_all(fake_loop, 5000, on_gone, &gone);
-	run(500);
-	cr_expect_eq(gone, 2, "at once where there is none");
-}
-
-Test(conn, leave_all_gives_up)
-{
-	int fd = open_one(NULL);
-
-	gone = 0;
-	fdconn_leave_all(fake_loop, 50, on_gone, &gone);
-	run(1000);
-	cr_expect_eq(gone, 1);
-	close(fd);
-}
-
 Test(conn, without_memory)
 {
 	for (int n = 0; n < 10; n++) {
@@ -185,7 +140,7 @@ Test(conn, without_memory)
 		cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 		malloc_left = n;
 		(void)!fdconn_start(fake_loop, &fake_rpc, fds[1], "test",
-				    n % 2 ? yamux_start : NULL);
+				    n % 2 ? yamux_start : detect_start);
 		(void)!send(fds[0], check_call, sizeof(check_call), MSG_NOSIGNAL);
 		run(5);
 		malloc_left = -1;

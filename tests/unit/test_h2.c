@@ -93,24 +93,6 @@ Test(h2, reset_cancels)
 	fake_all_over();
 }
 
-Test(h2, good_bye_after_the_answers)
-{
-	uint8_t req[1000];
-	size_t n = fake_read_seed("h2/check", req, sizeof(req)), len;
-	const uint8_t *data;
-
-	begin();
-	cr_assert_eq(conn_input(&fake.conn, req, n),
-		     0); /* the answer is ready, and not written yet */
-	fake.conn.protocol->bye(&fake.conn);
-	cr_assert_eq(frames(0, &data, &len), 1);
-	cr_assert_eq(frames(7, &data, &len), 1, "GOAWAY");
-	cr_assert_eq(data[7], 0, "NO_ERROR");
-	cr_assert(fake.hung_up);
-	fake_end();
-	fake_all_over();
-}
-
 Test(h2, dead_peer)
 {
 	uint8_t req[1000];

@@ -123,25 +123,6 @@ Test(ttrpc, a_dead_peer)
 	fake_all_over();
 }
 
-Test(ttrpc, good_bye)
-{
-	uint8_t req[100];
-	size_t n = request(req, 1, "grpc.AgentService", "WaitProcess", NULL, 0);
-
-	n += request(req + n, 3, "grpc.Health", "Check", NULL, 0);
-	fake_begin();
-	fake.room = 3;
-	cr_assert_eq(fake_feed(req, n, n), 0);
-	fake.conn.protocol->bye(&fake.conn);
-	cr_assert(!fake.hung_up, "not before all is written");
-	fake.room = 100;
-	cr_assert_eq(conn_writable(&fake.conn), 0);
-	cr_assert(fake.hung_up);
-	fake_end();
-	cr_assert_eq(fake_service.cancelled, 1);
-	fake_all_over();
-}
-
 Test(ttrpc, without_memory)
 {
 	uint8_t data[600];

@@ -14,7 +14,7 @@
 #include "../wire/methods.c"
 #include "base/buf.h"
 #include "base/log.h"
-#include "wire/conn.h"
+#include "wire/detect.h"
 
 static struct fake {
 	struct conn conn;
@@ -122,6 +122,7 @@ static void fake_begin(void)
 		.conn = { .rpc = &fake_rpc, .carrier = &fake_carrier, .peer = "fake" },
 		.room = SIZE_MAX
 	};
+	(void)detect_start(&fake.conn);
 }
 
 /* Ends the connection; nothing of it may be left. */

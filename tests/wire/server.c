@@ -20,9 +20,12 @@ static void failed(void *arg, const struct err *err)
 	loop_stop(arg);
 }
 
-static void stop(void *arg)
+static struct loop *loop;
+
+static void stop(struct job *j)
 {
-	loop_stop(arg);
+	(void)j;
+	loop_stop(loop);
 }
 
 int main(int argc, char **argv)
@@ -30,6 +33,7 @@ int main(int argc, char **argv)
 	struct channel *channels[ADDRESSES] = { 0 };
 	struct test_service service;
 	struct rpc_server rpc;
+	struct job last = { 0 };
 	struct loop *l;
 	int r;
 
@@ -50,7 +54,9 @@ int main(int argc, char **argv)
 	}
 	r = loop_run(l);
 	test_service_release(&service, 0);
-	fdconn_leave_all(l, 2000, stop, l);
+	/* After the jobs that write the answers. */
+	loop = l;
+	job_queue(l, &last, stop);
 	r |= loop_run(l);
 	fdconn_close_all();
 	for (int i = 0; i < ADDRESSES; i++)
