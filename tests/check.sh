@@ -39,6 +39,11 @@ layers() {
 		done
 	done
 }
+# oci makes containers from the runtime-spec's messages and knows no other schema.
+schemas() {
+	find_lines -HnrE --include='*.[ch]' '#include "[a-z0-9_]*\.pb-c\.h"' agent/base agent/linux agent/oci |
+		find_lines -vE '^agent/oci/.*"oci\.pb-c\.h"'
+}
 banned() {
 	find_lines -nEw '(sprintf|strcpy|strcat|strncpy|atoi|atol|strtok|system|popen|alloca|gets|usleep|pthread_create)[[:space:]]*\(' \
 		agent/*.c agent/*/*.[ch] agent/*/*/*.[ch] init/*.[ch]
@@ -70,6 +75,7 @@ formatted() {
 circles() { /usr/bin/python3 tests/names.py circles; }
 names() { /usr/bin/python3 tests/names.py names; }
 check "layers include downwards only" layers
+check "oci knows the spec's schema only, linux and base none" schemas
 check "no banned functions" banned
 check "only main.c exits" exits
 check "only the reaper calls waitid" reapers

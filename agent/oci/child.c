@@ -450,7 +450,7 @@ static int get_filter(struct child *c, struct err *err)
 		return 0;
 	if (!p->spec)
 		return seccomp_prog_restore(fd, &c->filter, err);
-	r = seccomp_compile(p->spec->linux->seccomp, p->schema_3x, &c->filter, err);
+	r = seccomp_compile(p->spec->linux->seccomp, &c->filter, err);
 	return r < 0 ? r : seccomp_prog_save(&c->filter, fd, err);
 }
 

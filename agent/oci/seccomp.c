@@ -207,12 +207,11 @@ static int compile_rule(struct compiler *c, const struct rule *rule, struct err 
 	return r;
 }
 
-static int compile_rules(struct compiler *c, const Grpc__LinuxSeccomp *s, bool schema_3x,
-			 struct err *err)
+static int compile_rules(struct compiler *c, const Grpc__LinuxSeccomp *s, struct err *err)
 {
 	int r = 0;
 
-	if (schema_3x && s->n_syscalls3x > 0) {
+	if (s->n_syscalls3x > 0) {
 		for (size_t i = 0; r == 0 && i < s->n_syscalls3x; i++) {
 			const Grpc__LinuxSyscall3x *y = s->syscalls3x[i];
 			const struct rule rule = {
@@ -287,8 +286,7 @@ static int export(scmp_filter_ctx ctx, struct seccomp_prog *p, struct err *err)
 	return 0;
 }
 
-int seccomp_compile(const Grpc__LinuxSeccomp *s, bool schema_3x, struct seccomp_prog *ret,
-		    struct err *err)
+int seccomp_compile(const Grpc__LinuxSeccomp *s, struct seccomp_prog *ret, struct err *err)
 {
 	AUTO(filter_releasep) scmp_filter_ctx ctx = NULL;
 	AUTO(seccomp_prog_release) struct seccomp_prog prog = { 0 };
@@ -313,7 +311,7 @@ int seccomp_compile(const Grpc__LinuxSeccomp *s, bool schema_3x, struct seccomp_
 			       s->defaultaction);
 	r = add_architectures(&c, s, err);
 	if (r == 0)
-		r = compile_rules(&c, s, schema_3x, err);
+		r = compile_rules(&c, s, err);
 	if (r == 0)
 		r = export(ctx, &prog, err);
 	if (r < 0)

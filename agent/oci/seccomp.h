@@ -23,11 +23,10 @@ struct seccomp_prog {		    /* all zero: no filter */
 
 /*
  * s may be NULL or empty: no filter. Unknown system calls are left out (an image's profile names
- * those of newer kernels), any other unknown word is -EINVAL. The schema says which of the two
- * lists of system calls a client meant that sent both.
+ * those of newer kernels), any other unknown word is -EINVAL. syscalls3x counts where
+ * it is given, else syscalls.
  */
-int seccomp_compile(const Grpc__LinuxSeccomp *s, bool schema_3x, struct seccomp_prog *ret,
-		    struct err *err);
+int seccomp_compile(const Grpc__LinuxSeccomp *s, struct seccomp_prog *ret, struct err *err);
 void seccomp_prog_release(struct seccomp_prog *p);
 /* For the child: needs CAP_SYS_ADMIN in its user namespace or no_new_privs. */
 int seccomp_prog_load(const struct seccomp_prog *p, struct err *err);
@@ -35,14 +34,5 @@ int seccomp_prog_load(const struct seccomp_prog *p, struct err *err);
 /* Keeps a program in an empty file and takes it out again. 0 or -errno with *err. */
 int seccomp_prog_save(const struct seccomp_prog *p, int fd, struct err *err);
 int seccomp_prog_restore(int fd, struct seccomp_prog *ret, struct err *err);
-
-/*
- * To be called on the bytes of a CreateContainerRequest that came by a 3.x road, before it is
- * decoded: changes, in place and nothing else, the number of 3.x's Flags in LinuxSeccomp from 3,
- * where 1.x has its system calls, to 5, and that of shared_mounts from 8, agent_pidns in 1.x, to
- * 15. Runtime 2.0 sent 1.x's layout by that road: the content tells. Bytes that aren't a
- * well-formed message are left to the decoder to refuse.
- */
-void seccomp_adopt_3x(uint8_t *request, size_t len);
 
 #endif

@@ -50,7 +50,6 @@ struct spawn_plan {
 	struct cgroup *cgroup;
 	const struct ns_plan *ns; /* init: its namespaces; exec: only pid is looked at */
 	const Grpc__Spec *spec;	  /* init; NULL for an exec */
-	bool schema_3x;		  /* init: which road the spec came by */
 	bool parent_hooks;	  /* init: stop at SPAWN_MOUNTED for hooks that the agent runs */
 	const struct hook_ctx *hooks; /* init: what is to be said to those that the child runs */
 	int init_pidfd;		      /* exec: whose namespaces to join */

@@ -435,6 +435,9 @@ static int spawn_container(struct container *ctr, struct err *err)
 	struct spawn_plan plan;
 	int r;
 
+	/* Not a field of 1.x: oci takes it where it is given. */
+	if (ctr->pending->schema == SCHEMA_1X && spec->linux && spec->linux->seccomp)
+		spec->linux->seccomp->n_syscalls3x = 0;
 	ns_plan_init(&ns);
 	r = rootfs_check(spec, sb->engine.no_pivot, err);
 	if (r == 0)
@@ -465,7 +468,6 @@ static int spawn_container(struct container *ctr, struct err *err)
 		.cgroup = ctr->cgroup,
 		.ns = &ns,
 		.spec = spec,
-		.schema_3x = ctr->pending->schema == SCHEMA_3X,
 		.parent_hooks =
 			hooks_count(spec, HOOK_PRESTART) || hooks_count(spec, HOOK_CREATE_RUNTIME),
 		.hooks = &hooks,

@@ -139,13 +139,16 @@ int svc_stats_container(struct call *c, const void *request, struct err *err)
 	const Grpc__StatsContainerRequest *req = request;
 	struct container *ctr = container_find(c, req->container_id, err);
 	Grpc__StatsContainerResponse resp = GRPC__STATS_CONTAINER_RESPONSE__INIT;
-	Grpc__CgroupStats stats = GRPC__CGROUP_STATS__INIT;
+	Grpc__CgroupStats stats;
+	struct cgroup_stats numbers;
 	struct err none = { 0 };
 	int r;
 
 	if (!ctr)
 		return -ENOENT;
-	r = cgroup_stats(ctr->cgroup, &c->mem, &stats, err);
+	r = cgroup_stats(ctr->cgroup, &c->mem, &numbers, err);
+	if (r == 0)
+		r = stats_message(&numbers, &c->mem, &stats, err);
 	if (r < 0)
 		return r;
 	resp.cgroup_stats = &stats;

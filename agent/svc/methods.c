@@ -7,7 +7,6 @@
 
 #include <errno.h>
 
-#include "oci/seccomp.h"
 #include "health.pb-c.h"
 #include "base/auto.h"
 #include "pod/agent.h"
@@ -53,7 +52,7 @@ const struct rpc_method svc_methods[] = {
 	AGENT("SignalProcess", svc_signal_process, signal_process_request, M_SANDBOX),
 	AGENT("WaitProcess", svc_wait_process, wait_process_request, M_SANDBOX),
 	{ "grpc.AgentService", "CreateContainer", &grpc__create_container_request__descriptor,
-	  svc_create_container, M_SANDBOX | M_LIFE, seccomp_adopt_3x },
+	  svc_create_container, M_SANDBOX | M_LIFE, adopt3x_create_container },
 	AGENT("StartContainer", svc_start_container, start_container_request, M_SANDBOX | M_LIFE),
 	AGENT("RemoveContainer", svc_remove_container, remove_container_request, M_LIFE),
 	AGENT("ListProcesses", svc_list_processes, list_processes_request, 0),

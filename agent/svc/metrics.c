@@ -36,23 +36,18 @@ static void container_metrics(struct metrics_text *t, const struct sandbox *sb)
 	for (size_t i = 0; i < ARRAY_LEN(metrics) && sb->container_count > 0; i++) {
 		metrics_head(t, metrics[i].name, metrics[i].type, metrics[i].help);
 		list_for_each(struct container, ctr, &sb->containers, link) {
-			Grpc__CgroupStats s = GRPC__CGROUP_STATS__INIT;
+			struct cgroup_stats s;
 
 			arena_init(&mem, 1u << 20);
 			if (ctr->cgroup && cgroup_stats(ctr->cgroup, &mem, &s, NULL) == 0) {
 				metrics_add(t, "%s{container_id=\"%s\"} ", metrics[i].name,
 					    ctr->id);
 				if (i == 0)
-					metrics_add(t, "%.6f\n",
-						    (double)s.cpu_stats->cpu_usage->total_usage /
-							    1e9);
+					metrics_add(t, "%.6f\n", (double)s.cpu.total / 1e9);
 				else
-					metrics_add(
-						t, "%llu\n",
-						(unsigned long long)(i == 1 ? s.memory_stats->usage
-										      ->usage
-									    : s.pids_stats
-										      ->current));
+					metrics_add(t, "%llu\n",
+						    (unsigned long long)(i == 1 ? s.memory.usage
+										: s.pids));
 			}
 			arena_free(&mem);
 		}

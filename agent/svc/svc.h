@@ -15,6 +15,8 @@
  *	swap	    AddSwap, AddSwapPath
  *	metrics	    GetMetrics
  *	diagnostic  GetDiagnosticData
+ *	stats	    a cgroup's numbers as a message, for StatsContainer
+ *	adopt3x	    a 3.x request's bytes in the schema that we unpack
  *	work	    what handlers with a worker have in common
  */
 #ifndef SVC_SVC_H
@@ -31,6 +33,24 @@ extern const size_t svc_method_count;
 
 /* The gate of dispatch: M_SANDBOX methods of 1.x want a running sandbox. */
 int svc_gate(struct call *c, struct err *err);
+
+/* --- adopt3x.c --- */
+
+/*
+ * To be called on the bytes of a CreateContainerRequest that came by a 3.x road, before it is
+ * decoded: changes, in place and nothing else, the number of 3.x's Flags in LinuxSeccomp from 3,
+ * where 1.x has its system calls, to 5, and that of shared_mounts from 8, agent_pidns in 1.x, to
+ * 15. Runtime 2.0 sent 1.x's layout by that road: the content tells. Bytes that aren't a
+ * well-formed message are left to the decoder to refuse.
+ */
+void adopt3x_create_container(uint8_t *request, size_t len);
+
+/* --- stats.c --- */
+
+struct cgroup_stats;
+/* Every submessage of *ret is set, from mem. 0, or -ENOMEM with *err. */
+int stats_message(const struct cgroup_stats *s, struct arena *mem, Grpc__CgroupStats *ret,
+		  struct err *err);
 
 /* --- health.c --- */
 

@@ -86,7 +86,7 @@ Test(cgroup_layout, none)
 {
 	struct cgroup *cg;
 	struct arena mem;
-	Grpc__CgroupStats s;
+	struct cgroup_stats s;
 	Grpc__LinuxResources res = GRPC__LINUX_RESOURCES__INIT;
 	pid_t *pids;
 	size_t count = 1;
@@ -105,7 +105,6 @@ Test(cgroup_layout, none)
 	cr_expect_eq(cgroup_pids(cg, &mem, &pids, &count), 0);
 	cr_expect_eq(count, 0);
 	cr_expect_eq(cgroup_stats(cg, &mem, &s, &err), 0);
-	cr_assert_not_null(s.memory_stats->kernel_usage);
 	arena_free(&mem);
 	cr_expect_eq(cgroup_remove(cg, &err), 0);
 	cgroup_free(cg);
@@ -363,7 +362,7 @@ Test(cgroup_layout, v2_statistics)
 {
 	struct cgroup *cg;
 	struct arena mem;
-	Grpc__CgroupStats s;
+	struct cgroup_stats s;
 
 	parse_v2();
 	put("c/cpu.stat", "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 7\nnr_throttled 1\n"
@@ -386,27 +385,27 @@ Test(cgroup_layout, v2_statistics)
 	cr_assert_eq(cgroup_create(root, "c", "c", NULL, &cg, &err), 0);
 	arena_init(&mem, 1 << 20);
 	cr_assert_eq(cgroup_stats(cg, &mem, &s, &err), 0);
-	cr_expect_eq(s.cpu_stats->cpu_usage->total_usage, 5000);
-	cr_expect_eq(s.cpu_stats->cpu_usage->usage_in_usermode, 3000);
-	cr_expect_eq(s.cpu_stats->throttling_data->throttled_time, 9000);
-	cr_expect_eq(s.memory_stats->usage->usage, 1000);
-	cr_expect_eq(s.memory_stats->usage->max_usage, 2000);
-	cr_expect_eq(s.memory_stats->usage->failcnt, 4);
-	cr_expect_eq(s.memory_stats->usage->limit, UINT64_MAX);
-	cr_expect_eq(s.memory_stats->swap_usage->usage, 1050);
-	cr_expect_eq(s.memory_stats->swap_usage->limit, UINT64_MAX);
-	cr_expect_eq(s.memory_stats->kernel_usage->usage, 30);
-	cr_expect_eq(s.memory_stats->cache, 20);
-	cr_expect_eq(s.memory_stats->n_stats, 3);
-	cr_expect_eq(s.pids_stats->current, 3);
-	cr_expect_eq(s.pids_stats->limit, 0);
-	cr_assert_eq(s.blkio_stats->n_io_service_bytes_recursive, 3);
-	cr_expect_eq(s.blkio_stats->io_service_bytes_recursive[1]->value, 2);
-	cr_expect_str_eq(s.blkio_stats->io_service_bytes_recursive[1]->op, "Write");
-	cr_expect_eq(s.blkio_stats->n_io_serviced_recursive, 3);
-	cr_assert_eq(s.n_hugetlb_stats, 1);
-	cr_expect_str_eq(s.hugetlb_stats[0]->key, "2MB");
-	cr_expect_eq(s.hugetlb_stats[0]->value->failcnt, 8);
+	cr_expect_eq(s.cpu.total, 5000);
+	cr_expect_eq(s.cpu.user, 3000);
+	cr_expect_eq(s.cpu.throttled_time, 9000);
+	cr_expect_eq(s.memory.usage, 1000);
+	cr_expect_eq(s.memory.peak, 2000);
+	cr_expect_eq(s.memory.failures, 4);
+	cr_expect_eq(s.memory.limit, UINT64_MAX);
+	cr_expect_eq(s.swap.usage, 1050);
+	cr_expect_eq(s.swap.limit, UINT64_MAX);
+	cr_expect_eq(s.kernel.usage, 30);
+	cr_expect_eq(s.cache, 20);
+	cr_expect_eq(s.n_memory_stat, 3);
+	cr_expect_eq(s.pids, 3);
+	cr_expect_eq(s.pids_limit, 0);
+	cr_assert_eq(s.io.bytes.n, 3);
+	cr_expect_eq(s.io.bytes.entry[1].value, 2);
+	cr_expect_str_eq(s.io.bytes.entry[1].op, "Write");
+	cr_expect_eq(s.io.ops.n, 3);
+	cr_assert_eq(s.n_hugetlb, 1);
+	cr_expect_str_eq(s.hugetlb[0].size, "2MB");
+	cr_expect_eq(s.hugetlb[0].failures, 8);
 	cr_expect_eq(cgroup_oom_check(cg), 1);
 	cr_expect_eq(cgroup_oom_check(cg), 0);
 	put("c/memory.events", "oom_kill 3\n");
@@ -419,7 +418,7 @@ Test(cgroup_layout, v1_io_statistics)
 {
 	struct cgroup *cg;
 	struct arena mem;
-	Grpc__CgroupStats s;
+	struct cgroup_stats s;
 
 	put("blkio/c/blkio.throttle.io_service_bytes", "254:0 Read 10\n254:0 Write 20\nTotal 30\n");
 	put("blkio/c/blkio.throttle.io_serviced", "254:0 Read 1\n");
@@ -427,16 +426,16 @@ Test(cgroup_layout, v1_io_statistics)
 	cr_assert_eq(cgroup_create(root, "c", "c", NULL, &cg, &err), 0);
 	arena_init(&mem, 1 << 20);
 	cr_assert_eq(cgroup_stats(cg, &mem, &s, &err), 0);
-	cr_expect_eq(s.blkio_stats->n_io_service_bytes_recursive, 2);
-	cr_expect_eq(s.blkio_stats->n_io_serviced_recursive, 1);
+	cr_expect_eq(s.io.bytes.n, 2);
+	cr_expect_eq(s.io.ops.n, 1);
 	put("blkio/c/blkio.io_serviced_recursive", "8:0 Read 5\n");
 	put("blkio/c/blkio.time_recursive", "8:0 77\n");
 	cr_assert_eq(cgroup_stats(cg, &mem, &s, &err), 0);
-	cr_expect_eq(s.blkio_stats->io_serviced_recursive[0]->value, 5);
-	cr_expect_eq(s.blkio_stats->n_io_service_bytes_recursive, 0);
-	cr_assert_eq(s.blkio_stats->n_io_time_recursive, 1);
-	cr_expect_eq(s.blkio_stats->io_time_recursive[0]->value, 77);
-	cr_expect_str_eq(s.blkio_stats->io_time_recursive[0]->op, "");
+	cr_expect_eq(s.io.ops.entry[0].value, 5);
+	cr_expect_eq(s.io.bytes.n, 0);
+	cr_assert_eq(s.io.time.n, 1);
+	cr_expect_eq(s.io.time.entry[0].value, 77);
+	cr_expect_str_eq(s.io.time.entry[0].op, "");
 	arena_free(&mem);
 	cgroup_free(cg);
 }

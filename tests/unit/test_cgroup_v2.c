@@ -343,7 +343,7 @@ Test(cgroup_v2, limits_statistics_and_out_of_memory)
 	Grpc__LinuxResources res = GRPC__LINUX_RESOURCES__INIT;
 	struct pollfd p = { .events = POLLIN };
 	struct arena arena;
-	Grpc__CgroupStats s;
+	struct cgroup_stats s;
 
 	make("m", NULL);
 	if (!strstr(root->enable, "memory")) {
@@ -362,8 +362,8 @@ Test(cgroup_v2, limits_statistics_and_out_of_memory)
 	cr_expect_eq(cgroup_oom_check(cg), 0);
 	arena_init(&arena, 1 << 20);
 	cr_assert_eq(cgroup_stats(cg, &arena, &s, &err), 0);
-	cr_expect_eq(s.memory_stats->usage->limit, 32u << 20);
-	cr_expect(s.cpu_stats->cpu_usage->total_usage > 0);
+	cr_expect_eq(s.memory.limit, 32u << 20);
+	cr_expect(s.cpu.total > 0);
 	arena_free(&arena);
 	cr_expect_eq(cgroup_remove(cg, &err), 0);
 	cr_expect_eq(cgroup_oom_check(cg), -ENOENT);

@@ -68,14 +68,14 @@ static void add_arg(struct profile *p, size_t n, uint64_t index, char *op, uint6
 }
 
 /* The wait status of a child that loads the filter and runs fn. */
-static int run(const struct profile *p, bool schema_3x, int (*fn)(void))
+static int run(const struct profile *p, int (*fn)(void))
 {
 	struct seccomp_prog prog;
 	struct err err = { 0 };
 	int status = -1;
 	pid_t pid;
 
-	cr_assert_eq(seccomp_compile(&p->s, schema_3x, &prog, &err), 0, "%s", err.msg);
+	cr_assert_eq(seccomp_compile(&p->s, &prog, &err), 0, "%s", err.msg);
 	cr_assert(prog.count > 0);
 	pid = fork();
 	if (pid == 0) {
@@ -101,9 +101,9 @@ Test(seccomp, nothing_is_no_filter)
 	struct seccomp_prog prog = { .count = 1 };
 	struct err err = { 0 };
 
-	cr_expect_eq(seccomp_compile(NULL, false, &prog, &err), 0);
+	cr_expect_eq(seccomp_compile(NULL, &prog, &err), 0);
 	cr_expect_eq(prog.count, 0);
-	cr_expect_eq(seccomp_compile(&empty, true, &prog, &err), 0);
+	cr_expect_eq(seccomp_compile(&empty, &prog, &err), 0);
 	cr_expect_eq(prog.count, 0);
 	cr_expect_eq(seccomp_prog_load(&prog, &err), 0);
 	seccomp_prog_release(&prog);
@@ -117,24 +117,24 @@ Test(seccomp, actions)
 	init(&p, WORD("SCMP_ACT_ALLOW"));
 	(void)add(&p, WORD("SCMP_ACT_ERRNO"), WORD("getppid"));
 	(void)add(&p, WORD("SCMP_ACT_KILL"), WORD("no_such_call_in_any_kernel"));
-	cr_expect_eq(WEXITSTATUS(run(&p, false, call_getppid)), EPERM);
+	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), EPERM);
 	p.rule[0].action = WORD("SCMP_ACT_ALLOW"); /* the default: left out */
-	cr_expect_eq(WEXITSTATUS(run(&p, false, call_getppid)), 0);
+	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), 0);
 	p.rule[0].action = WORD("SCMP_ACT_LOG");
-	cr_expect_eq(WEXITSTATUS(run(&p, false, call_getppid)), 0);
+	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), 0);
 	p.rule[0].action = WORD("SCMP_ACT_TRACE");
-	cr_expect_eq(WEXITSTATUS(run(&p, false, call_getppid)), ENOSYS, "without a tracer");
+	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), ENOSYS, "without a tracer");
 	p.rule[0].action = WORD("SCMP_ACT_KILL");
-	status = run(&p, false, call_getppid);
+	status = run(&p, call_getppid);
 	cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 	p.rule[0].action = WORD("SCMP_ACT_KILL_THREAD");
-	status = run(&p, false, call_getppid);
+	status = run(&p, call_getppid);
 	cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 	p.rule[0].action = WORD("SCMP_ACT_KILL_PROCESS");
-	status = run(&p, false, call_getppid);
+	status = run(&p, call_getppid);
 	cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 	p.rule[0].action = WORD("SCMP_ACT_TRAP");
-	status = run(&p, false, call_getppid);
+	status = run(&p, call_getppid);
 	cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 }
 
@@ -150,16 +150,16 @@ Test(seccomp, errno_of_3x)
 	p.rule3[0].action = WORD("SCMP_ACT_ERRNO");
 	p.rules3[0] = &p.rule3[0];
 	p.s.n_syscalls3x = 1;
-	cr_expect_eq(WEXITSTATUS(run(&p, true, call_getppid)), EPERM);
+	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), EPERM);
 	p.rule3[0].has_errnoret_case = GRPC__LINUX_SYSCALL3X__HAS_ERRNORET_ERRNORET;
 	p.rule3[0].errnoret = ENOTTY;
-	cr_expect_eq(WEXITSTATUS(run(&p, true, call_getppid)), ENOTTY);
+	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), ENOTTY);
 	p.rule3[0].errnoret = 0; /* said, so meant: the call is skipped and succeeds */
-	cr_expect_eq(WEXITSTATUS(run(&p, true, call_getppid)), 0);
+	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), 0);
 	/* A 2.0 runtime speaks 3.x's road with 1.x's list. */
 	p.s.n_syscalls3x = 0;
 	(void)add(&p, WORD("SCMP_ACT_ERRNO"), WORD("getppid"));
-	cr_expect_eq(WEXITSTATUS(run(&p, true, call_getppid)), EPERM);
+	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), EPERM);
 }
 
 /* A bit for each personality(2) argument that got through. */
@@ -180,7 +180,7 @@ static int with_op(char *op, uint64_t value, uint64_t two)
 	init(&p, WORD("SCMP_ACT_ALLOW"));
 	(void)add(&p, WORD("SCMP_ACT_ERRNO"), WORD("personality"));
 	add_arg(&p, 0, 0, op, value, two);
-	return WEXITSTATUS(run(&p, false, call_personality));
+	return WEXITSTATUS(run(&p, call_personality));
 }
 
 Test(seccomp, operators)
@@ -202,7 +202,7 @@ Test(seccomp, same_argument_twice_is_or)
 	(void)add(&p, WORD("SCMP_ACT_ERRNO"), WORD("personality"));
 	add_arg(&p, 0, 0, WORD("SCMP_CMP_EQ"), 8, 0);
 	add_arg(&p, 0, 0, WORD("SCMP_CMP_EQ"), 5, 0);
-	cr_expect_eq(WEXITSTATUS(run(&p, false, call_personality)), 0x0d);
+	cr_expect_eq(WEXITSTATUS(run(&p, call_personality)), 0x0d);
 }
 
 static int call_socket(void)
@@ -218,7 +218,7 @@ Test(seccomp, two_arguments_are_and)
 	(void)add(&p, WORD("SCMP_ACT_ERRNO"), WORD("socket"));
 	add_arg(&p, 0, 0, WORD("SCMP_CMP_EQ"), AF_UNIX, 0);
 	add_arg(&p, 0, 1, WORD("SCMP_CMP_EQ"), SOCK_DGRAM, 0);
-	cr_expect_eq(WEXITSTATUS(run(&p, false, call_socket)), 1);
+	cr_expect_eq(WEXITSTATUS(run(&p, call_socket)), 1);
 }
 
 Test(seccomp, deny_by_default)
@@ -227,7 +227,7 @@ Test(seccomp, deny_by_default)
 
 	init(&p, WORD("SCMP_ACT_ERRNO"));
 	(void)add(&p, WORD("SCMP_ACT_ALLOW"), WORD("exit_group"));
-	cr_expect_eq(WEXITSTATUS(run(&p, false, call_getppid)), EPERM);
+	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), EPERM);
 }
 
 Test(seccomp, architectures_and_flags)
@@ -245,8 +245,8 @@ Test(seccomp, architectures_and_flags)
 	p.s.n_architectures = 3;
 	p.s.flags = flags;
 	p.s.n_flags = 3;
-	cr_expect_eq(WEXITSTATUS(run(&p, true, call_getppid)), EPERM);
-	cr_assert_eq(seccomp_compile(&p.s, true, &prog, &err), 0);
+	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), EPERM);
+	cr_assert_eq(seccomp_compile(&p.s, &prog, &err), 0);
 	cr_expect_eq(prog.flags, SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_TSYNC |
 					 SECCOMP_FILTER_FLAG_SPEC_ALLOW);
 	seccomp_prog_release(&prog);
@@ -257,7 +257,7 @@ static void refused(struct profile *p, int code, const char *text)
 	struct seccomp_prog prog;
 	struct err err = { 0 };
 
-	cr_expect_eq(seccomp_compile(&p->s, false, &prog, &err), -code, "%s: %s", text, err.msg);
+	cr_expect_eq(seccomp_compile(&p->s, &prog, &err), -code, "%s: %s", text, err.msg);
 	cr_expect(strstr(err.msg, text), "%s", err.msg);
 	cr_expect_null(prog.filter);
 }
@@ -292,81 +292,3 @@ Test(seccomp, refused)
 }
 
 /* --- the wire ------------------------------------------------------------------------------- */
-
-/* Wraps bytes as field number of a message; the new length. */
-static size_t wrap(uint8_t *buf, size_t len, unsigned int number)
-{
-	cr_assert(len < 128);
-	(void)memmove(buf + 2, buf, len);
-	buf[0] = (uint8_t)(number << 3 | 2);
-	buf[1] = (uint8_t)len;
-	return len + 2;
-}
-
-static size_t request(uint8_t *buf, const uint8_t *seccomp, size_t len)
-{
-	(void)memcpy(buf, seccomp, len);
-	return wrap(buf, wrap(buf, wrap(buf, len, 8), 8), 6);
-}
-
-Test(seccomp, adopt_3x)
-{
-	static const uint8_t flags[] = "\x0a\x01"
-				       "A"
-				       "\x1a\x09"
-				       "SECCOMP_X"
-				       "\x1a\x01"
-				       "y";
-	static const uint8_t new_list[] = "\x1a\x01"
-					  "y"
-					  "\x22\x03"
-					  "\x0a\x01"
-					  "r";
-	static const uint8_t old_list[] = "\x1a\x03"
-					  "\x0a\x01"
-					  "r";
-	uint8_t buf[256], before[256];
-	size_t n;
-
-	n = request(buf, flags, sizeof(flags) - 1);
-	seccomp_adopt_3x(buf, n);
-	cr_expect_eq(buf[6], 0x0a);
-	cr_expect_eq(buf[9], 0x2a);
-	cr_expect_eq(buf[20], 0x2a);
-	n = request(buf, new_list, sizeof(new_list) - 1);
-	seccomp_adopt_3x(buf, n);
-	cr_expect_eq(buf[6], 0x2a);
-	cr_expect_eq(buf[9], 0x22);
-	n = request(buf, old_list, sizeof(old_list) - 1);
-	(void)memcpy(before, buf, n);
-	seccomp_adopt_3x(buf, n);
-	cr_expect_eq(memcmp(before, buf, n), 0, "2.0's layout stays");
-}
-
-/* Under the sanitizers: whatever is cut off or changed, nothing outside the bytes is touched. */
-Test(seccomp, adopt_3x_of_garbage)
-{
-	static const uint8_t flags[] = "\x08\x96\x01\x11"
-				       "12345678"
-				       "\x1d"
-				       "1234"
-				       "\x1a\x09"
-				       "SECCOMP_X";
-	uint8_t good[256];
-	size_t n = request(good, flags, sizeof(flags) - 1);
-
-	for (size_t len = 0; len <= n; len++) {
-		for (size_t at = 0; at < len; at++) {
-			for (unsigned int v = 0; v < 256; v += 5) {
-				uint8_t *copy = malloc(len);
-
-				(void)memcpy(copy, good, len);
-				copy[at] = (uint8_t)v;
-				seccomp_adopt_3x(copy, len);
-				free(copy);
-			}
-		}
-	}
-	seccomp_adopt_3x(good, n);
-	cr_expect_eq(good[6 + 17], 0x2a);
-}

@@ -9,7 +9,7 @@
  * The life of a container:
  *
  *	cgroup_create()			directories, cpuset and limits; nobody inside yet
- *	child: cgroup_join()		its first act (v1), or clone3 with cgroup_attach_fd() (v2)
+ *	child: cgroup_join()		by itself (v1), or clone3 with cgroup_attach_fd() (v2)
  *	cgroup_set_devices()		when the child has done its mounts and device nodes
  *	cgroup_oom_watch(), _update(), _freeze(), _stats(), _kill() ...
  *	cgroup_remove(), repeated while -EBUSY; cgroup_free()
@@ -22,9 +22,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
-#include "agent.pb-c.h"
 #include "base/arena.h"
 #include "base/err.h"
 #include "oci.pb-c.h"
@@ -96,8 +96,46 @@ int cgroup_pids(const struct cgroup *cg, struct arena *mem, pid_t **ret, size_t 
  */
 int cgroup_kill(struct cgroup *cg, int signal);
 
-/* Every submessage of *ret is set, from mem; a controller that isn't there leaves zeros. */
-int cgroup_stats(const struct cgroup *cg, struct arena *mem, Grpc__CgroupStats *ret,
+/* Numbers of I/O, by device and kind of operation. */
+struct cgroup_io {
+	size_t n;
+	struct cgroup_io_entry {
+		uint64_t major, minor, value;
+		const char *op; /* "Read"; "" where the kernel names none */
+	} * entry;
+};
+
+/* In v1's terms, whatever the version; times in nanoseconds, amounts in bytes. */
+struct cgroup_stats {
+	struct {
+		uint64_t total, user, kernel;
+		uint64_t *percpu; /* v1 only */
+		size_t n_percpu;
+		uint64_t periods, throttled_periods, throttled_time;
+	} cpu;
+	struct cgroup_memory {
+		uint64_t usage, peak, failures, limit;
+	} memory, swap, kernel; /* swap: of memory and swap together */
+	uint64_t cache;
+	bool use_hierarchy;
+	struct cgroup_number {
+		const char *key;
+		uint64_t value;
+	} * memory_stat; /* all of memory.stat */
+	size_t n_memory_stat;
+	uint64_t pids, pids_limit; /* limit 0: none */
+	struct {
+		/* the last five are CFQ's, of kernels before 5.0 */
+		struct cgroup_io bytes, ops, service_time, wait_time, merged, time, sectors;
+	} io;
+	struct cgroup_hugetlb {
+		const char *size; /* "2MB" */
+		uint64_t usage, peak, failures;
+	} * hugetlb;
+	size_t n_hugetlb;
+};
+/* Memory is mem's; a controller that isn't there leaves zeros. */
+int cgroup_stats(const struct cgroup *cg, struct arena *mem, struct cgroup_stats *ret,
 		 struct err *err);
 
 /*

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * StatsContainer's numbers from v1's and v2's files. No state; all memory is the call's. A file
+ * A cgroup's numbers from v1's and v2's files. No state; all memory is the arena's. A file
  * that isn't there leaves its field zero: kernels differ, and a guest needs few of them.
  */
 #include "oci/cgroup/impl.h"
@@ -18,28 +18,19 @@
 #define NS_PER_TICK 10000000u /* USER_HZ is 100 everywhere Linux runs */
 #define NS_PER_US   1000u
 
-struct ctx {
+struct stats_reader {
 	const struct cgroup *cg;
 	struct arena *mem;
 	char *buf; /* FILE_MAX bytes */
 };
 
-/* A message of the given type in the arena; returns NULL from nothing but lack of memory. */
-#define NEW(ctx, type, init_fn)                                      \
-	({                                                           \
-		type *new_ = arena_alloc((ctx)->mem, sizeof(*new_)); \
-		if (new_)                                            \
-			init_fn(new_);                               \
-		new_;                                                \
-	})
-
-static void get(struct ctx *x, enum ctl ctl, const char *file, uint64_t *ret)
+static void get_number(struct stats_reader *x, enum ctl ctl, const char *file, uint64_t *ret)
 {
 	(void)cgroup_read_u64(x->cg, ctl, file, ret);
 }
 
 /* The file as text in x->buf, "" when it can't be read. */
-static char *slurp(struct ctx *x, enum ctl ctl, const char *file)
+static char *slurp(struct stats_reader *x, enum ctl ctl, const char *file)
 {
 	if (cgroup_read(x->cg, ctl, file, x->buf, FILE_MAX) < 0)
 		x->buf[0] = '\0';
@@ -53,8 +44,8 @@ struct key_row {
 	uint64_t factor;
 };
 
-static void get_keys(struct ctx *x, enum ctl ctl, const char *file, const struct key_row *rows,
-		     size_t count)
+static void get_keys(struct stats_reader *x, enum ctl ctl, const char *file,
+		     const struct key_row *rows, size_t count)
 {
 	char *rest = slurp(x, ctl, file), *line;
 
@@ -71,112 +62,99 @@ static void get_keys(struct ctx *x, enum ctl ctl, const char *file, const struct
 
 /* --- cpu ----------------------------------------------------------------------------- */
 
-static int percpu(struct ctx *x, Grpc__CpuUsage *u)
+static int percpu_stats(struct stats_reader *x, struct cgroup_stats *s)
 {
 	char *rest = slurp(x, CTL_CPUACCT, "cpuacct.usage_percpu"), *word;
 	size_t words = 1;
 
 	for (const char *p = rest; *p; p++)
 		words += *p == ' ';
-	u->percpu_usage = arena_alloc(x->mem, words * sizeof(*u->percpu_usage));
-	if (!u->percpu_usage)
+	s->cpu.percpu = arena_alloc(x->mem, words * sizeof(*s->cpu.percpu));
+	if (!s->cpu.percpu)
 		return -ENOMEM;
-	while ((word = strsep(&rest, " ")) && u->n_percpu_usage < words) {
-		if (str_u64(word, UINT64_MAX, &u->percpu_usage[u->n_percpu_usage]) == 0)
-			u->n_percpu_usage++;
+	while ((word = strsep(&rest, " ")) && s->cpu.n_percpu < words) {
+		if (str_u64(word, UINT64_MAX, &s->cpu.percpu[s->cpu.n_percpu]) == 0)
+			s->cpu.n_percpu++;
 	}
 	return 0;
 }
 
-static int cpu_stats(struct ctx *x, Grpc__CgroupStats *ret)
+static int cpu_stats(struct stats_reader *x, struct cgroup_stats *s)
 {
-	Grpc__CpuStats *s = NEW(x, Grpc__CpuStats, grpc__cpu_stats__init);
-	Grpc__CpuUsage *u = NEW(x, Grpc__CpuUsage, grpc__cpu_usage__init);
-	Grpc__ThrottlingData *t = NEW(x, Grpc__ThrottlingData, grpc__throttling_data__init);
+	const struct key_row unified[] = {
+		{ "usage_usec", &s->cpu.total, NS_PER_US },
+		{ "user_usec", &s->cpu.user, NS_PER_US },
+		{ "system_usec", &s->cpu.kernel, NS_PER_US },
+		{ "nr_periods", &s->cpu.periods, 1 },
+		{ "nr_throttled", &s->cpu.throttled_periods, 1 },
+		{ "throttled_usec", &s->cpu.throttled_time, NS_PER_US },
+	};
+	const struct key_row ticks[] = {
+		{ "user", &s->cpu.user, NS_PER_TICK },
+		{ "system", &s->cpu.kernel, NS_PER_TICK },
+	};
+	const struct key_row throttled[] = {
+		{ "nr_periods", &s->cpu.periods, 1 },
+		{ "nr_throttled", &s->cpu.throttled_periods, 1 },
+		{ "throttled_time", &s->cpu.throttled_time, 1 },
+	};
 
-	if (!s || !u || !t)
-		return -ENOMEM;
-	s->cpu_usage = u;
-	s->throttling_data = t;
-	ret->cpu_stats = s;
 	if (x->cg->root->mode == CGROUP_V2) {
-		const struct key_row rows[] = {
-			{ "usage_usec", &u->total_usage, NS_PER_US },
-			{ "user_usec", &u->usage_in_usermode, NS_PER_US },
-			{ "system_usec", &u->usage_in_kernelmode, NS_PER_US },
-			{ "nr_periods", &t->periods, 1 },
-			{ "nr_throttled", &t->throttled_periods, 1 },
-			{ "throttled_usec", &t->throttled_time, NS_PER_US },
-		};
-
-		get_keys(x, CTL_CPU, "cpu.stat", rows, ARRAY_LEN(rows));
+		get_keys(x, CTL_CPU, "cpu.stat", unified, ARRAY_LEN(unified));
 		return 0;
-	} else {
-		const struct key_row ticks[] = {
-			{ "user", &u->usage_in_usermode, NS_PER_TICK },
-			{ "system", &u->usage_in_kernelmode, NS_PER_TICK },
-		};
-		const struct key_row throttled[] = {
-			{ "nr_periods", &t->periods, 1 },
-			{ "nr_throttled", &t->throttled_periods, 1 },
-			{ "throttled_time", &t->throttled_time, 1 },
-		};
-
-		get(x, CTL_CPUACCT, "cpuacct.usage", &u->total_usage);
-		get_keys(x, CTL_CPUACCT, "cpuacct.stat", ticks, ARRAY_LEN(ticks));
-		get_keys(x, CTL_CPU, "cpu.stat", throttled, ARRAY_LEN(throttled));
-		return percpu(x, u);
 	}
+	get_number(x, CTL_CPUACCT, "cpuacct.usage", &s->cpu.total);
+	get_keys(x, CTL_CPUACCT, "cpuacct.stat", ticks, ARRAY_LEN(ticks));
+	get_keys(x, CTL_CPU, "cpu.stat", throttled, ARRAY_LEN(throttled));
+	return percpu_stats(x, s);
 }
 
 /* --- memory -------------------------------------------------------------------------- */
 
-/* Every line of memory.stat as a map entry. */
-static int memory_map(struct ctx *x, Grpc__MemoryStats *m)
+/* Every line of memory.stat. */
+static int memory_lines(struct stats_reader *x, struct cgroup_stats *s)
 {
 	char *rest = slurp(x, CTL_MEMORY, "memory.stat"), *line;
 	size_t lines = 1;
 
 	for (const char *p = rest; *p; p++)
 		lines += *p == '\n';
-	m->stats = arena_alloc(x->mem, lines * sizeof(*m->stats));
-	if (!m->stats)
+	s->memory_stat = arena_alloc(x->mem, lines * sizeof(*s->memory_stat));
+	if (!s->memory_stat)
 		return -ENOMEM;
 	while ((line = strsep(&rest, "\n"))) {
-		Grpc__MemoryStats__StatsEntry *e;
+		struct cgroup_number *e = &s->memory_stat[s->n_memory_stat];
 		char *key = strsep(&line, " ");
-		uint64_t v;
 
-		if (!line || str_u64(line, UINT64_MAX, &v) < 0)
+		if (!line || str_u64(line, UINT64_MAX, &e->value) < 0)
 			continue;
-		e = NEW(x, Grpc__MemoryStats__StatsEntry, grpc__memory_stats__stats_entry__init);
-		if (!e || !(e->key = arena_strdup(x->mem, key)))
+		e->key = arena_strdup(x->mem, key);
+		if (!e->key)
 			return -ENOMEM;
-		e->value = v;
-		m->stats[m->n_stats++] = e;
+		s->n_memory_stat++;
 	}
 	return 0;
 }
 
-static uint64_t map_value(const Grpc__MemoryStats *m, const char *key)
+static uint64_t memory_line(const struct cgroup_stats *s, const char *key)
 {
-	for (size_t i = 0; i < m->n_stats; i++) {
-		if (str_eq(m->stats[i]->key, key))
-			return m->stats[i]->value;
+	for (size_t i = 0; i < s->n_memory_stat; i++) {
+		if (str_eq(s->memory_stat[i].key, key))
+			return s->memory_stat[i].value;
 	}
 	return 0;
 }
 
 /* A module whose first file is missing is missing altogether. */
-static void memory_v1(struct ctx *x, const char *module, Grpc__MemoryData *d)
+static void memory_v1(struct stats_reader *x, const char *module, struct cgroup_memory *d)
 {
 	const struct {
 		const char *file;
 		uint64_t *ret;
 	} rows[] = {
 		{ "usage_in_bytes", &d->usage },
-		{ "max_usage_in_bytes", &d->max_usage },
-		{ "failcnt", &d->failcnt },
+		{ "max_usage_in_bytes", &d->peak },
+		{ "failcnt", &d->failures },
 		{ "limit_in_bytes", &d->limit },
 	};
 
@@ -194,102 +172,79 @@ static uint64_t sum(uint64_t a, uint64_t b)
 	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
-static void memory_v2(struct ctx *x, Grpc__MemoryStats *m)
+static void memory_v2(struct stats_reader *x, struct cgroup_stats *s)
 {
-	const struct key_row failures[] = { { "max", &m->usage->failcnt, 1 } };
-	const struct key_row swap_failures[] = { { "max", &m->swap_usage->failcnt, 1 } };
+	const struct key_row failures[] = { { "max", &s->memory.failures, 1 } };
+	const struct key_row swap_failures[] = { { "max", &s->swap.failures, 1 } };
 
-	get(x, CTL_MEMORY, "memory.current", &m->usage->usage);
-	get(x, CTL_MEMORY, "memory.peak", &m->usage->max_usage);
-	get(x, CTL_MEMORY, "memory.max", &m->usage->limit);
+	get_number(x, CTL_MEMORY, "memory.current", &s->memory.usage);
+	get_number(x, CTL_MEMORY, "memory.peak", &s->memory.peak);
+	get_number(x, CTL_MEMORY, "memory.max", &s->memory.limit);
 	get_keys(x, CTL_MEMORY, "memory.events", failures, ARRAY_LEN(failures));
-	m->kernel_usage->usage = map_value(m, "kernel");
+	s->kernel.usage = memory_line(s, "kernel");
 	/* Readers know v1's numbers, where swap means memory and swap together. */
-	if (cgroup_read_u64(x->cg, CTL_MEMORY, "memory.swap.current", &m->swap_usage->usage) < 0)
+	if (cgroup_read_u64(x->cg, CTL_MEMORY, "memory.swap.current", &s->swap.usage) < 0)
 		return;
-	get(x, CTL_MEMORY, "memory.swap.max", &m->swap_usage->limit);
+	get_number(x, CTL_MEMORY, "memory.swap.max", &s->swap.limit);
 	get_keys(x, CTL_MEMORY, "memory.swap.events", swap_failures, ARRAY_LEN(swap_failures));
-	m->swap_usage->usage = sum(m->swap_usage->usage, m->usage->usage);
-	m->swap_usage->limit = sum(m->swap_usage->limit, m->usage->limit);
+	s->swap.usage = sum(s->swap.usage, s->memory.usage);
+	s->swap.limit = sum(s->swap.limit, s->memory.limit);
 }
 
-static int memory_stats(struct ctx *x, Grpc__CgroupStats *ret)
+static int memory_stats(struct stats_reader *x, struct cgroup_stats *s)
 {
-	Grpc__MemoryStats *m = NEW(x, Grpc__MemoryStats, grpc__memory_stats__init);
 	uint64_t hierarchy = 0;
-	int r;
+	int r = memory_lines(x, s);
 
-	if (!m)
-		return -ENOMEM;
-	ret->memory_stats = m;
-	m->usage = NEW(x, Grpc__MemoryData, grpc__memory_data__init);
-	m->swap_usage = NEW(x, Grpc__MemoryData, grpc__memory_data__init);
-	m->kernel_usage = NEW(x, Grpc__MemoryData, grpc__memory_data__init);
-	if (!m->usage || !m->swap_usage || !m->kernel_usage)
-		return -ENOMEM;
-	r = memory_map(x, m);
 	if (r < 0)
 		return r;
 	if (x->cg->root->mode == CGROUP_V2) {
-		m->cache = map_value(m, "file");
-		m->use_hierarchy = true;
-		memory_v2(x, m);
+		s->cache = memory_line(s, "file");
+		s->use_hierarchy = true;
+		memory_v2(x, s);
 		return 0;
 	}
-	m->cache = map_value(m, "cache");
-	get(x, CTL_MEMORY, "memory.use_hierarchy", &hierarchy);
-	m->use_hierarchy = hierarchy == 1;
-	memory_v1(x, "memory", m->usage);
-	memory_v1(x, "memory.memsw", m->swap_usage);
-	memory_v1(x, "memory.kmem", m->kernel_usage);
+	s->cache = memory_line(s, "cache");
+	get_number(x, CTL_MEMORY, "memory.use_hierarchy", &hierarchy);
+	s->use_hierarchy = hierarchy == 1;
+	memory_v1(x, "memory", &s->memory);
+	memory_v1(x, "memory.memsw", &s->swap);
+	memory_v1(x, "memory.kmem", &s->kernel);
 	return 0;
 }
 
 /* --- pids ---------------------------------------------------------------------------- */
 
-static int pids_stats(struct ctx *x, Grpc__CgroupStats *ret)
+static int pids_stats(struct stats_reader *x, struct cgroup_stats *s)
 {
-	Grpc__PidsStats *p = NEW(x, Grpc__PidsStats, grpc__pids_stats__init);
-
-	if (!p)
-		return -ENOMEM;
-	ret->pids_stats = p;
-	get(x, CTL_PIDS, "pids.current", &p->current);
-	get(x, CTL_PIDS, "pids.max", &p->limit);
-	if (p->limit == UINT64_MAX)
-		p->limit = 0;
+	get_number(x, CTL_PIDS, "pids.current", &s->pids);
+	get_number(x, CTL_PIDS, "pids.max", &s->pids_limit);
+	if (s->pids_limit == UINT64_MAX)
+		s->pids_limit = 0;
 	return 0;
 }
 
 /* --- block devices ------------------------------------------------------------------- */
 
-struct io_list {
-	Grpc__BlkioStatsEntry **entry;
-	size_t count, room;
-};
+#define IO_STEP 16u /* entries */
 
-static int io_add(struct ctx *x, struct io_list *l, uint64_t major, uint64_t minor, const char *op,
-		  uint64_t value)
+static int io_add(struct stats_reader *x, struct cgroup_io *l, uint64_t major, uint64_t minor,
+		  const char *op, uint64_t value)
 {
-	Grpc__BlkioStatsEntry *e = NEW(x, Grpc__BlkioStatsEntry, grpc__blkio_stats_entry__init);
-
-	if (l->count == l->room) {
-		size_t room = l->room ? l->room * 2 : 16;
-		Grpc__BlkioStatsEntry **more = arena_alloc(x->mem, room * sizeof(e));
+	if (l->n % IO_STEP == 0) {
+		struct cgroup_io_entry *more =
+			arena_alloc(x->mem, (l->n + IO_STEP) * sizeof(*more));
 
 		if (!more)
 			return -ENOMEM;
-		if (l->count)
-			(void)memcpy(more, l->entry, l->count * sizeof(*more));
+		if (l->n)
+			(void)memcpy(more, l->entry, l->n * sizeof(*more));
 		l->entry = more;
-		l->room = room;
 	}
-	if (!e || !(e->op = arena_strdup(x->mem, op)))
+	op = arena_strdup(x->mem, op);
+	if (!op)
 		return -ENOMEM;
-	e->major = major;
-	e->minor = minor;
-	e->value = value;
-	l->entry[l->count++] = e;
+	l->entry[l->n++] = (struct cgroup_io_entry){ major, minor, value, op };
 	return 0;
 }
 
@@ -304,7 +259,7 @@ static bool parse_device(char *text, uint64_t *major, uint64_t *minor)
 }
 
 /* Lines "major:minor Op value" or "major:minor value"; a "Total value" has no device. */
-static int io_file(struct ctx *x, const char *file, struct io_list *l)
+static int io_file(struct stats_reader *x, const char *file, struct cgroup_io *l)
 {
 	char *rest = slurp(x, CTL_BLKIO, file), *line;
 
@@ -326,7 +281,7 @@ static int io_file(struct ctx *x, const char *file, struct io_list *l)
 }
 
 /* v2: "major:minor rbytes=1 wbytes=2 rios=3 ...", under the names that v1's readers look for. */
-static int io_stat(struct ctx *x, struct io_list *bytes, struct io_list *ios)
+static int io_stat(struct stats_reader *x, struct cgroup_io *bytes, struct cgroup_io *ios)
 {
 	static const struct {
 		const char *key, *op;
@@ -360,97 +315,67 @@ static int io_stat(struct ctx *x, struct io_list *bytes, struct io_list *ios)
 	return 0;
 }
 
-static int io_v1(struct ctx *x, Grpc__BlkioStats *b, struct io_list *bytes, struct io_list *ios)
+static int io_v1(struct stats_reader *x, struct cgroup_stats *s)
 {
-	struct {
+	const struct {
 		const char *file;
-		Grpc__BlkioStatsEntry ***list;
-		size_t *count;
+		struct cgroup_io *list;
 	} cfq[] = {
-		{ "blkio.sectors_recursive", &b->sectors_recursive, &b->n_sectors_recursive },
-		{ "blkio.io_service_time_recursive", &b->io_service_time_recursive,
-		  &b->n_io_service_time_recursive },
-		{ "blkio.io_wait_time_recursive", &b->io_wait_time_recursive,
-		  &b->n_io_wait_time_recursive },
-		{ "blkio.io_merged_recursive", &b->io_merged_recursive, &b->n_io_merged_recursive },
-		{ "blkio.time_recursive", &b->io_time_recursive, &b->n_io_time_recursive },
+		{ "blkio.io_service_bytes_recursive", &s->io.bytes },
+		{ "blkio.sectors_recursive", &s->io.sectors },
+		{ "blkio.io_service_time_recursive", &s->io.service_time },
+		{ "blkio.io_wait_time_recursive", &s->io.wait_time },
+		{ "blkio.io_merged_recursive", &s->io.merged },
+		{ "blkio.time_recursive", &s->io.time },
 	};
-	int r = io_file(x, "blkio.io_serviced_recursive", ios);
+	int r = io_file(x, "blkio.io_serviced_recursive", &s->io.ops);
 
 	if (r < 0)
 		return r;
-	if (ios->count == 0) { /* no CFQ, which is gone since 5.0 */
-		r = io_file(x, "blkio.throttle.io_service_bytes", bytes);
-		return r < 0 ? r : io_file(x, "blkio.throttle.io_serviced", ios);
+	if (s->io.ops.n == 0) { /* no CFQ, which is gone since 5.0 */
+		r = io_file(x, "blkio.throttle.io_service_bytes", &s->io.bytes);
+		return r < 0 ? r : io_file(x, "blkio.throttle.io_serviced", &s->io.ops);
 	}
-	r = io_file(x, "blkio.io_service_bytes_recursive", bytes);
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(cfq); i++) {
-		struct io_list l = { 0 };
-
-		r = io_file(x, cfq[i].file, &l);
-		*cfq[i].list = l.entry;
-		*cfq[i].count = l.count;
-	}
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(cfq); i++)
+		r = io_file(x, cfq[i].file, cfq[i].list);
 	return r;
 }
 
-static int blkio_stats(struct ctx *x, Grpc__CgroupStats *ret)
+static int blkio_stats(struct stats_reader *x, struct cgroup_stats *s)
 {
-	Grpc__BlkioStats *b = NEW(x, Grpc__BlkioStats, grpc__blkio_stats__init);
-	struct io_list bytes = { 0 }, ios = { 0 };
-	int r;
-
-	if (!b)
-		return -ENOMEM;
-	ret->blkio_stats = b;
-	if (x->cg->root->mode == CGROUP_V2)
-		r = io_stat(x, &bytes, &ios);
-	else
-		r = io_v1(x, b, &bytes, &ios);
-	b->io_service_bytes_recursive = bytes.entry;
-	b->n_io_service_bytes_recursive = bytes.count;
-	b->io_serviced_recursive = ios.entry;
-	b->n_io_serviced_recursive = ios.count;
-	return r;
+	return x->cg->root->mode == CGROUP_V2 ? io_stat(x, &s->io.bytes, &s->io.ops) : io_v1(x, s);
 }
 
 /* --- huge pages ---------------------------------------------------------------------- */
 
-static int hugetlb_add(struct ctx *x, Grpc__CgroupStats *ret, size_t room, const char *size)
+static int hugetlb_add(struct stats_reader *x, struct cgroup_stats *s, const char *size)
 {
-	Grpc__CgroupStats__HugetlbStatsEntry *e = arena_alloc(x->mem, sizeof(*e));
-	Grpc__HugetlbStats *h = NEW(x, Grpc__HugetlbStats, grpc__hugetlb_stats__init);
-	const struct key_row failures[] = { { "max", h ? &h->failcnt : NULL, 1 } };
+	struct cgroup_hugetlb *h = &s->hugetlb[s->n_hugetlb];
+	const struct key_row failures[] = { { "max", &h->failures, 1 } };
 	char file[64];
 
-	if (!e || !h)
+	*h = (struct cgroup_hugetlb){ .size = arena_strdup(x->mem, size) };
+	if (!h->size)
 		return -ENOMEM;
-	grpc__cgroup_stats__hugetlb_stats_entry__init(e);
-	e->key = arena_strdup(x->mem, size);
-	if (!e->key)
-		return -ENOMEM;
-	if (ret->n_hugetlb_stats == room)
-		return 0;
-	e->value = h;
-	ret->hugetlb_stats[ret->n_hugetlb_stats++] = e;
+	s->n_hugetlb++;
 	if (x->cg->root->mode == CGROUP_V2) {
 		(void)snprintf(file, sizeof(file), "hugetlb.%s.current", size);
-		get(x, CTL_HUGETLB, file, &h->usage);
+		get_number(x, CTL_HUGETLB, file, &h->usage);
 		(void)snprintf(file, sizeof(file), "hugetlb.%s.events", size);
 		get_keys(x, CTL_HUGETLB, file, failures, ARRAY_LEN(failures));
 		return 0;
 	}
 	(void)snprintf(file, sizeof(file), "hugetlb.%s.usage_in_bytes", size);
-	get(x, CTL_HUGETLB, file, &h->usage);
+	get_number(x, CTL_HUGETLB, file, &h->usage);
 	(void)snprintf(file, sizeof(file), "hugetlb.%s.max_usage_in_bytes", size);
-	get(x, CTL_HUGETLB, file, &h->max_usage);
+	get_number(x, CTL_HUGETLB, file, &h->peak);
 	(void)snprintf(file, sizeof(file), "hugetlb.%s.failcnt", size);
-	get(x, CTL_HUGETLB, file, &h->failcnt);
+	get_number(x, CTL_HUGETLB, file, &h->failures);
 	return 0;
 }
 
 /* The page sizes are those that have files: "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max". */
-static int hugetlb_stats(struct ctx *x, Grpc__CgroupStats *ret)
+static int hugetlb_stats(struct stats_reader *x, struct cgroup_stats *s)
 {
 	enum { SIZES = 16 }; /* arm64 has four, the most of all */
 	const char *last = x->cg->root->mode == CGROUP_V2 ? "max" : "limit_in_bytes";
@@ -468,27 +393,27 @@ static int hugetlb_stats(struct ctx *x, Grpc__CgroupStats *ret)
 		(void)close(fd);
 		return -ENOMEM;
 	}
-	ret->hugetlb_stats = arena_alloc(x->mem, SIZES * sizeof(*ret->hugetlb_stats));
-	if (!ret->hugetlb_stats)
+	s->hugetlb = arena_alloc(x->mem, SIZES * sizeof(*s->hugetlb));
+	if (!s->hugetlb)
 		return -ENOMEM;
-	while (r == 0 && (e = readdir(d))) {
+	while (r == 0 && s->n_hugetlb < SIZES && (e = readdir(d))) {
 		char *rest = e->d_name, *size;
 
 		if (!str_eq(strsep(&rest, "."), "hugetlb") || !(size = strsep(&rest, ".")) ||
 		    !rest || !str_eq(rest, last) || !cgroup_is_page_size(size))
 			continue;
-		r = hugetlb_add(x, ret, SIZES, size);
+		r = hugetlb_add(x, s, size);
 	}
 	return r;
 }
 
-int cgroup_stats(const struct cgroup *cg, struct arena *mem, Grpc__CgroupStats *ret,
+int cgroup_stats(const struct cgroup *cg, struct arena *mem, struct cgroup_stats *ret,
 		 struct err *err)
 {
-	struct ctx x = { .cg = cg, .mem = mem, .buf = arena_alloc(mem, FILE_MAX) };
+	struct stats_reader x = { .cg = cg, .mem = mem, .buf = arena_alloc(mem, FILE_MAX) };
 	int r = x.buf ? 0 : -ENOMEM;
 
-	grpc__cgroup_stats__init(ret);
+	*ret = (struct cgroup_stats){ 0 };
 	if (r == 0)
 		r = cpu_stats(&x, ret);
 	if (r == 0)

@@ -3,7 +3,7 @@
  * The two places where 1.x and 3.x use the same field for two types: CreateContainerRequest.8 and
  * LinuxSeccomp.3. Walks the bytes of a request down to them. No state; input is hostile.
  */
-#include "oci/seccomp.h"
+#include "svc/svc.h"
 
 #include <string.h>
 
@@ -20,17 +20,17 @@ enum {
 
 enum wire_type { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
 
-struct span {
+struct adopt_span {
 	uint8_t *p, *end;
 };
 
-struct field {
+struct adopt_field {
 	uint64_t number;
-	uint8_t *tag;	     /* its first byte */
-	struct span content; /* of BYTES, else empty */
+	uint8_t *tag;		   /* its first byte */
+	struct adopt_span content; /* of BYTES, else empty */
 };
 
-static bool get_varint(struct span *s, uint64_t *ret)
+static bool adopt_varint(struct adopt_span *s, uint64_t *ret)
 {
 	uint64_t v = 0;
 
@@ -47,18 +47,18 @@ static bool get_varint(struct span *s, uint64_t *ret)
 }
 
 /* The next field of a message; false at its end and at bytes that make no sense. */
-static bool next_field(struct span *s, struct field *f)
+static bool adopt_next(struct adopt_span *s, struct adopt_field *f)
 {
 	uint64_t tag, len;
 
 	f->tag = s->p;
-	if (s->p == s->end || !get_varint(s, &tag))
+	if (s->p == s->end || !adopt_varint(s, &tag))
 		return false;
 	f->number = tag >> 3;
-	f->content = (struct span){ s->p, s->p };
+	f->content = (struct adopt_span){ s->p, s->p };
 	switch (tag & 7) {
 	case VARINT:
-		return get_varint(s, &len);
+		return adopt_varint(s, &len);
 	case FIXED64:
 		len = 8;
 		break;
@@ -66,7 +66,7 @@ static bool next_field(struct span *s, struct field *f)
 		len = 4;
 		break;
 	case BYTES:
-		if (!get_varint(s, &len))
+		if (!adopt_varint(s, &len))
 			return false;
 		break;
 	default:
@@ -74,18 +74,18 @@ static bool next_field(struct span *s, struct field *f)
 	}
 	if (len > (uint64_t)(s->end - s->p))
 		return false;
-	f->content = (struct span){ s->p, s->p + len };
+	f->content = (struct adopt_span){ s->p, s->p + len };
 	s->p += len;
 	return true;
 }
 
 /* Flags are words; a system call of 1.x begins with the tag of its Names. */
-static bool is_3x(struct span seccomp)
+static bool adopt_is_3x(struct adopt_span seccomp)
 {
 	static const char word[] = "SECCOMP_";
-	struct field f;
+	struct adopt_field f;
 
-	while (next_field(&seccomp, &f)) {
+	while (adopt_next(&seccomp, &f)) {
 		size_t len = (size_t)(f.content.end - f.content.p);
 
 		if (f.number == SECCOMP_SYSCALLS_3X)
@@ -97,13 +97,13 @@ static bool is_3x(struct span seccomp)
 	return false;
 }
 
-static void renumber(struct span seccomp)
+static void adopt_flags(struct adopt_span seccomp)
 {
-	struct field f;
+	struct adopt_field f;
 
-	if (!is_3x(seccomp))
+	if (!adopt_is_3x(seccomp))
 		return;
-	while (next_field(&seccomp, &f)) {
+	while (adopt_next(&seccomp, &f)) {
 		/* Only the usual one-byte form of the tag; another one the decoder will refuse. */
 		if (*f.tag == (SECCOMP_FLAGS_OR_SYSCALLS << 3 | BYTES))
 			*f.tag = SECCOMP_FLAGS << 3 | BYTES;
@@ -111,34 +111,35 @@ static void renumber(struct span seccomp)
 }
 
 /* Calls fn for the content of each field of that number: decoders merge repeated ones. */
-static void each(struct span message, uint64_t number, void (*fn)(struct span content))
+static void adopt_each(struct adopt_span message, uint64_t number,
+		       void (*fn)(struct adopt_span content))
 {
-	struct field f;
+	struct adopt_field f;
 
-	while (next_field(&message, &f)) {
+	while (adopt_next(&message, &f)) {
 		if (f.number == number)
 			fn(f.content);
 	}
 }
 
-static void in_linux(struct span content)
+static void adopt_linux(struct adopt_span content)
 {
-	each(content, LINUX_SECCOMP, renumber);
+	adopt_each(content, LINUX_SECCOMP, adopt_flags);
 }
 
-static void in_spec(struct span content)
+static void adopt_spec(struct adopt_span content)
 {
-	each(content, SPEC_LINUX, in_linux);
+	adopt_each(content, SPEC_LINUX, adopt_linux);
 }
 
-void seccomp_adopt_3x(uint8_t *request, size_t len)
+void adopt3x_create_container(uint8_t *request, size_t len)
 {
-	struct span all = { request, request + len };
-	struct field f;
+	struct adopt_span all = { request, request + len };
+	struct adopt_field f;
 
-	while (next_field(&all, &f)) {
+	while (adopt_next(&all, &f)) {
 		if (*f.tag == (REQUEST_PIDNS_OR_MOUNTS << 3 | BYTES))
 			*f.tag = REQUEST_MOUNTS << 3 | BYTES;
 	}
-	each((struct span){ request, request + len }, REQUEST_OCI, in_spec);
+	adopt_each((struct adopt_span){ request, request + len }, REQUEST_OCI, adopt_spec);
 }
