@@ -12,7 +12,7 @@
 
 #include "base/auto.h"
 #include "base/fdio.h"
-#include "base/worker.h"
+#include "linux/run.h"
 
 #define LIST_DIR  "/etc/modules-load.d"
 #define LIST_MAX  (64u << 10)
@@ -34,7 +34,9 @@ static int load_line(char *line, struct err *err)
 		argv[n++] = w;
 	if (n == 2 || argv[2][0] == '#' || argv[2][0] == ';')
 		return 0;
-	return worker_exec(argv, STDOUT_FILENO, err) < 0 ? err_wrap(err, "module %s", argv[2]) : 0;
+	return run_program(&(struct run){ .argv = argv }, err) < 0
+		       ? err_wrap(err, "module %s", argv[2])
+		       : 0;
 }
 
 static void load_file(int dir, const char *name, struct err *first)

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -189,32 +188,6 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 		*ret = w;
 	w = NULL;
 	return 0;
-}
-
-int worker_exec(char *const argv[], int out, struct err *err)
-{
-	pid_t pid = fork();
-	int status;
-
-	if (pid < 0)
-		return err_sys(err, errno, "run %s", argv[0]);
-	if (pid == 0) {
-		if (dup2(out, STDOUT_FILENO) < 0)
-			_exit(126);
-		(void)execvp(argv[0], argv);
-		_exit(errno == ENOENT ? 127 : 126);
-	}
-	while (waitpid(pid, &status, 0) < 0) {
-		if (errno != EINTR)
-			return err_sys(err, errno, "wait for %s", argv[0]);
-	}
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return 0;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return err_set(err, ENOENT, "%s: not found in this guest", argv[0]);
-	return err_set(err, ECHILD, "%s ended with %s %d", argv[0],
-		       WIFEXITED(status) ? "status" : "signal",
-		       WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 }
 
 void worker_cancel(struct worker *w)

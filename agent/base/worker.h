@@ -42,11 +42,6 @@ struct worker_opts {
  */
 int worker_start(struct loop *l, struct reaper *r, const struct worker_opts *opts, worker_job *job,
 		 worker_done *done, void *arg, struct worker **ret);
-/*
- * For jobs: runs a program (found through PATH) to its end, with its standard output going to out.
- * 0 if it exits with 0, else -errno with *err.
- */
-int worker_exec(char *const argv[], int out, struct err *err);
 /* Kills the child's process group, or asks it to end; done will not be called. */
 void worker_cancel(struct worker *w);
 

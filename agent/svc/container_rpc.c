@@ -11,9 +11,12 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/fdio.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/worker.h"
+#include "linux/run.h"
 #include "rpc/call.h"
 #include "pod/agent.h"
 #include "pod/container.h"
@@ -282,7 +285,9 @@ static int run_ps(void *arg, int out, struct err *err)
 {
 	static char ps[] = "ps", ef[] = "-ef";
 	const struct ps *s = arg;
-	char **argv = calloc(s->n_args + 3, sizeof(*argv));
+	AUTO_FREE char **argv = calloc(s->n_args + 3, sizeof(*argv));
+	AUTO(buf_free) struct buf text = { 0 };
+	struct run run = { .argv = argv, .out = &text, .max_out = LIMIT_MESSAGE };
 
 	if (!argv)
 		return err_sys(err, ENOMEM, "ps");
@@ -290,7 +295,9 @@ static int run_ps(void *arg, int out, struct err *err)
 	argv[1] = s->n_args ? NULL : ef;
 	for (size_t i = 0; i < s->n_args; i++)
 		argv[1 + i] = s->args[i];
-	return worker_exec(argv, out, err);
+	if (run_program(&run, err) < 0)
+		return err_wrap(err, "ps");
+	return fdio_write_all(out, buf_data(&text), buf_len(&text));
 }
 
 static size_t field_at(const char *line, size_t len, size_t index, const char **ret)

@@ -437,30 +437,3 @@ Test(loop, workers_at_once)
 		run(100);
 	cr_expect_eq(seen.calls, 30);
 }
-
-static int job_exec(void *arg, int out, struct err *err)
-{
-	char a[] = "echo", b[] = "hi", *argv[] = { a, b, NULL };
-
-	(void)arg;
-	return worker_exec(argv, out, err);
-}
-
-static int job_exec_nothing(void *arg, int out, struct err *err)
-{
-	char a[] = "no-such-program-here", *argv[] = { a, NULL };
-
-	(void)arg;
-	return worker_exec(argv, out, err);
-}
-
-Test(loop, worker_exec)
-{
-	static const struct worker_opts opts = { .timeout_ms = 4000, .max_out = 1000 };
-
-	work(job_exec, &opts);
-	cr_expect_eq(seen.err.code, 0, "%s", seen.err.msg);
-	cr_expect_eq(memcmp(seen.out, "hi\n", 3), 0);
-	work(job_exec_nothing, &opts);
-	cr_expect_eq(seen.err.code, ENOENT);
-}

@@ -167,7 +167,7 @@ def main():
         eq(len(unpb(answer)[1]), 2000008)
         code, text, _ = call("GetIPTables", pb((1, 1)))
         eq(code, 13)
-        assert "status 3: bad" in text, text
+        assert "exit status 3, output: bad" in text, text
         rules = b"*filter\n" + b"-A x\n" * 200000 + b"COMMIT\n"
         code, text, answer = call("SetIPTables", pb((2, rules)))
         eq(code, 0, text)
