@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Prometheus text from /proc, which answers at once. No state. Names and items are those of the 3.x
- * agent, whose readers know them.
+ * Prometheus text from /proc. No state. Names and items are those of the 3.x agent, whose readers
+ * know them. Only file systems that are written to on a disk of the guest are asked for their
+ * figures: the share, which may hang, never is.
  */
 #include "linux/procmetrics.h"
 
@@ -16,6 +17,7 @@
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
+#include "linux/mountinfo.h"
 
 #define FILE_MAX    (256u << 10)
 #define FILESYSTEMS 64 /* at most so many are told of */
@@ -76,7 +78,7 @@ void metrics_item_name(const char *field, size_t len, char *out, size_t size)
 }
 
 /* The next line of text, its newline made a NUL; NULL at the end. */
-static char *next_line(char **text)
+static char *proc_line(char **text)
 {
 	char *line = *text, *nl;
 
@@ -102,7 +104,7 @@ static void add_fields(struct metrics_text *t, const char *metric, char *text,
 {
 	char *line;
 
-	while ((line = next_line(&text))) {
+	while ((line = proc_line(&text))) {
 		char *colon = strchr(line, ':'), *end, item[64];
 		unsigned long long v;
 
@@ -126,7 +128,7 @@ static void add_status(struct metrics_text *t, char *text)
 {
 	char *line;
 
-	while ((line = next_line(&text))) {
+	while ((line = proc_line(&text))) {
 		char *colon = strchr(line, ':'), *end;
 		unsigned long long v;
 
@@ -233,7 +235,7 @@ static void add_cpus(struct metrics_text *t, int proc)
 	if (!text)
 		return;
 	metrics_head(t, "kata_guest_cpu_time", "gauge", "Guest CPU statistics (in clock ticks)");
-	while ((line = next_line(&at)) && str_starts(line, "cpu")) {
+	while ((line = proc_line(&at)) && str_starts(line, "cpu")) {
 		size_t n = strcspn(line, " ");
 		char labels[48];
 
@@ -251,7 +253,7 @@ static void add_vmstat(struct metrics_text *t, int proc)
 	if (!text)
 		return;
 	metrics_head(t, "kata_guest_vm_stat", "gauge", "Guest virtual memory statistics");
-	while ((line = next_line(&at))) {
+	while ((line = proc_line(&at))) {
 		size_t n = strcspn(line, " ");
 
 		if (line[n] == ' ' && isdigit((unsigned char)line[n + 1]))
@@ -274,7 +276,7 @@ static void add_netdevs(struct metrics_text *t, int proc)
 	if (!text)
 		return;
 	metrics_head(t, "kata_guest_netdev_stat", "gauge", "Guest net devices stats");
-	while ((line = next_line(&at))) {
+	while ((line = proc_line(&at))) {
 		char *colon = strrchr(line, ':'), labels[160], name[128];
 
 		if (!colon)
@@ -312,7 +314,7 @@ static void add_disks(struct metrics_text *t, int proc)
 	if (!text)
 		return;
 	metrics_head(t, "kata_guest_diskstat", "gauge", "Disks stat in system");
-	while ((line = next_line(&at))) {
+	while ((line = proc_line(&at))) {
 		char name[64], labels[160], clean[128];
 		int used = 0;
 
@@ -323,57 +325,47 @@ static void add_disks(struct metrics_text *t, int proc)
 	}
 }
 
-/* A mountinfo line: "36 35 98:0 /root /point rw,noatime - ext4 /dev/sda rw". */
-static bool is_disk(char *line, char dev[24], char **point, char **source)
+/* A file system that is written to, on a disk. */
+static bool is_disk(const struct mountinfo *m)
 {
 	static const char *const kinds[] = { "ext4", "xfs", "btrfs", "vfat", "overlay" };
-	char *dash = strstr(line, " - "), *save = NULL, *opts, *kind;
 
-	if (!dash || sscanf(line, "%*u %*u %23s", dev) != 1)
-		return false;
-	*dash = '\0';
-	(void)strtok_r(line, " ", &save);
-	for (int i = 0; i < 3; i++)
-		(void)strtok_r(NULL, " ", &save);
-	*point = strtok_r(NULL, " ", &save);
-	opts = strtok_r(NULL, " ", &save);
-	kind = strtok_r(dash + 3, " ", &save);
-	*source = strtok_r(NULL, " ", &save);
-	if (!*point || !opts || !kind || !*source ||
-	    !(str_eq(opts, "rw") || str_starts(opts, "rw,")) || strchr(*point, '\\'))
+	if (!str_eq(m->options, "rw") && !str_starts(m->options, "rw,"))
 		return false;
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		if (str_eq(kind, kinds[i]))
+		if (str_eq(m->type, kinds[i]))
 			return true;
 	}
 	return false;
 }
 
 struct filesystem {
-	char dev[24], labels[300];
+	dev_t dev;
+	char labels[300];
 	struct statvfs st;
 };
 
 static void add_filesystems(struct metrics_text *t, int proc)
 {
 	AUTO_FREE struct filesystem *fs = calloc(FILESYSTEMS, sizeof(*fs));
-	AUTO_FREE char *text = read_proc(proc, "self/mountinfo");
-	char *at = text, *line, *point, *source, a[128], b[128];
+	AUTO_FREE char *text = NULL;
+	char *at, a[128], b[128];
+	struct mountinfo m;
 	size_t n = 0;
 
-	if (!fs)
+	if (!fs || mountinfo_read(proc, &text) < 0)
 		return;
-	while (n < FILESYSTEMS && (line = next_line(&at))) {
+	at = text;
+	while (n < FILESYSTEMS && mountinfo_next(&at, &m)) {
 		bool seen = false;
 
-		if (!is_disk(line, fs[n].dev, &point, &source))
-			continue;
 		for (size_t i = 0; i < n; i++)
-			seen = seen || str_eq(fs[i].dev, fs[n].dev);
-		if (seen || statvfs(point, &fs[n].st) < 0)
+			seen = seen || fs[i].dev == m.dev;
+		if (seen || !is_disk(&m) || statvfs(m.point, &fs[n].st) < 0)
 			continue;
+		fs[n].dev = m.dev;
 		(void)snprintf(fs[n].labels, sizeof(fs[n].labels), "mount=\"%s\",device=\"%s\"",
-			       label(point, a), label(source, b));
+			       label(m.point, a), label(m.source, b));
 		n++;
 	}
 	if (n == 0)

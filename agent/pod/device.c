@@ -20,15 +20,16 @@
 #include "pod/agent.h"
 #include "config.h"
 #include "linux/devfind.h"
+#include "linux/rootdisk.h"
 
-struct driver {
+struct device_driver {
 	const char *name;
 	enum dev_bus bus;
 	bool by_path;	      /* vm_path as it is, nothing to wait for */
 	bool path_without_id; /* the same, when there is no id */
 };
 
-static const struct driver drivers[] = {
+static const struct device_driver device_drivers[] = {
 	{ "mmioblk", 0, true, false },	      { "blk", DEV_PCI_BLOCK, false, true },
 	{ "blk-ccw", DEV_CCW, false, false }, { "scsi", DEV_SCSI, false, false },
 	{ "nvdimm", 0, true, false },
@@ -56,19 +57,19 @@ struct devices_op {
 
 const char *device_driver_name(size_t i)
 {
-	return i < ARRAY_LEN(drivers) ? drivers[i].name : NULL;
+	return i < ARRAY_LEN(device_drivers) ? device_drivers[i].name : NULL;
 }
 
-static const struct driver *find_driver(const char *name)
+static const struct device_driver *device_driver_find(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_LEN(drivers); i++) {
-		if (str_eq(drivers[i].name, name))
-			return &drivers[i];
+	for (size_t i = 0; i < ARRAY_LEN(device_drivers); i++) {
+		if (str_eq(device_drivers[i].name, name))
+			return &device_drivers[i];
 	}
 	return NULL;
 }
 
-static int check(const Grpc__Device *d, const Grpc__Spec *spec, struct err *err)
+static int device_check(const Grpc__Device *d, const Grpc__Spec *spec, struct err *err)
 {
 	if (!spec)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid OCI spec: none is given");
@@ -81,45 +82,9 @@ static int check(const Grpc__Device *d, const Grpc__Spec *spec, struct err *err)
 	if (str_empty(d->container_path))
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid container path for device '%s'",
 			       d->id);
-	if (!find_driver(d->type))
+	if (!device_driver_find(d->type))
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "Unknown device type \"%s\"", d->type);
 	return 0;
-}
-
-/* The disk that a block device is or is a partition of, by its kernel name; "" where it has none. */
-static void disk_of(dev_t dev, char name[DEV_NAME_MAX])
-{
-	char path[64], link[512];
-	const char *disk;
-	ssize_t n;
-	size_t len;
-
-	name[0] = '\0';
-	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));
-	n = readlink(path, link, sizeof(link) - 1);
-	link[n > 0 ? n : 0] = '\0';
-	disk = strstr(link, "/block/");
-	if (!disk)
-		return;
-	disk += strlen("/block/");
-	len = strcspn(disk, "/");
-	if (len < DEV_NAME_MAX)
-		(void)snprintf(name, DEV_NAME_MAX, "%.*s", (int)len, disk);
-}
-
-/* A container that has the guest's root disk owns the guest (CVE-2020-2023, CVE-2026-24834). */
-static bool is_root_disk(dev_t dev)
-{
-	char ours[DEV_NAME_MAX], root[DEV_NAME_MAX];
-	struct stat st;
-
-	if (stat("/", &st) < 0)
-		return false;
-	if (st.st_dev == dev)
-		return true;
-	disk_of(st.st_dev, root);
-	disk_of(dev, ours);
-	return *root && str_eq(root, ours);
 }
 
 static char type_of(const char *type)
@@ -128,7 +93,7 @@ static char type_of(const char *type)
 }
 
 /* 3.x: the guest's numbers are allowed, whatever the host's rules said. */
-static int allow(struct devices_op *op, char type, struct numbers now, struct err *err)
+static int device_allow(struct devices_op *op, char type, struct numbers now, struct err *err)
 {
 	Grpc__LinuxResources *res = op->spec->linux->resources;
 	Grpc__LinuxDeviceCgroup *rule = arena_alloc(op->mem, sizeof(*rule)), **rules;
@@ -173,7 +138,7 @@ static int update_rules(struct devices_op *op, const Grpc__LinuxDevice *entry, s
 			rule->minor = now.minor;
 		}
 	}
-	return op->schema == SCHEMA_3X ? allow(op, type_of(entry->type), now, err) : 0;
+	return op->schema == SCHEMA_3X ? device_allow(op, type_of(entry->type), now, err) : 0;
 }
 
 /* The device is at vm_path: its numbers go into the spec. */
@@ -181,6 +146,7 @@ static int update_spec(struct devices_op *op, const Grpc__Device *d, const char 
 		       struct err *err)
 {
 	Grpc__Linux *lx = op->spec ? op->spec->linux : NULL;
+	struct rootdisk disks;
 	struct numbers now;
 	struct stat st;
 
@@ -190,7 +156,8 @@ static int update_spec(struct devices_op *op, const Grpc__Device *d, const char 
 		return err_sys(err, errno, "stat device '%s'", vm_path);
 	if (!S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode))
 		return err_set(err, ENODEV, "'%s' is not a device", vm_path);
-	if (S_ISBLK(st.st_mode) && is_root_disk(st.st_rdev))
+	rootdisk_find(&disks);
+	if (S_ISBLK(st.st_mode) && rootdisk_has(&disks, st.st_rdev))
 		return err_rpc(err, RPC_PERMISSION_DENIED, "'%s' is the guest's root disk",
 			       vm_path);
 	now = (struct numbers){ major(st.st_rdev), minor(st.st_rdev) };
@@ -207,7 +174,7 @@ static int update_spec(struct devices_op *op, const Grpc__Device *d, const char 
 		       d->container_path);
 }
 
-static void on_end(struct job *j)
+static void devices_end(struct job *j)
 {
 	struct devices_op *op = container_of(j, struct devices_op, job);
 	devices_done *done = op->done;
@@ -218,9 +185,9 @@ static void on_end(struct job *j)
 	done(arg, &err);
 }
 
-static void next_device(struct devices_op *op);
+static void device_next(struct devices_op *op);
 
-static void on_found(struct dev_find *f, const char *name, const struct err *err)
+static void device_found(struct dev_find *f, const char *name, const struct err *err)
 {
 	struct devices_op *op = container_of(f, struct devices_op, find);
 	char path[DEV_NAME_MAX + 8];
@@ -232,15 +199,15 @@ static void on_found(struct dev_find *f, const char *name, const struct err *err
 		(void)snprintf(path, sizeof(path), "/dev/%s", name);
 		(void)update_spec(op, op->devices[op->at++], path, &op->err);
 	}
-	next_device(op);
+	device_next(op);
 }
 
 /* Continues with the next device; ends, from a job, with the first failure or the last device. */
-static void next_device(struct devices_op *op)
+static void device_next(struct devices_op *op)
 {
 	for (; op->err.code == 0 && op->at < op->n; op->at++) {
 		const Grpc__Device *d = op->devices[op->at];
-		const struct driver *drv = find_driver(d->type);
+		const struct device_driver *drv = device_driver_find(d->type);
 
 		if (!drv || (drv->by_path && str_empty(d->vm_path))) {
 			err_set(&op->err, EINVAL, "Invalid path for %s device '%s'", d->type,
@@ -252,16 +219,16 @@ static void next_device(struct devices_op *op)
 			continue;
 		}
 		if (dev_find(&op->find, op->agent->uevents, drv->bus, d->id,
-			     op->agent->config->hotplug_timeout_ms, on_found, &op->err) == 0)
+			     op->agent->config->hotplug_timeout_ms, device_found, &op->err) == 0)
 			return;
 		if (drv->bus == DEV_SCSI)
 			op->err.rpc = RPC_INTERNAL;
 	}
-	job_queue(op->agent->loop, &op->job, on_end);
+	job_queue(op->agent->loop, &op->job, devices_end);
 }
 
 /* What the spec says before anything is changed. */
-static int snapshot(struct devices_op *op, struct err *err)
+static int device_snapshot(struct devices_op *op, struct err *err)
 {
 	const Grpc__Linux *lx = op->spec ? op->spec->linux : NULL;
 	const Grpc__LinuxResources *res = lx ? lx->resources : NULL;
@@ -295,7 +262,7 @@ int devices_add(struct agent *a, enum schema schema, Grpc__Device *const *device
 	if (!op)
 		return err_sys(err, ENOMEM, "devices");
 	for (size_t i = 0; i < n; i++) {
-		if (check(devices[i], spec, err) < 0)
+		if (device_check(devices[i], spec, err) < 0)
 			return -err->code;
 	}
 	*op = (struct devices_op){ .agent = a,
@@ -306,9 +273,9 @@ int devices_add(struct agent *a, enum schema schema, Grpc__Device *const *device
 				   .mem = mem,
 				   .done = done,
 				   .arg = arg };
-	if (snapshot(op, err) < 0)
+	if (device_snapshot(op, err) < 0)
 		return -err->code;
-	next_device(op);
+	device_next(op);
 	op = NULL;
 	return 0;
 }

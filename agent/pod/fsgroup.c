@@ -20,7 +20,7 @@ struct wish {
 	dev_t dev;
 };
 
-static mode_t wanted(const struct stat *st, const struct wish *w)
+static mode_t fsgroup_bits(const struct stat *st, const struct wish *w)
 {
 	return w->mode | (S_ISDIR(st->st_mode) ? 0110u | S_ISGID : 0);
 }
@@ -32,7 +32,7 @@ static int set_one(int fd, const struct stat *st, const struct wish *w)
 
 	if (fchownat(fd, "", (uid_t)-1, w->gid, AT_EMPTY_PATH) < 0)
 		return -errno;
-	if (chmod(fdio_path(&path, fd), (st->st_mode | wanted(st, w)) & 07777) < 0)
+	if (chmod(fdio_path(&path, fd), (st->st_mode | fsgroup_bits(st, w)) & 07777) < 0)
 		return -errno;
 	return 0;
 }
@@ -80,7 +80,8 @@ int fsgroup_set_tree(int fd, gid_t gid, bool read_only, bool on_mismatch)
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	w.dev = st.st_dev;
-	if (on_mismatch && st.st_gid == gid && (st.st_mode & wanted(&st, &w)) == wanted(&st, &w))
+	if (on_mismatch && st.st_gid == gid &&
+	    (st.st_mode & fsgroup_bits(&st, &w)) == fsgroup_bits(&st, &w))
 		return 0;
 	r = S_ISDIR(st.st_mode) ? set_below(fd, &w, 0) : 0;
 	/* The top last: an interrupted change shows as a mismatch. */

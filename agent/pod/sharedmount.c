@@ -42,7 +42,7 @@ static bool is_named(const struct container *ctr, const char *name)
 	return false;
 }
 
-static const struct container *find(const struct sandbox *sb, const char *name)
+static const struct container *sharedmount_source(const struct sandbox *sb, const char *name)
 {
 	list_for_each(struct container, ctr, &sb->containers, link) {
 		if (is_named(ctr, name) && ctr->init && !ctr->init->exited)
@@ -52,7 +52,7 @@ static const struct container *find(const struct sandbox *sb, const char *name)
 }
 
 /* A detached copy of what is at path in the container; its fd. */
-static int take(const struct container *ctr, const char *path, struct err *err)
+static int sharedmount_take(const struct container *ctr, const char *path, struct err *err)
 {
 	AUTO_CLOSE int root = FD_NONE;
 	AUTO_CLOSE int at = FD_NONE;
@@ -71,7 +71,7 @@ static int take(const struct container *ctr, const char *path, struct err *err)
 			: tree;
 }
 
-static int put(const struct container *ctr, int tree, const char *path, struct err *err)
+static int sharedmount_put(const struct container *ctr, int tree, const char *path, struct err *err)
 {
 	AUTO_CLOSE int root = FD_NONE;
 	AUTO_CLOSE int at = FD_NONE;
@@ -90,14 +90,14 @@ static int put(const struct container *ctr, int tree, const char *path, struct e
 }
 
 /* Runs in the worker, which sees the container as it was when the worker was forked. */
-static int run(void *arg, int out, struct err *err)
+static int sharedmount_run(void *arg, int out, struct err *err)
 {
 	const struct container *ctr = arg;
 
 	(void)out;
 	for (size_t i = 0; i < ctr->request->n_shared_mounts; i++) {
 		const Grpc__SharedMount *m = ctr->request->shared_mounts[i];
-		const struct container *src = find(ctr->sandbox, m->src_ctr);
+		const struct container *src = sharedmount_source(ctr->sandbox, m->src_ctr);
 		AUTO_CLOSE int tree = FD_NONE;
 		int r;
 
@@ -106,8 +106,8 @@ static int run(void *arg, int out, struct err *err)
 		if (!src)
 			return err_set(err, ENOENT, "shared mount '%s': no container '%s' runs",
 				       m->name, m->src_ctr);
-		tree = take(src, m->src_path, err);
-		r = tree < 0 ? tree : put(ctr, tree, m->dst_path, err);
+		tree = sharedmount_take(src, m->src_path, err);
+		r = tree < 0 ? tree : sharedmount_put(ctr, tree, m->dst_path, err);
 		if (r < 0)
 			return r;
 	}
@@ -128,6 +128,6 @@ int sharedmounts_start(struct container *ctr, Grpc__SharedMount *const *mounts, 
 		return 1;
 	if (ctr->init->exited)
 		return err_set(err, ECHILD, "shared mounts: the container died");
-	r = worker_start(a->loop, a->reaper, &opts, run, done, ctr, &ctr->sharing);
+	r = worker_start(a->loop, a->reaper, &opts, sharedmount_run, done, ctr, &ctr->sharing);
 	return r < 0 ? err_sys(err, -r, "shared mounts") : 0;
 }

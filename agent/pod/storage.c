@@ -35,7 +35,7 @@
 
 enum source_kind { SOURCE_ASIS, SOURCE_BLK, SOURCE_CCW, SOURCE_SCSI, SOURCE_PMEM };
 
-struct driver {
+struct storage_driver {
 	const char *name;
 	enum source_kind source;
 	bool kept;	/* the sandbox is a user, too */
@@ -44,7 +44,7 @@ struct driver {
 	bool only_3x;
 };
 
-static const struct driver drivers[] = {
+static const struct storage_driver storage_drivers[] = {
 	{ "9p", SOURCE_ASIS, false, false, false, false },
 	{ "virtio-fs", SOURCE_ASIS, false, false, false, false },
 	{ "blk", SOURCE_BLK, false, false, false, false },
@@ -81,8 +81,8 @@ struct storage_use {
 	struct storage_entry *entry;
 };
 
-struct item {
-	const struct driver *driver;
+struct storage_item {
+	const struct storage_driver *driver;
 	bool shared;	     /* 3.x: stays when its last container leaves */
 	const char *address; /* of the device to find; NULL: none */
 	struct mount_plan plan;
@@ -98,7 +98,7 @@ struct storage_op {
 	struct storage_refs *refs;
 	struct storage_set *set;
 	struct arena mem;
-	struct item *items;
+	struct storage_item *items;
 	size_t n, at;		  /* at: whose device is being found */
 	struct mount_plan *plans; /* of the fresh items, for the worker, with their numbers: */
 	size_t *plan_items, n_plans;
@@ -126,15 +126,15 @@ void storage_set_init(struct storage_set *set)
 
 const char *storage_driver_name(size_t i)
 {
-	return i < ARRAY_LEN(drivers) ? drivers[i].name : NULL;
+	return i < ARRAY_LEN(storage_drivers) ? storage_drivers[i].name : NULL;
 }
 
 bool storage_driver_is_3x(size_t i)
 {
-	return drivers[i].only_3x;
+	return storage_drivers[i].only_3x;
 }
 
-static void op_free(struct storage_op *op)
+static void storage_op_free(struct storage_op *op)
 {
 	for (size_t i = 0; i < op->n; i++) {
 		free(op->items[i].spare);
@@ -146,11 +146,11 @@ static void op_free(struct storage_op *op)
 
 /* ---- reading a request ---- */
 
-static const struct driver *find_driver(const char *name)
+static const struct storage_driver *storage_driver_find(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_LEN(drivers); i++) {
-		if (str_eq(drivers[i].name, name))
-			return &drivers[i];
+	for (size_t i = 0; i < ARRAY_LEN(storage_drivers); i++) {
+		if (str_eq(storage_drivers[i].name, name))
+			return &storage_drivers[i];
 	}
 	return NULL;
 }
@@ -164,8 +164,8 @@ static bool is_by_name(const char *fstype)
 	return false;
 }
 
-static int read_mount_point(struct storage_op *op, const char *text, const char **ret,
-			    struct err *err)
+static int storage_mount_point(struct storage_op *op, const char *text, const char **ret,
+			       struct err *err)
 {
 	char rel[LIMIT_PATH];
 
@@ -182,7 +182,7 @@ static int read_mount_point(struct storage_op *op, const char *text, const char 
 }
 
 /* The last of "mode=0755" among the options of a local directory. */
-static int read_mode(const Grpc__Storage *s, mode_t *ret, struct err *err)
+static int storage_mode(const Grpc__Storage *s, mode_t *ret, struct err *err)
 {
 	*ret = 0777;
 	for (size_t i = 0; i < s->n_options; i++) {
@@ -203,7 +203,8 @@ static int read_mode(const Grpc__Storage *s, mode_t *ret, struct err *err)
 }
 
 /* Which device the source stands for, if one has to be found. */
-static int read_source(struct storage_op *op, struct item *it, const char *source, struct err *err)
+static int storage_source(struct storage_op *op, struct storage_item *it, const char *source,
+			  struct err *err)
 {
 	const char *base = strrchr(source, '/');
 	struct stat st;
@@ -233,7 +234,7 @@ static int read_source(struct storage_op *op, struct item *it, const char *sourc
 }
 
 /* What an item needs to be kept after the call, so that success cannot fail for want of memory. */
-static int reserve(struct item *it, struct err *err)
+static int storage_reserve(struct storage_item *it, struct err *err)
 {
 	const struct mount_plan *p = &it->plan;
 	size_t rel = strlen(p->rel) + 1, source = strlen(p->source) + 1,
@@ -256,8 +257,8 @@ static int reserve(struct item *it, struct err *err)
 }
 
 /* The option words, but fsgid= of 3.x, which is not for the kernel. */
-static int read_options(struct storage_op *op, struct mount_plan *p, enum schema schema,
-			const Grpc__Storage *s, struct err *err)
+static int storage_options(struct storage_op *op, struct mount_plan *p, enum schema schema,
+			   const Grpc__Storage *s, struct err *err)
 {
 	char **options = arena_zalloc(&op->mem, (s->n_options + 1) * sizeof(*options));
 	size_t n = 0;
@@ -278,7 +279,7 @@ static int read_options(struct storage_op *op, struct mount_plan *p, enum schema
 }
 
 /* 3.x: whose the content shall be. */
-static int read_group(struct item *it, const Grpc__Storage *s, struct err *err)
+static int storage_group(struct storage_item *it, const Grpc__Storage *s, struct err *err)
 {
 	struct mount_plan *p = &it->plan;
 	uint64_t gid;
@@ -303,27 +304,27 @@ static int read_group(struct item *it, const Grpc__Storage *s, struct err *err)
 	return 0;
 }
 
-static int read_storage(struct storage_op *op, struct item *it, enum schema schema,
+static int storage_read(struct storage_op *op, struct storage_item *it, enum schema schema,
 			const Grpc__Storage *s, struct err *err)
 {
 	struct mount_plan *p = &it->plan;
 
-	it->driver = find_driver(s->driver);
+	it->driver = storage_driver_find(s->driver);
 	if (!it->driver || (it->driver->only_3x && schema != SCHEMA_3X))
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "Unknown storage driver \"%s\"",
 			       s->driver);
-	if (read_mount_point(op, s->mount_point, &p->rel, err) < 0)
+	if (storage_mount_point(op, s->mount_point, &p->rel, err) < 0)
 		return -err->code;
 	p->source = arena_strdup(&op->mem, s->source);
 	p->fstype = arena_strdup(&op->mem, s->fstype);
 	if (!p->source || !p->fstype)
 		return err_sys(err, ENOMEM, "storage");
 	it->shared = schema == SCHEMA_3X && s->shared;
-	if (schema == SCHEMA_3X && read_group(it, s, err) < 0)
+	if (schema == SCHEMA_3X && storage_group(it, s, err) < 0)
 		return -err->code;
 	if (it->driver->directory) {
 		p->kind = MOUNT_NONE;
-		return read_mode(s, &p->mode, err) < 0 ? -err->code : reserve(it, err);
+		return storage_mode(s, &p->mode, err) < 0 ? -err->code : storage_reserve(it, err);
 	}
 	if (str_empty(s->source))
 		return err_set(err, EINVAL, "need mount source");
@@ -332,36 +333,36 @@ static int read_storage(struct storage_op *op, struct item *it, enum schema sche
 	p->kind = is_by_name(s->fstype) ? MOUNT_TAG : MOUNT_PATH;
 	p->mode = it->driver->kept ? 0777 : 0755;
 	p->keep_mounted = schema == SCHEMA_3X && str_eq(s->source, "kataShared");
-	if (read_options(op, p, schema, s, err) < 0)
+	if (storage_options(op, p, schema, s, err) < 0)
 		return -err->code;
 	if (it->driver->bind || str_eq(s->fstype, "bind"))
 		p->opt.flags |= MS_BIND;
-	return read_source(op, it, p->source, err) < 0 ? -err->code : reserve(it, err);
+	return storage_source(op, it, p->source, err) < 0 ? -err->code : storage_reserve(it, err);
 }
 
 /* ---- the queue ---- */
 
-static void on_turn(struct job *j);
+static void storage_turn(struct job *j);
 
-static void next_turn(struct storage_refs *refs)
+static void storage_next_turn(struct storage_refs *refs)
 {
 	struct storage_op *first = list_first(&refs->queue, struct storage_op, queue);
 
 	if (first)
-		job_queue(first->agent->loop, &first->job, on_turn);
+		job_queue(first->agent->loop, &first->job, storage_turn);
 }
 
-static void enqueue(struct storage_op *op)
+static void storage_enqueue(struct storage_op *op)
 {
 	bool idle = list_empty(&op->refs->queue);
 
 	list_add_tail(&op->refs->queue, &op->queue);
 	if (idle)
-		next_turn(op->refs);
+		storage_next_turn(op->refs);
 }
 
 /* The end of every operation. */
-static void finish(struct storage_op *op)
+static void storage_op_end(struct storage_op *op)
 {
 	storages_done *done = op->done;
 	void *arg = op->arg;
@@ -369,22 +370,22 @@ static void finish(struct storage_op *op)
 
 	if (!list_empty(&op->queue)) {
 		list_del(&op->queue);
-		next_turn(op->refs);
+		storage_next_turn(op->refs);
 	}
-	op_free(op);
+	storage_op_free(op);
 	if (done)
 		done(arg, &err);
 }
 
 /* ---- unmounting ---- */
 
-static void entry_free(struct storage_entry *e)
+static void storage_entry_free(struct storage_entry *e)
 {
 	list_del(&e->link);
 	free(e);
 }
 
-static int unmount_job(void *arg, int out, struct err *err)
+static int storage_unmount_job(void *arg, int out, struct err *err)
 {
 	const struct storage_op *op = arg;
 
@@ -392,22 +393,22 @@ static int unmount_job(void *arg, int out, struct err *err)
 	return storage_unmount_all(op->unmounts, op->n_doomed, err);
 }
 
-static void on_unmounted(void *arg, const struct err *err, const struct buf *out)
+static void storage_unmounted(void *arg, const struct err *err, const struct buf *out)
 {
 	struct storage_op *op = arg;
 
 	(void)out;
 	for (size_t i = 0; i < op->n_doomed; i++)
-		entry_free(op->doomed[i]);
+		storage_entry_free(op->doomed[i]);
 	if (err->code)
 		log_warn("storage", "%s", err->msg);
 	if (op->err.code == 0)
 		op->err = *err;
-	finish(op);
+	storage_op_end(op);
 }
 
 /* Unmounts and forgets the entries without users, newest first; then the operation is over. */
-static void sweep(struct storage_op *op)
+static void storage_sweep(struct storage_op *op)
 {
 	struct worker_opts opts = { .timeout_ms = UNMOUNT_TIMEOUT_MS };
 	size_t n = 0, i = 0;
@@ -416,7 +417,7 @@ static void sweep(struct storage_op *op)
 	list_for_each(struct storage_entry, e, &op->refs->entries, link)
 		n += e->users == 0;
 	if (n == 0) {
-		finish(op);
+		storage_op_end(op);
 		return;
 	}
 	op->unmounts = arena_zalloc(&op->mem, n * sizeof(*op->unmounts));
@@ -434,24 +435,24 @@ static void sweep(struct storage_op *op)
 		}
 		op->n_doomed = n;
 	}
-	r = op->n_doomed ? worker_start(op->agent->loop, op->agent->reaper, &opts, unmount_job,
-					on_unmounted, op, NULL)
+	r = op->n_doomed ? worker_start(op->agent->loop, op->agent->reaper, &opts,
+					storage_unmount_job, storage_unmounted, op, NULL)
 			 : -ENOMEM;
 	if (r < 0) {
 		/* They stay, without users, for the next sweep. */
 		if (op->err.code == 0)
 			err_sys(&op->err, -r, "start unmounting");
-		finish(op);
+		storage_op_end(op);
 	}
 }
 
 /* ---- mounting ---- */
 
 /* Gives back what a failed operation has claimed. */
-static void undo(struct storage_op *op)
+static void storage_undo(struct storage_op *op)
 {
 	for (size_t i = 0; i < op->n; i++) {
-		struct item *it = &op->items[i];
+		struct storage_item *it = &op->items[i];
 
 		if (!it->entry)
 			continue;
@@ -460,29 +461,29 @@ static void undo(struct storage_op *op)
 		else if (it->entry->users > 0)
 			it->entry->users--;
 	}
-	sweep(op);
+	storage_sweep(op);
 }
 
-static void succeed(struct storage_op *op)
+static void storage_succeed(struct storage_op *op)
 {
 	for (size_t i = 0; i < op->n; i++) {
-		struct item *it = &op->items[i];
+		struct storage_item *it = &op->items[i];
 
 		it->use->entry = it->entry;
 		list_add(&op->set->uses, &it->use->link);
 		it->use = NULL;
 	}
-	finish(op);
+	storage_op_end(op);
 }
 
-static int mount_job(void *arg, int out, struct err *err)
+static int storage_mount_job(void *arg, int out, struct err *err)
 {
 	const struct storage_op *op = arg;
 
 	return storage_mount_all(op->plans, op->n_plans, out, err);
 }
 
-static void on_mounted(void *arg, const struct err *err, const struct buf *out)
+static void storage_mounted(void *arg, const struct err *err, const struct buf *out)
 {
 	struct storage_op *op = arg;
 	struct mount_record rec;
@@ -499,12 +500,12 @@ static void on_mounted(void *arg, const struct err *err, const struct buf *out)
 	}
 	op->err = *err;
 	if (err->code)
-		undo(op);
+		storage_undo(op);
 	else
-		succeed(op);
+		storage_succeed(op);
 }
 
-static struct storage_entry *find_entry(const struct storage_refs *refs, const char *rel)
+static struct storage_entry *storage_entry_find(const struct storage_refs *refs, const char *rel)
 {
 	list_for_each(struct storage_entry, e, &refs->entries, link) {
 		if (str_eq(e->rel, rel))
@@ -514,9 +515,9 @@ static struct storage_entry *find_entry(const struct storage_refs *refs, const c
 }
 
 /* Takes the entry of the item's mount point, or makes it. */
-static int claim(struct storage_op *op, struct item *it)
+static int storage_claim(struct storage_op *op, struct storage_item *it)
 {
-	struct storage_entry *e = find_entry(op->refs, it->plan.rel);
+	struct storage_entry *e = storage_entry_find(op->refs, it->plan.rel);
 
 	if (e && !e->kept &&
 	    (!str_eq(e->source, it->spare->source) || !str_eq(e->fstype, it->spare->fstype)))
@@ -538,31 +539,31 @@ static int claim(struct storage_op *op, struct item *it)
 	return 0;
 }
 
-static void start_mounts(struct storage_op *op)
+static void storage_start_mounts(struct storage_op *op)
 {
 	struct worker_opts opts = { .timeout_ms = MOUNT_TIMEOUT_MS };
 	int r;
 
 	for (size_t i = 0; i < op->n; i++) {
-		if (claim(op, &op->items[i]) < 0) {
-			undo(op);
+		if (storage_claim(op, &op->items[i]) < 0) {
+			storage_undo(op);
 			return;
 		}
 	}
 	if (op->n_plans == 0) {
-		succeed(op);
+		storage_succeed(op);
 		return;
 	}
 	opts.max_out = op->n_plans * sizeof(struct mount_record);
-	r = worker_start(op->agent->loop, op->agent->reaper, &opts, mount_job, on_mounted, op,
-			 NULL);
+	r = worker_start(op->agent->loop, op->agent->reaper, &opts, storage_mount_job,
+			 storage_mounted, op, NULL);
 	if (r < 0) {
 		err_sys(&op->err, -r, "start mounting");
-		undo(op);
+		storage_undo(op);
 	}
 }
 
-static void on_turn(struct job *j)
+static void storage_turn(struct job *j)
 {
 	struct storage_op *op = container_of(j, struct storage_op, job);
 
@@ -571,19 +572,19 @@ static void on_turn(struct job *j)
 			e->users = 0;
 	}
 	if (op->sweep)
-		sweep(op);
+		storage_sweep(op);
 	else
-		start_mounts(op);
+		storage_start_mounts(op);
 }
 
 /* ---- finding the devices ---- */
 
-static void find_next(struct storage_op *op);
+static void storage_find_next(struct storage_op *op);
 
-static void on_found(struct dev_find *f, const char *name, const struct err *err)
+static void storage_found(struct dev_find *f, const char *name, const struct err *err)
 {
 	struct storage_op *op = container_of(f, struct storage_op, find);
-	struct item *it = &op->items[op->at];
+	struct storage_item *it = &op->items[op->at];
 
 	op->err = *err;
 	if (name) {
@@ -594,20 +595,20 @@ static void on_found(struct dev_find *f, const char *name, const struct err *err
 		op->err.rpc = RPC_DEADLINE_EXCEEDED;
 	}
 	if (op->err.code) {
-		finish(op);
+		storage_op_end(op);
 		return;
 	}
 	op->at++;
-	find_next(op);
+	storage_find_next(op);
 }
 
-static void on_bad_address(struct job *j)
+static void storage_bad_address(struct job *j)
 {
-	finish(container_of(j, struct storage_op, job));
+	storage_op_end(container_of(j, struct storage_op, job));
 }
 
 /* Continues with the next device; when all are there, with the mounts. */
-static void find_next(struct storage_op *op)
+static void storage_find_next(struct storage_op *op)
 {
 	static const enum dev_bus buses[] = {
 		[SOURCE_BLK] = DEV_PCI_BLOCK,
@@ -617,25 +618,25 @@ static void find_next(struct storage_op *op)
 	};
 
 	for (; op->at < op->n; op->at++) {
-		const struct item *it = &op->items[op->at];
+		const struct storage_item *it = &op->items[op->at];
 
 		if (!it->address)
 			continue;
 		if (dev_find(&op->find, op->agent->uevents, buses[it->driver->source], it->address,
-			     op->agent->config->hotplug_timeout_ms, on_found, &op->err) < 0) {
+			     op->agent->config->hotplug_timeout_ms, storage_found, &op->err) < 0) {
 			if (it->driver->source == SOURCE_SCSI)
 				op->err.rpc = RPC_INTERNAL;
-			job_queue(op->agent->loop, &op->job, on_bad_address);
+			job_queue(op->agent->loop, &op->job, storage_bad_address);
 		}
 		return;
 	}
-	enqueue(op);
+	storage_enqueue(op);
 }
 
 /* ---- entry points ---- */
 
-static struct storage_op *op_new(struct agent *a, struct storage_refs *refs, storages_done *done,
-				 void *arg, struct err *err)
+static struct storage_op *storage_op_new(struct agent *a, struct storage_refs *refs,
+					 storages_done *done, void *arg, struct err *err)
 {
 	struct storage_op *op = calloc(1, sizeof(*op));
 
@@ -661,7 +662,7 @@ int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set 
 	if (n > LIMIT_STORAGES)
 		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "%zu storages, at most %u are served",
 			       n, LIMIT_STORAGES);
-	op = op_new(a, refs, done, arg, err);
+	op = storage_op_new(a, refs, done, arg, err);
 	if (!op)
 		return -err->code;
 	op->set = set;
@@ -670,25 +671,25 @@ int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set 
 	op->plan_items = arena_zalloc(&op->mem, (n + 1) * sizeof(*op->plan_items));
 	if (!op->items || !op->plans || !op->plan_items) {
 		err_sys(err, ENOMEM, "storage operation");
-		op_free(op);
+		storage_op_free(op);
 		return -err->code;
 	}
 	for (op->n = 0; op->n < n;) {
-		struct item *it = &op->items[op->n++];
+		struct storage_item *it = &op->items[op->n++];
 
-		if (read_storage(op, it, schema, storages[op->n - 1], err) < 0) {
-			op_free(op);
+		if (storage_read(op, it, schema, storages[op->n - 1], err) < 0) {
+			storage_op_free(op);
 			return -err->code;
 		}
 	}
-	find_next(op);
+	storage_find_next(op);
 	return 0;
 }
 
 int storages_release(struct agent *a, struct storage_refs *refs, struct storage_set *set,
 		     storages_done *done, void *arg, struct err *err)
 {
-	struct storage_op *op = op_new(a, refs, done, arg, err);
+	struct storage_op *op = storage_op_new(a, refs, done, arg, err);
 
 	if (!op)
 		return -err->code;
@@ -698,19 +699,19 @@ int storages_release(struct agent *a, struct storage_refs *refs, struct storage_
 		free(u);
 	}
 	op->sweep = true;
-	enqueue(op);
+	storage_enqueue(op);
 	return 0;
 }
 
 int storages_release_all(struct agent *a, struct storage_refs *refs, storages_done *done, void *arg,
 			 struct err *err)
 {
-	struct storage_op *op = op_new(a, refs, done, arg, err);
+	struct storage_op *op = storage_op_new(a, refs, done, arg, err);
 
 	if (!op)
 		return -err->code;
 	op->sweep = true;
 	op->all = true;
-	enqueue(op);
+	storage_enqueue(op);
 	return 0;
 }

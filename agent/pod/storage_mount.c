@@ -23,7 +23,7 @@
 
 #define HUGEPAGES "/sys/kernel/mm/hugepages"
 
-static int open_root(struct err *err)
+static int storage_open_run(struct err *err)
 {
 	int fd = open(STORAGE_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
@@ -78,8 +78,8 @@ static int reserve_hugepages(const struct mount_plan *p, struct err *err)
  * file or directory that is bound must itself be below /run, or any request could lay bare the
  * guest.
  */
-static int open_source(int root, const struct mount_plan *p, struct stat *st, char real[PATH_MAX],
-		       struct err *err)
+static int storage_open_source(int root, const struct mount_plan *p, struct stat *st,
+			       char real[PATH_MAX], struct err *err)
 {
 	AUTO_CLOSE int fd = FD_NONE;
 	char rel[LIMIT_PATH];
@@ -103,7 +103,8 @@ static int open_source(int root, const struct mount_plan *p, struct stat *st, ch
 }
 
 /* The mount point's fd, made where missing; of the type that the source has. */
-static int open_target(int root, const struct mount_plan *p, bool file, bool *made, struct err *err)
+static int storage_open_point(int root, const struct mount_plan *p, bool file, bool *made,
+			      struct err *err)
 {
 	int fd = file ? confine_file(root, p->rel, 0644, made)
 		      : confine_dir(root, p->rel, p->mode, made);
@@ -174,7 +175,7 @@ static int set_group(int root, const struct mount_plan *p, struct err *err)
 
 static int make_directory(int root, const struct mount_plan *p, bool *made, struct err *err)
 {
-	AUTO_CLOSE int fd = open_target(root, p, false, made, err);
+	AUTO_CLOSE int fd = storage_open_point(root, p, false, made, err);
 	struct fd_path path;
 
 	if (fd < 0)
@@ -200,13 +201,13 @@ static int mount_one(int root, const struct mount_plan *p, struct mount_record *
 	if (str_eq(p->fstype, "hugetlbfs") && reserve_hugepages(p, err) < 0)
 		return -err->code;
 	if (p->kind == MOUNT_PATH) {
-		source = open_source(root, p, &st, real, err);
+		source = storage_open_source(root, p, &st, real, err);
 		if (source < 0)
 			return source;
 		what = p->opt.flags & MS_BIND ? fdio_path(&from, source) : real;
 	}
 	file = p->opt.flags & MS_BIND && !S_ISDIR(st.st_mode);
-	target = open_target(root, p, file, &made, err);
+	target = storage_open_point(root, p, file, &made, err);
 	rec->made = made;
 	if (target < 0)
 		return target;
@@ -224,7 +225,7 @@ static int mount_one(int root, const struct mount_plan *p, struct mount_record *
 
 int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct err *err)
 {
-	AUTO_CLOSE int root = open_root(err);
+	AUTO_CLOSE int root = storage_open_run(err);
 	int r = root < 0 ? root : 0;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
@@ -277,7 +278,7 @@ static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
 
 int storage_unmount_all(const struct unmount_plan *plans, size_t n, struct err *err)
 {
-	AUTO_CLOSE int root = open_root(err);
+	AUTO_CLOSE int root = storage_open_run(err);
 	struct err later;
 
 	if (root < 0)

@@ -287,7 +287,7 @@ static int same_family(const struct ip *ip, const char *what, struct route *r,
 }
 
 /* 3.x: "10.0.0.0/24" selects packets by source, "10.0.0.5/0" and "10.0.0.5" prefer an address. */
-static void read_source(enum schema schema, const char *text, struct route *r)
+static void net_route_source(enum schema schema, const char *text, struct route *r)
 {
 	struct ip ip;
 
@@ -306,8 +306,8 @@ static void read_source(enum schema schema, const char *text, struct route *r)
 		       &r->source); /* what is no address is left out, as the reference does */
 }
 
-static int read_route(enum schema schema, const Types__Route *want, const struct link *links,
-		      size_t n, struct route *ret, struct err *err)
+static int net_route(enum schema schema, const Types__Route *want, const struct link *links,
+		     size_t n, struct route *ret, struct err *err)
 {
 	const struct link *link = links_by_name(links, n, want->device);
 	struct route r = { .scope = (uint8_t)want->scope };
@@ -324,7 +324,7 @@ static int read_route(enum schema schema, const Types__Route *want, const struct
 				       want->dest);
 		ip_mask(&r.dst);
 	}
-	read_source(schema, want->source, &r);
+	net_route_source(schema, want->source, &r);
 	(void)ip_parse(want->gateway, &r.gateway);
 	if (same_family(&r.dst, "destination", &r, want->dest, err) < 0 ||
 	    same_family(&r.source, "source", &r, want->dest, err) < 0 ||
@@ -381,7 +381,7 @@ static int add_route(struct nl *nl, enum schema schema, const Types__Route *want
 	struct route route;
 	int r;
 
-	if (read_route(schema, want, links, n, &route, err) < 0)
+	if (net_route(schema, want, links, n, &route, err) < 0)
 		return -err->code;
 	r = route_add(nl, &route, schema == SCHEMA_3X);
 	if (r == -EEXIST && schema == SCHEMA_3X)

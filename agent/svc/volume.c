@@ -20,6 +20,7 @@
 #include "base/limits.h"
 #include "base/str.h"
 #include "linux/confine.h"
+#include "linux/mountinfo.h"
 #include "oci/fs/mountopt.h"
 #include "pod/storage_mount.h"
 
@@ -201,43 +202,23 @@ int svc_update_ephemeral_mounts(struct call *c, const void *r, struct err *err)
 	return work_start(c, NULL, (void *)(uintptr_t)req, ephemeral_job, work_done_empty, err);
 }
 
-/* The kernel writes blanks, tabs, newlines and backslashes of paths as three octal digits. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	for (; *s; s++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
-		    s[3] >= '0' && s[3] <= '7') {
-			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
-			s += 3;
-		} else {
-			*to++ = *s;
-		}
-	}
-	*to = '\0';
-}
-
 /* A look at each mount of the share has virtiofsd drop inodes whose files have gone on the host. */
 static int stale_job(void *arg, int out, struct err *err)
 {
 	AUTO_FREE char *text = NULL;
-	char *save = NULL;
+	struct mountinfo m;
+	struct stat st;
+	char *at;
 
 	(void)arg;
 	(void)out;
 	(void)err;
-	if (fdio_slurp(AT_FDCWD, "/proc/self/mountinfo", 4u << 20, &text) < 0)
+	if (mountinfo_read(AT_FDCWD, &text) < 0)
 		return 0;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		char point[LIMIT_PATH];
-		struct stat st;
-
-		if (sscanf(line, "%*u %*u %*s %*s %4095s", point) != 1)
-			continue;
-		unescape(point);
-		if (str_starts(point, SHARE_DIR))
-			(void)stat(point, &st);
+	at = text;
+	while (mountinfo_next(&at, &m)) {
+		if (str_starts(m.point, SHARE_DIR))
+			(void)stat(m.point, &st);
 	}
 	return 0;
 }
