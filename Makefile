@@ -40,13 +40,13 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-om
 ifeq ($(SAN),1)
 AGENT_CFLAGS := -O1 -g $(SANITIZE)
 AGENT_LDFLAGS := $(SANITIZE)
-AGENT_LIBS := -lnghttp2 -lprotobuf-c -lseccomp
+AGENT_LIBS := -lnghttp2 -lprotobuf-c -lseccomp -lcap
 OBJ := $(BUILD)/obj-san
 AGENT := $(BUILD)/kata-agent-san
 else
 AGENT_CFLAGS := -Os -g $(HARDEN) -fPIE -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
 AGENT_LDFLAGS := -static-pie -Wl,--gc-sections,-z,relro,-z,now,-z,noseparate-code
-AGENT_LIBS := -lnghttp2 -lprotobuf-c -lseccomp
+AGENT_LIBS := -lnghttp2 -lprotobuf-c -lseccomp -lcap
 OBJ := $(BUILD)/obj
 AGENT := $(BUILD)/kata-agent
 endif
@@ -255,7 +255,7 @@ $(BUILD)/san/%.a:
 ifneq ($(SAN),1)
 $(BUILD)/kata-agent-san: $(SAN_OBJ)/agent/main.o $(BUILD)/san/libagent.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(SANITIZE) -o $@.new $^ -lnghttp2 -lprotobuf-c -lseccomp && mv $@.new $@
+	$(Q)$(CC) $(SANITIZE) -o $@.new $^ -lnghttp2 -lprotobuf-c -lseccomp -lcap && mv $@.new $@
 -include $(SAN_OBJ)/agent/main.d
 endif
 
@@ -272,7 +272,7 @@ define unit_link
 	$(call say,UNIT,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) -Wall -Wextra $(INC) -Itools/agent-ctl $(SAN_CFLAGS) -o $@ $< $(UNIT_LIBS) \
-		$$(sed -n 's,^// ldflags: ,,p' $<) -lnghttp2 -lprotobuf-c -lseccomp -lcriterion
+		$$(sed -n 's,^// ldflags: ,,p' $<) -lnghttp2 -lprotobuf-c -lseccomp -lcap -lcriterion
 endef
 
 TESTS_SLOW := $(sort $(wildcard tests/ns/test_* tests/wire/test_* tests/interop/test_* tests/images/test_* tests/cross/test_* tests/vm/test_*))

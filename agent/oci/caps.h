@@ -7,8 +7,6 @@
  *	caps_keep()			the change of user leaves the permitted set alone
  *	user_apply(&user)
  *	caps_apply(&caps)		the other four sets; KEEPCAPS off again
- *
- * Nothing here allocates.
  */
 #ifndef OCI_CAPS_H
 #define OCI_CAPS_H
