@@ -118,8 +118,9 @@ ext4_make() {
 		ext4_tool resize2fs -f "$scratch/fs" "$((bytes / 1024))K" > "$scratch/out" 2>&1 || status=2
 		truncate -s "$bytes" "$scratch/fs"
 	fi
-	[[ $status -ne 0 ]] || dd if="$scratch/fs" of="$file" bs=64K oflag=seek_bytes seek="$offset" conv=notrunc,sparse status=none
-	rm -rf "$scratch"
+	[[ $status -ne 0 ]] || dd if="$scratch/fs" of="$file" bs=64K oflag=seek_bytes seek="$offset" conv=notrunc,sparse status=none || status=1
+	# After a failure that is the end it stays until then, for full_disk to see how full it was.
+	[[ $status -eq 1 ]] || rm -rf "$scratch"
 	return "$status"
 }
 
@@ -137,7 +138,8 @@ ext4_fill() {
 	ext4_tool debugfs -w -f "$scratch/script" "$scratch/fs" > "$scratch/out" 2> "$scratch/err" || :
 	# debugfs goes on after an error and exits with 0: what it says is what counts.
 	if grep -v -E '^debugfs [0-9]' "$scratch/err" > "$scratch/bad"; then
-		! grep -q -i -E 'could not allocate|no free|no space|not enough' "$scratch/bad" || return 2
+		# "No space left on device" is this machine's disk, and a larger file would not help.
+		! grep -q -i -E 'could not allocate|no free|not enough' "$scratch/bad" || return 2
 		head -n 5 "$scratch/bad" >&2
 		die "debugfs could not fill the file system"
 	fi

@@ -88,13 +88,12 @@ verity_size() {
 
 verity_make() {
 	local file=$1 scratch hash blocks dir
-	need_program veritysetup cryptsetup-bin
 	scratch=$(mktemp -d)
 	dd if="$file" of="$scratch/data" bs=1M iflag=skip_bytes,count_bytes skip="$fs_at" count="$fs_bytes" conv=sparse status=none
 	blocks=$((fs_bytes / 4096))
 	veritysetup format --no-superblock --salt="$verity_salt" --hash=sha256 --data-block-size=4096 --hash-block-size=4096 \
 		--data-blocks="$blocks" "$scratch/data" "$scratch/hash" > "$scratch/log" 2>&1 ||
-		{ cat "$scratch/log" >&2; rm -rf "$scratch"; die "veritysetup failed"; }
+		{ cat "$scratch/log" >&2; die "veritysetup failed"; }
 	hash=$(sed -n 's/^Root hash:[[:space:]]*//p' "$scratch/log")
 	[[ $(stat -c %s "$scratch/hash") -le $hash_bytes ]] || die "internal error: hash tree larger than its partition"
 	put "$file" "$hash_at" < "$scratch/hash"
@@ -164,13 +163,14 @@ check_options() {
 		[[ $((IMAGE_SIZE_ALIGNMENT_MB % 2)) -eq 0 ]] || die "-a $IMAGE_SIZE_ALIGNMENT_MB: an NVDIMM image must be a multiple of 2 MB (or leave the header out with -x)"
 		[[ $BLOCK_SIZE == 4096 ]] || warning "with a block size of $BLOCK_SIZE the guest cannot use DAX"
 	fi
+	[[ $MEASURED_ROOTFS == no ]] || need_program veritysetup
 	[[ -z ${USE_DOCKER:-}${USE_PODMAN:-} ]] || info "An image is made without a container: USE_DOCKER and USE_PODMAN have no effect"
 	if [[ $FS_TYPE == ext4 ]]; then
-		need_program mke2fs e2fsprogs
-		need_program debugfs e2fsprogs
+		need_program mke2fs debugfs e2fsck resize2fs
 	fi
 }
 
+need_program find awk sort sed dd od tr cut head stat truncate realpath cmp du
 if [[ -n $verify ]]; then
 	[[ -r $verify ]] || die "$verify cannot be read"
 	check_image "$verify"
@@ -183,16 +183,21 @@ check_options
 [[ -d $1 ]] || die "$1 is not a directory"
 root=$(cd "$1" && pwd)
 check_rootfs "$root"
+check_output "$IMAGE" "$root"
 
 fs_at=$fs_offset_dax
 [[ $SKIP_DAX_HEADER == no ]] || fs_at=$fs_offset_plain
 align=$((IMAGE_SIZE_ALIGNMENT_MB * mib))
 inodes=0 journal=0
 # Everything on the way is made beside the image: /tmp may be too small for it, and in memory.
-mkdir -p "$(dirname "$IMAGE")"
 TMPDIR=$(mktemp -d "$(realpath "$(dirname "$IMAGE")")/.kata-image.XXXXXX")
 export TMPDIR
-trap 'rm -rf "$TMPDIR"' EXIT
+at_exit() {
+	local status=$?
+	[[ $status -eq 0 ]] || full_disk "$TMPDIR"
+	rm -rf "$TMPDIR"
+}
+trap at_exit EXIT
 new=$TMPDIR/image
 
 case $FS_TYPE in

@@ -59,7 +59,7 @@ proto_dir() {	# DIR MODE NAME UID GID
 
 xfs_make() {	# FILE OFFSET BYTES ROOT
 	local scratch odd
-	need_program mkfs.xfs xfsprogs
+	need_program mkfs.xfs
 	odd=$(find "$4" -mindepth 1 -name '*[[:space:]]*' -print -quit)
 	[[ -z $odd ]] || die "xfs images cannot hold names with blanks: $odd. Use -f ext4"
 	scratch=$(mktemp -d)
@@ -68,14 +68,14 @@ xfs_make() {	# FILE OFFSET BYTES ROOT
 	truncate -s "$3" "$scratch/fs"
 	# DAX and shared extents exclude each other in kernels before 5.18.
 	(cd "$4" && mkfs.xfs -q -f -b "size=$BLOCK_SIZE" -m "reflink=0,bigtime=0,inobtcount=0,uuid=$xfs_uuid" -d agcount=2 -p "$scratch/proto" "$scratch/fs" \
-		> "$scratch/log" 2>&1) || { cat "$scratch/log" >&2; rm -rf "$scratch"; return 1; }
-	dd if="$scratch/fs" of="$1" bs=1M oflag=seek_bytes seek="$2" conv=notrunc,sparse status=none
+		> "$scratch/log" 2>&1) || { cat "$scratch/log" >&2; return 1; }
+	dd if="$scratch/fs" of="$1" bs=1M oflag=seek_bytes seek="$2" conv=notrunc,sparse status=none || return 1
 	rm -rf "$scratch"
 }
 
 xfs_check() {	# FILE OFFSET ROOT
 	local scratch
-	need_program xfs_repair xfsprogs
+	need_program xfs_repair
 	scratch=$(mktemp -d)
 	dd if="$1" of="$scratch/fs" bs=1M iflag=skip_bytes,count_bytes skip="$2" count="$fs_bytes" conv=sparse status=none
 	xfs_repair -n -f "$scratch/fs" > "$scratch/log" 2>&1 || { tail -n 20 "$scratch/log" >&2; rm -rf "$scratch"; die "$1: the file system is not clean"; }
@@ -84,7 +84,7 @@ xfs_check() {	# FILE OFFSET ROOT
 
 # erofs is made first and measured then: it is exactly as large as its content.
 erofs_size() {
-	need_program mkfs.erofs erofs-utils
+	need_program mkfs.erofs
 	erofs_file=$(mktemp)
 	local opts=(-Enoinline_data)
 	# Compressed is smaller, but then it is unpacked into memory: DAX needs it plain.
@@ -98,7 +98,7 @@ erofs_size() {
 }
 
 erofs_make() {	# FILE OFFSET BYTES ROOT
-	dd if="$erofs_file" of="$1" bs=1M oflag=seek_bytes seek="$2" conv=notrunc,sparse status=none
+	dd if="$erofs_file" of="$1" bs=1M oflag=seek_bytes seek="$2" conv=notrunc,sparse status=none || return 1
 	rm -f "$erofs_file"
 }
 

@@ -41,12 +41,13 @@ shift $((OPTIND - 1))
 [[ $# -eq 1 ]] || die "One directory at a time: $*"
 
 case $INITRD_COMPRESSION in
-gzip) pack=(gzip -9 -n) ;;
+gzip) pack=(gzip -9 -n); need_program gzip ;;
 zstd) pack=(zstd -19 -T1 -q -c); need_program zstd ;;
 none) pack=(cat) ;;
 *) die "Unknown compression '$INITRD_COMPRESSION': must be gzip, zstd or none" ;;
 esac
 
+need_program find sort stat cat head tr sed realpath
 [[ -d $1 ]] || die "$1 is not a directory"
 root=$(cd "$1" && pwd)
 check_rootfs "$root"
@@ -161,9 +162,14 @@ archive() {
 	entry 'TRAILER!!!' 0 1 0 0 0 0
 }
 
-mkdir -p "$(dirname "$INITRD_IMAGE")"
+check_output "$INITRD_IMAGE" "$root"
 new=$INITRD_IMAGE.new
-trap 'rm -f "$new"' EXIT
+at_exit() {
+	local status=$?
+	[[ $status -eq 0 ]] || full_disk "$(realpath "$(dirname "$new")")"
+	rm -f "$new"
+}
+trap at_exit EXIT
 archive | "${pack[@]}" > "$new"
 mv "$new" "$INITRD_IMAGE"
 trap - EXIT

@@ -393,11 +393,7 @@ build_distro() {
 	[[ -n $AGENT_INIT ]] || { [[ $INIT_PROCESS == kata-agent ]] && AGENT_INIT=yes || AGENT_INIT=no; }
 	ROOTFS_DIR=${ROOTFS_DIR:-$here/rootfs-$OS_NAME}
 	guard_dir
-	[[ -n $(elf_interp "$AGENT_SOURCE_BIN") ]] || :
-	if [[ -e $ROOTFS_DIR/. && -z ${INSIDE_CONTAINER:-} && ! -e $ROOTFS_DIR/var/lib/osbuilder/osbuilder.yaml &&
-		-n $(ls -A "$ROOTFS_DIR") ]]; then
-		die "$ROOTFS_DIR is not empty and was not made by this script. Remove it, or choose another directory with -r"
-	fi
+	[[ -n ${INSIDE_CONTAINER:-} ]] || guard_place
 
 	if [[ -z ${INSIDE_CONTAINER:-} && -n ${USE_DOCKER:-}${USE_PODMAN:-} ]]; then
 		engine=podman
@@ -424,6 +420,7 @@ build_distro() {
 	provision "$new"
 	set_dates "$new"
 	if [[ $new != "$ROOTFS_DIR" ]]; then
+		[[ ! -e $ROOTFS_DIR/var/lib/osbuilder/osbuilder.yaml ]] || keep_own "$ROOTFS_DIR" "$new"
 		rm -rf --one-file-system "$ROOTFS_DIR"
 		mv "$new" "$ROOTFS_DIR"
 	fi
@@ -457,6 +454,39 @@ guard_dir() {
 		die "Invalid rootfs directory: '$ROOTFS_DIR' is in use for something else"
 }
 
+# What is to be made anew takes the place of nothing, of an empty directory or of a tree of ours.
+guard_place() {
+	local mounted
+	[[ ! -e $ROOTFS_DIR || -d $ROOTFS_DIR ]] || die "$ROOTFS_DIR is there and is no directory: it is left alone. Choose another place with -r"
+	mounted=$(awk -v dir="$ROOTFS_DIR" '{ p = $5; gsub(/\\040/, " ", p) } p == dir || index(p, dir "/") == 1 { print p; exit }' /proc/self/mountinfo)
+	[[ -z $mounted ]] || die "$mounted is a mount point, which cannot be replaced. Unmount it, or choose a directory below it with -r"
+	[[ ! -d $ROOTFS_DIR ]] || [[ -e $ROOTFS_DIR/var/lib/osbuilder/osbuilder.yaml || -z $(find "$ROOTFS_DIR" -mindepth 1 -print -quit) ]] ||
+		die "$ROOTFS_DIR is not empty and was not made by this script. Remove it, or choose another directory with -r"
+	mkdir -p "$(dirname "$ROOTFS_DIR")" || die "$ROOTFS_DIR: its directory cannot be made"
+	[[ -w $(dirname "$ROOTFS_DIR") ]] || die "$(dirname "$ROOTFS_DIR") cannot be written"
+}
+
+# keep_own OLD NEW: who put files into a tree of ours finds them in the next one; who changed files that we make is
+# told that they are made anew. Everything we make has the date of osbuilder.yaml, so that another date is another hand.
+keep_own() {
+	local old=$1 new=$2 made at p dir kept=() lost=()
+	made=$(stat -c %Y "$old/var/lib/osbuilder/osbuilder.yaml")
+	while IFS= read -r -d '' at && IFS= read -r -d '' p; do
+		[[ ${at%.*} != "$made" ]] || continue
+		dir=$(dirname "$p")
+		# A link on the way may lead out of the tree.
+		if [[ -e $new/$p || -L $new/$p || $(realpath -m "$new/$dir")/ != "$new"/* ]]; then
+			lost+=("/$p")
+			continue
+		fi
+		mkdir -p "$new/$dir"
+		cp -a --no-dereference "$old/$p" "$new/$p"
+		kept+=("/$p")
+	done < <(find "$old" -xdev -mindepth 1 ! -type d -printf '%T@\0%P\0')
+	[[ ${#kept[@]} -eq 0 ]] || info "Kept of what was added to $old: ${kept[*]}"
+	[[ ${#lost[@]} -eq 0 ]] || warning "Made anew although somebody had changed them in $old: ${lost[*]}"
+}
+
 source_default_builder() {
 	# shellcheck source=scripts/dnf.sh
 	source "$here/scripts/dnf.sh"
@@ -469,6 +499,7 @@ failed() {	# STATUS LINE COMMAND
 
 at_exit() {
 	local status=$?
+	[[ $status -eq 0 || -z ${ROOTFS_DIR:-} ]] || full_disk "$(dirname "$ROOTFS_DIR")"
 	[[ -z ${ROOTFS_DIR:-} ]] || rm -rf --one-file-system "$(dirname "$ROOTFS_DIR")/.$(basename "$ROOTFS_DIR").new"
 	if [[ $status -ne 0 && -n $GRACEFUL_EXIT && -n ${BUILD_CAN_FAIL:-} ]]; then
 		touch "$(dirname "$ROOTFS_DIR")/${distro}_fail"
@@ -497,7 +528,7 @@ distro=${1:-}
 is_yes_no "$SECCOMP" || die "SECCOMP($SECCOMP) is invalid (must be yes or no)"
 [[ -z $KERNEL_MODULES_DIR || -d $KERNEL_MODULES_DIR ]] || die "KERNEL_MODULES_DIR($KERNEL_MODULES_DIR) is defined but is not an existing directory"
 [[ -n $OSBUILDER_VERSION ]] || die "need osbuilder version"
-need_program readelf binutils
+need_program find xargs sed grep awk tr cut head sort realpath install readelf du
 trap 'failed $? $LINENO "$BASH_COMMAND"' ERR
 trap at_exit EXIT
 if [[ -z $distro && -n $ROOTFS_DIR ]]; then

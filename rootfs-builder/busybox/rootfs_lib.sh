@@ -10,7 +10,7 @@ busybox_binary() {	# DIR for scratch; sets busybox
 		[[ -f $busybox && -x $busybox ]] || die "BUSYBOX=$busybox is not an executable file"
 	elif [[ -n ${BUSYBOX_DEB:-} ]]; then
 		[[ -r $BUSYBOX_DEB ]] || die "BUSYBOX_DEB=$BUSYBOX_DEB cannot be read"
-		need_program dpkg-deb dpkg
+		need_program dpkg-deb tar
 		dpkg-deb --fsys-tarfile "$BUSYBOX_DEB" | tar -xf - -C "$1" --wildcards --no-same-owner '*bin/busybox' ||
 			die "$BUSYBOX_DEB holds no busybox"
 		busybox=$(find "$1" -name busybox -type f)
@@ -31,7 +31,6 @@ build_rootfs() {
 	local root=$1 scratch busybox path version extra
 	extra=${EXTRA_PKGS:-}
 	[[ -z $extra ]] || die "EXTRA_PKGS ($extra): busybox has no packages. Copy files into a tree of your own and provision it with -r DIR"
-	need_program readelf binutils
 	scratch=$(mktemp -d)
 	busybox_binary "$scratch"
 	mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,lib}

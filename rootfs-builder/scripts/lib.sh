@@ -21,8 +21,45 @@ check_root() {
 # check_program NAME: is it there? (For a message of one's own; need_program dies with one.)
 check_program() { command -v "$1" > /dev/null; }
 
-need_program() {	# NAME PACKAGE
-	check_program "$1" || die "$1 is not installed. Install it with: apt-get install ${2:-$1}"
+# Debian's packages of the programs that are not called as their package is.
+readonly -A package_of=(
+	[awk]=mawk [cmp]=diffutils [cut]=coreutils [dd]=coreutils [du]=coreutils [find]=findutils [head]=coreutils
+	[install]=coreutils [od]=coreutils [realpath]=coreutils [sort]=coreutils [stat]=coreutils [tr]=coreutils
+	[truncate]=coreutils [xargs]=findutils [zcat]=gzip [mountpoint]=util-linux [readelf]=binutils [dpkg-deb]=dpkg
+	[apt-get]=apt [depmod]=kmod [modinfo]=kmod [debugfs]=e2fsprogs [e2fsck]=e2fsprogs [mke2fs]=e2fsprogs [resize2fs]=e2fsprogs
+	[mkfs.erofs]=erofs-utils [fsck.erofs]=erofs-utils [mkfs.xfs]=xfsprogs [xfs_repair]=xfsprogs [veritysetup]=cryptsetup-bin
+)
+
+need_program() {	# NAMES
+	local name
+	for name; do
+		check_program "$name" || die "$name is not installed. Install it with: apt-get install ${package_of[$name]:-$name}"
+	done
+}
+
+# full_disk DIR: after something has failed: was it for want of room?
+full_disk() {
+	local dir=$1 free inodes total block
+	while [[ ! -d $dir && $dir == */* ]]; do
+		dir=${dir%/*}
+	done
+	read -r free inodes total block < <(stat -f -c '%a %d %c %S' "${dir:-/}" 2> /dev/null) || return 0
+	free=$((free * block))
+	if [[ $free -lt 1048576 || ( $total -gt 0 && $inodes -eq 0 ) ]]; then
+		error "The disk is full: ${dir:-/} has $((free / 1024)) KiB and $inodes inodes left. Make room there, or write elsewhere"
+	fi
+}
+
+# check_output FILE ROOT: a result takes the place of a regular file or of nothing, and lies outside of what it is made of.
+check_output() {
+	local file=$1 dir
+	[[ -n $file ]] || die "-o '': the name of the result is empty"
+	[[ ! -d $file && $file != */ ]] || die "-o $file is a directory: name the file to write"
+	[[ ! -e $file || -f $file ]] || die "-o $file is there and no regular file: it is left alone"
+	dir=$(realpath -m "$(dirname "$file")")
+	[[ $dir/ != "$(realpath "$2")"/* ]] || die "-o $file lies in the tree that it is made of"
+	mkdir -p "$dir" || die "-o $file: its directory cannot be made"
+	[[ -w $dir ]] || die "-o $file: $dir cannot be written"
 }
 
 is_yes_no() { [[ $1 == yes || $1 == no ]]; }
@@ -146,7 +183,7 @@ check_loadable() {
 	local root=$1 file
 	file=$(resolve_in "$root" "$2") || return 1
 	is_elf "$file" || return 0
-	check_program readelf || { warning "readelf (package binutils) is not installed: libraries of $2 not checked"; return 0; }
+	need_program readelf
 	elf_closure "$root" "${file#"$root"}" > /dev/null
 }
 

@@ -164,3 +164,37 @@ EOF
 tree_sum() {
 	(cd "$1" && find . -printf '%p %y %m %T@ %l\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum
 }
+
+# names_missing COMMAND...: runs it without each of $tools ("tool:package ..."); prints those whose absence it did not name.
+# The scripts look into the sbin directories by themselves: there, too, the tool must not be.
+names_missing() {
+	local t farm=$work/farm bad='' said
+	mkdir -p "$work/sbin"
+	for t in $tools; do
+		rm -rf "$farm"
+		mkdir "$farm"
+		said=$(/usr/bin/env PATH=/usr/sbin /usr/bin/unshare -rm /bin/bash -c '
+			farm=$1 sbin=$2 tool=$3
+			shift 3
+			/bin/mount --bind /usr/sbin "$sbin"
+			/bin/ln -s "$sbin"/* "$farm"
+			/bin/ln -s /usr/bin/* "$farm" 2> /dev/null
+			/bin/rm -f "$farm/$tool"
+			/bin/mount --bind "$farm" /usr/sbin
+			exec "$@"' - "$farm" "$work/sbin" "${t%:*}" "$@" 2>&1) && bad+=" $t(worked)"
+		[[ $said == *"${t%:*} is not installed. Install it with: apt-get install ${t#*:}"* ]] || bad+=" $t($said)"
+	done
+	rm -rf "$farm" "$work/sbin"
+	printf '%s' "$bad"
+}
+
+# check_tools NAME TOOLS COMMAND...
+check_tools() {
+	local name=$1 tools=$2
+	shift 2
+	if unshare -rm true 2> /dev/null; then
+		is "$name" "$(names_missing "$@")" ''
+	else
+		skip "$name" 'unshare -rm is not allowed here'
+	fi
+}

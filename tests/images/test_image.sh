@@ -28,6 +28,32 @@ refuses 'an alignment NVDIMM cannot have' 'multiple of 2 MB' "$image_sh" -a 3 -o
 refuses 'a block size that cannot be' 'BLOCK_SIZE(512) is invalid' env BLOCK_SIZE=512 "$image_sh" -o "$img" "$root"
 refuses 'AGENT_INIT that cannot be' 'Invalid value for AGENT_INIT' env AGENT_INIT=maybe "$image_sh" -o "$img" "$root"
 refuses 'AGENT_INIT=no where the agent is init' '/sbin/init is the agent' env AGENT_INIT=no "$image_sh" -o "$img" "$root"
+mkdir -p "$work/out dir"
+refuses 'a directory as result' 'is a directory' "$image_sh" -o "$work/out dir" "$root"
+refuses 'a directory as result, spelled with /' 'is a directory' "$image_sh" -o "$work/none/" "$root"
+is 'nothing is put there' "$(ls -A "$work/out dir")" ''
+mkfifo "$work/fifo"
+refuses 'a FIFO as result' 'no regular file' "$image_sh" -o "$work/fifo" "$root"
+if [[ $(id -u) -eq 0 ]]; then
+	# Not /dev/null itself: what is tried here once destroyed it.
+	mknod "$work/null" c 1 3
+	refuses 'a device as result' 'no regular file' "$image_sh" -o "$work/null" "$root"
+	check 'which is still one' test -c "$work/null"
+else
+	skip 'a device as result' 'mknod needs root'
+fi
+refuses 'a result in the tree itself' 'lies in the tree' "$image_sh" -o "$root/kata.img" "$root"
+check_tools 'tools of image_builder.sh' 'find:findutils awk:mawk sort:coreutils dd:coreutils od:coreutils mke2fs:e2fsprogs debugfs:e2fsprogs e2fsck:e2fsprogs resize2fs:e2fsprogs readelf:binutils cmp:diffutils' /bin/bash "$image_sh" -o "$img" "$root"
+check_tools 'tools of a measured root' 'veritysetup:cryptsetup-bin' /bin/bash "$image_sh" -m -o "$img" "$root"
+if unshare -rm true 2> /dev/null; then
+	mkdir "$work/small"
+	filled() { unshare -rm sh -c 'mount -t tmpfs -o size=$2 tmpfs "$1" && exec "$3" -o "$1/kata.img" "$4"' - "$work/small" "$1" "$image_sh" "$root"; }
+	for s in 1M 2500k 4M; do
+		refuses "a full disk ($s) is called that" 'The disk is full' filled $s
+	done
+else
+	skip 'a full disk is called that' 'unshare -rm is not allowed here'
+fi
 mkdir -p "$work/noinit/usr/bin"
 refuses 'a tree without init' '/sbin/init is not installed' "$image_sh" -o "$img" "$work/noinit"
 cp -a "$root" "$work/noagent"

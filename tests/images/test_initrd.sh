@@ -18,7 +18,21 @@ check '-h exits 0' "$initrd_sh" -h
 check 'no argument: usage, exit 0' "$initrd_sh"
 refuses 'no such directory' 'is not a directory' "$initrd_sh" -o "$out" "$work/absent"
 refuses 'unknown compression' 'Unknown compression' "$initrd_sh" -c lzma -o "$out" "$root"
-mkdir -p "$work/empty"
+mkdir -p "$work/empty" "$work/out dir"
+refuses 'a directory as result' 'is a directory' "$initrd_sh" -o "$work/out dir" "$root"
+is 'nothing is put there' "$(ls -A "$work/out dir")" ''
+mkfifo "$work/fifo"
+refuses 'a FIFO as result' 'no regular file' "$initrd_sh" -o "$work/fifo" "$root"
+refuses 'a result in the tree itself' 'lies in the tree' "$initrd_sh" -o "$root/initrd" "$root"
+check_tools 'tools of initrd_builder.sh' 'find:findutils sort:coreutils stat:coreutils gzip:gzip readelf:binutils' /bin/bash "$initrd_sh" -o "$out" "$root"
+check_tools 'tools of initrd_builder.sh -c zstd' 'zstd:zstd' /bin/bash "$initrd_sh" -c zstd -o "$out" "$root"
+if unshare -rm true 2> /dev/null; then
+	mkdir "$work/small"
+	filled() { unshare -rm sh -c 'mount -t tmpfs -o size=500k tmpfs "$1" && exec "$2" -o "$1/initrd" "$3"' - "$work/small" "$initrd_sh" "$root"; }
+	refuses 'a full disk is called that' 'The disk is full' filled
+else
+	skip 'a full disk is called that' 'unshare -rm is not allowed here'
+fi
 refuses 'a tree without init' '/sbin/init is not installed' "$initrd_sh" -o "$out" "$work/empty"
 
 check 'an initrd is made' "$initrd_sh" -o "$out" "$root"

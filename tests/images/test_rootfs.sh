@@ -28,6 +28,27 @@ mkdir "$work/mine"
 touch "$work/mine/precious"
 refuses 'a directory of somebody else' 'was not made by this script' "$rootfs_sh" -r "$work/mine" busybox
 check 'and nothing there is lost' test -e "$work/mine/precious"
+printf 'my thesis\n' > "$work/file"
+refuses 'a regular file in the way' 'is no directory: it is left alone' "$rootfs_sh" -r "$work/file" busybox
+is 'and it is as it was' "$(cat "$work/file")" 'my thesis'
+ln -s "$work/file" "$work/link"
+refuses 'a link to one' 'is no directory: it is left alone' "$rootfs_sh" -r "$work/link" busybox
+is 'and it is as it was' "$(cat "$work/link")" 'my thesis'
+mkfifo "$work/fifo"
+refuses 'a FIFO in the way' 'is no directory: it is left alone' "$rootfs_sh" -r "$work/fifo" busybox
+check 'and it is as it was' test -p "$work/fifo"
+refuses 'a file on the way' 'its directory cannot be made' "$rootfs_sh" -r "$work/file/rootfs" busybox
+if unshare -rm true 2> /dev/null; then
+	mkdir -p "$work/mounted/below"
+	mounted() { unshare -rm sh -c 'mount -t tmpfs tmpfs "$1" && shift && exec "$@"' - "$work/mounted$1" "$rootfs_sh" -r "$work/mounted" busybox; }
+	refuses 'a mount point' "$work/mounted is a mount point" mounted ''
+	check 'at once' not grep -q 'Making the' <<< "$(mounted '' 2> /dev/null)"
+	refuses 'what has a mount point in it' "$work/mounted/below is a mount point" mounted /below
+	filled() { unshare -rm sh -c 'mount -t tmpfs -o size=1M tmpfs "$1" && exec "$2" -r "$1/rootfs" busybox' - "$work/mounted" "$rootfs_sh"; }
+	refuses 'a full disk is called that' 'The disk is full' filled
+else
+	skip 'a mount point' 'unshare -rm is not allowed here'
+fi
 refuses 'AGENT_INIT=no where no other init is' 'AGENT_INIT=no' env AGENT_INIT=no "$rootfs_sh" -r "$root" busybox
 check 'a failed build leaves nothing' test ! -e "$root" -a ! -e "$work/.rootfs.new"
 refuses 'busybox has no packages' 'EXTRA_PKGS' env EXTRA_PKGS=vim "$rootfs_sh" -r "$root" busybox
@@ -59,6 +80,27 @@ fi
 before=$(tree_sum "$root")
 check 'built again over itself' env OSBUILDER_VERSION=1.2.3 "$rootfs_sh" -r "$root" busybox
 is 'it is the same tree' "$(tree_sum "$root")" "$before"
+
+# --- what a user put there
+printf '#!/bin/sh\n' > "$root/bin/own tool"
+mkdir -p "$root/opt/own"
+ln -s /bin/busybox "$root/opt/own/link"
+printf 'own\n' > "$root/etc/hostname"
+check 'built again over a tree with files of the user' env OSBUILDER_VERSION=1.2.3 "$rootfs_sh" -r "$root" busybox
+check 'who finds them there' test -f "$root/bin/own tool" -a -L "$root/opt/own/link"
+said=$(OSBUILDER_VERSION=1.2.3 "$rootfs_sh" -r "$root" busybox 2>&1)
+check 'also after the next build' test -f "$root/bin/own tool" -a -L "$root/opt/own/link"
+check 'which says so' grep -q 'Kept of what was added .*/bin/own tool' <<< "$said"
+printf 'own\n' > "$root/etc/hostname"
+said=$("$rootfs_sh" -r "$root" busybox 2>&1)
+check 'what he changed of ours is made anew, and he is told' grep -q 'WARNING: Made anew .*: /etc/hostname' <<< "$said"
+is 'it is ours again' "$(cat "$root/etc/hostname")" kata
+rm -r "$root/bin/own tool" "$root/opt"
+check 'without them' env OSBUILDER_VERSION=1.2.3 "$rootfs_sh" -r "$root" busybox
+is 'it is the same tree as before' "$(tree_sum "$root")" "$before"
+
+# --- each tool that is not there is named with its package
+check_tools 'tools of rootfs.sh' 'find:findutils xargs:findutils sed:sed grep:grep awk:mawk readelf:binutils du:coreutils realpath:coreutils' /bin/bash "$rootfs_sh" -r "$work/tools" busybox
 
 # --- other ways
 mkdir -p "$work/6.1.0/kernel"
