@@ -109,14 +109,14 @@ static void read_cmdline(struct config *cfg)
 		log_warn("main", "cannot read /proc/cmdline: kernel options have no effect");
 }
 
-static int run_modules(void *arg, int out, struct err *err)
+static int load_boot_modules_job(void *arg, int out, struct err *err)
 {
 	(void)arg;
 	(void)out;
 	return modules_load(err);
 }
 
-static void on_modules(void *arg, const struct err *err, const struct buf *out)
+static void boot_modules_loaded(void *arg, const struct err *err, const struct buf *out)
 {
 	(void)arg;
 	(void)out;
@@ -130,7 +130,8 @@ static void load_modules(struct agent *a)
 	static const struct worker_opts opts = { .timeout_ms = 60000 };
 
 	if (a->is_init && modules_wanted() &&
-	    worker_start(a->loop, a->reaper, &opts, run_modules, on_modules, a, NULL) < 0)
+	    worker_start(a->loop, a->reaper, &opts, load_boot_modules_job, boot_modules_loaded, a,
+			 NULL) < 0)
 		log_error("main", "modules at boot: no worker");
 }
 
@@ -169,14 +170,14 @@ static bool become_init(struct agent *a, struct config *cfg)
 }
 
 /*
- * What nobody needs before the first call that is more than a Check: most of the milliseconds that
- * init takes. Done by that call, or else as soon as there is nothing to answer.
+ * Most of the milliseconds that init takes, and nothing that a Check needs: put off until the agent
+ * listens. Done by the first call that needs it, or by the loop's first turn.
  */
-static void settle(struct agent *a)
+static void finish_start(struct agent *a)
 {
 	struct err err = { 0 };
 
-	a->settle = NULL;
+	a->finish_start = NULL;
 	if (a->is_init && cgroups_mount(a->config->unified_cgroup_hierarchy, &err) < 0) {
 		log_error("main", "%s: containers run without resource limits", err.msg);
 		err = (struct err){ 0 };
@@ -189,12 +190,12 @@ static void settle(struct agent *a)
 	step_done("loopback");
 }
 
-static void on_settle(struct timer *t)
+static void on_first_turn(struct timer *t)
 {
-	struct agent *a = container_of(t, struct agent, settle_timer);
+	struct agent *a = container_of(t, struct agent, finish_start_timer);
 
-	if (a->settle)
-		a->settle(a);
+	if (a->finish_start)
+		a->finish_start(a);
 }
 
 static void announce(const struct agent *a)
@@ -302,8 +303,8 @@ static void raise_nofile(struct rlimit *ret_old)
 	}
 }
 
-static int start(struct agent *a, const struct config *cfg, struct source *signals,
-		 struct channel **channel, struct err *err)
+static int agent_start(struct agent *a, const struct config *cfg, struct source *signals,
+		       struct channel **channel, struct err *err)
 {
 	const struct channel_opts opts = { .address = cfg->server_addr,
 					   .use_vsock = cfg->use_vsock };
@@ -377,11 +378,11 @@ int main(int argc, char **argv)
 	 */
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	crash_handlers();
-	list_init(&a.oom_waiters);
+	list_init(&a.until_oom);
 	list_init(&a.oom_events);
 	config_defaults(&cfg);
 	a.config = &cfg;
-	a.settle = settle;
+	a.finish_start = finish_start;
 	if (a.is_init) {
 		has_console = become_init(&a, &cfg);
 	} else {
@@ -391,7 +392,7 @@ int main(int argc, char **argv)
 	log_threshold = cfg.log_level;
 	(void)umask(022);
 	(void)fdio_write_file(AT_FDCWD, "/proc/self/oom_score_adj", OOM_SCORE_AGENT);
-	if (start(&a, &cfg, &signals, &channel, &err) < 0)
+	if (agent_start(&a, &cfg, &signals, &channel, &err) < 0)
 		die(&a, &err);
 	/* make bench reads this line. */
 	log_info("main", "ready init_us=%lld boot_us=%lld", (long long)(since_boot_us() - began),
@@ -399,7 +400,7 @@ int main(int argc, char **argv)
 	announce(&a);
 	console_start(&a);
 	load_modules(&a);
-	timer_set(a.loop, &a.settle_timer, 0, on_settle);
+	timer_set(a.loop, &a.finish_start_timer, 0, on_first_turn);
 	late.loop = a.loop;
 	if (!has_console)
 		timer_set(a.loop, &late.timer, CONSOLE_RETRY_MS, try_console);

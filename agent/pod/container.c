@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Making a container, step by step: devices, storages, cgroup, its init up to the gate before
- * execve, hooks. Each step ends in an event that takes the next one; whatever fails takes the whole
- * thing down through container_remove, and the call is answered when nothing is left of it.
+ * Containers from the taking of an id to the end of the removal. Whatever fails while one is being
+ * made takes all of it down again, and the call is answered when nothing is left.
  */
 #include "pod/container.h"
 
@@ -22,14 +21,18 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/worker.h"
-#include "rpc/call.h"
 #include "pod/agent.h"
 #include "pod/device.h"
+#include "pod/freezer.h"
 #include "pod/hook.h"
 #include "pod/oom.h"
 #include "pod/process.h"
-#include "pod/sandbox.h"
 #include "pod/sharedmount.h"
+#include "pod/stdio.h"
+
+#define REMOVE_TRY_MS	  5
+#define REMOVE_GIVE_UP_MS 10000
+#define PARENT_HOOKS	  (1u << HOOK_PRESTART | 1u << HOOK_CREATE_RUNTIME)
 
 struct container *container_find_any(struct sandbox *sb, const char *id)
 {
@@ -45,7 +48,8 @@ struct container *container_find(struct call *c, const char *id, struct err *err
 	struct container *ctr = container_find_any(call_agent(c)->sandbox, id);
 	int status = RPC_NOT_FOUND;
 
-	if (ctr && ctr->state != CTR_CREATING)
+	/* Nobody has seen one that is removed before it was created. */
+	if (ctr && !container_is_creating(ctr) && !ctr->until_created)
 		return ctr;
 	if (c->schema == SCHEMA_3X)
 		status = c->method->flags & M_LIFE ? RPC_INTERNAL : RPC_INVALID_ARGUMENT;
@@ -67,6 +71,7 @@ static struct container *container_new(struct agent *a, const char *id)
 	ctr->agent = a;
 	ctr->sandbox = a->sandbox;
 	ctr->oom_fd = ctr->rules.seccomp_fd = FD_NONE;
+	list_init(&ctr->until_gone);
 	list_init(&ctr->processes);
 	list_init(&ctr->oom_link);
 	storage_set_init(&ctr->storages);
@@ -75,334 +80,193 @@ static struct container *container_new(struct agent *a, const char *id)
 	return ctr;
 }
 
-/* --- teardown ------------------------------------------------------------------------------ */
+/* --- the removal --------------------------------------------------------------------------- */
 
-#define REMOVE_TRY_MS	  5
-#define REMOVE_GIVE_UP_MS 10000
+static void container_kill(struct timer *t);
+static void container_poststop(struct container *ctr);
+static void container_release(struct container *ctr);
+static void container_free(void *arg, const struct err *err);
 
-struct teardown {
-	container_gone *done;
-	void *arg;
-	int64_t give_up;
-	struct err err; /* the first thing that went wrong */
-};
-
-static void note_error(struct container *ctr, const struct err *err)
+static void removal_failed(struct container *ctr, const struct err *err)
 {
 	log_warn("container", "remove %s: %s", ctr->id, err->msg);
-	if (!ctr->teardown->err.code)
-		ctr->teardown->err = *err;
+	if (!ctr->removal_err.code)
+		ctr->removal_err = *err;
 }
 
-static void container_free(struct container *ctr)
+/* Ends what is under way, kills, and goes on with container_kill. */
+static void container_take_down(struct container *ctr)
 {
-	struct teardown t = *ctr->teardown;
-
-	oom_forget(ctr);
-	while (!list_empty(&ctr->processes))
-		process_free(list_first(&ctr->processes, struct process, link));
-	timer_cancel(&ctr->timer);
-	cgroup_free(ctr->cgroup);
-	ctr_rules_release(&ctr->rules);
-	container_hooks_forget(ctr);
-	list_del(&ctr->link);
-	ctr->sandbox->container_count--;
-	free(ctr->teardown);
-	free(ctr->id);
-	free(ctr);
-	t.done(t.arg, &t.err);
-}
-
-static void on_storages_released(void *arg, const struct err *err)
-{
-	struct container *ctr = arg;
-
-	if (err->code)
-		note_error(ctr, err);
-	container_free(ctr);
-}
-
-static void release_storages(struct container *ctr)
-{
-	struct agent *a = ctr->agent;
+	struct call *starter = TAKE_PTR(ctr->until_running);
 	struct err err = { 0 };
 
-	if (list_empty(&ctr->storages.uses)) {
-		container_free(ctr);
-		return;
+	container_enter(ctr, CTR_KILLING);
+	if (starter) {
+		err_rpc(&err, RPC_ABORTED, "Container %s is being removed", ctr->id);
+		(void)call_fail(starter, &err);
 	}
-	if (storages_release(a, &ctr->sandbox->refs, &ctr->storages, on_storages_released, ctr,
-			     &err) < 0)
-		on_storages_released(ctr, &err);
+	freezer_abandon(ctr);
+	if (ctr->worker)
+		worker_cancel(TAKE_PTR(ctr->worker));
+	oom_forget(ctr);
+	list_for_each(struct process, p, &ctr->processes, link) {
+		if (!process_is_dead(p) && p->spawn.pid)
+			(void)kill(p->spawn.pid, SIGKILL);
+	}
+	if (ctr->cgroup)
+		(void)cgroup_kill(ctr->cgroup, SIGKILL);
+	ctr->removal_end = loop_now_ms() + REMOVE_GIVE_UP_MS;
+	timer_set(ctr->agent->loop, &ctr->removal, 0, container_kill);
 }
 
-static void on_poststop(struct container *ctr, const struct err *err)
+void container_remove(struct container *ctr, struct gone_waiter *waiter)
 {
-	if (err->code)
-		note_error(ctr, err);
-	release_storages(ctr);
-}
-
-static void run_poststop(struct container *ctr)
-{
-	struct err err = { 0 };
-	int r = container_hooks_start(ctr, 1u << HOOK_POSTSTOP, on_poststop, &err);
-
-	if (r < 0)
-		note_error(ctr, &err);
-	if (r != 0)
-		release_storages(ctr);
+	list_add_tail(&ctr->until_gone, &waiter->link);
+	if (container_is_removing(ctr))
+		return;
+	if (ctr->until_created)
+		err_rpc(&ctr->create_err, RPC_ABORTED, "Container %s is being removed", ctr->id);
+	if (ctr->state == CTR_DEVICES || ctr->state == CTR_MOUNTING)
+		container_enter(ctr, CTR_ABANDONED);
+	else
+		container_take_down(ctr);
 }
 
 /*
  * Its processes are dead or dying: gone when the init is reaped and the kernel lets the cgroup go.
  */
-static void try_remove(struct timer *t)
+static void container_kill(struct timer *t)
 {
-	struct container *ctr = container_of(t, struct container, timer);
-	bool late = loop_now_ms() >= ctr->teardown->give_up;
+	struct container *ctr = container_of(t, struct container, removal);
+	bool late = loop_now_ms() >= ctr->removal_end;
 	bool alive = false;
 	struct err err = { 0 };
 	int r = 0;
 
-	if (ctr->waiting) { /* what is being mounted for it has to be released, too */
-		timer_set(ctr->agent->loop, &ctr->timer, REMOVE_TRY_MS, try_remove);
-		return;
-	}
-	if (ctr->pending) {
-		err_rpc(&err, RPC_ABORTED, "Container %s is being removed", ctr->id);
-		(void)call_fail(TAKE_PTR(ctr->pending), &err);
-		err = (struct err){ 0 };
-	}
 	list_for_each(struct process, p, &ctr->processes, link)
-		alive |= !p->exited && p->spawn.pid;
+		alive |= !process_is_dead(p) && p->spawn.pid;
 	if (ctr->cgroup && !alive)
 		r = cgroup_remove(ctr->cgroup, &err);
 	if ((alive || r == -EBUSY) && !late) {
 		/* Somebody may have forked or joined while the first signal was on its way. */
 		if (ctr->cgroup)
 			(void)cgroup_kill(ctr->cgroup, SIGKILL);
-		timer_set(ctr->agent->loop, &ctr->timer, REMOVE_TRY_MS, try_remove);
+		timer_set(ctr->agent->loop, t, REMOVE_TRY_MS, container_kill);
 		return;
 	}
 	if (alive)
 		err_set(&err, EBUSY, "its processes do not die");
 	if (err.code)
-		note_error(ctr, &err);
-	run_poststop(ctr);
+		removal_failed(ctr, &err);
+	container_poststop(ctr);
 }
 
-int container_remove(struct container *ctr, container_gone *done, void *arg)
+static void on_poststop(struct container *ctr, const struct err *err)
 {
-	struct teardown *t;
+	if (err->code)
+		removal_failed(ctr, err);
+	container_release(ctr);
+}
 
-	if (ctr->teardown)
-		return -EALREADY;
-	t = calloc(1, sizeof(*t));
-	if (!t)
-		return -ENOMEM;
-	t->done = done;
-	t->arg = arg;
-	t->give_up = loop_now_ms() + REMOVE_GIVE_UP_MS;
-	ctr->teardown = t;
-	if (ctr->state != CTR_CREATING)
-		ctr->state = CTR_REMOVING;
-	container_hooks_cancel(ctr);
-	if (ctr->sharing)
-		worker_cancel(TAKE_PTR(ctr->sharing));
-	container_abandon_freeze(ctr);
-	oom_forget(ctr);
-	list_for_each(struct process, p, &ctr->processes, link) {
-		if (!p->exited && p->spawn.pid)
-			(void)kill(p->spawn.pid, SIGKILL);
+static void container_poststop(struct container *ctr)
+{
+	struct err err = { 0 };
+
+	container_enter(ctr, CTR_POSTSTOP);
+	if (container_hooks_start(ctr, 1u << HOOK_POSTSTOP, on_poststop, &err) != 0)
+		on_poststop(ctr, &err);
+}
+
+static void container_release(struct container *ctr)
+{
+	struct err err = { 0 };
+
+	container_enter(ctr, CTR_RELEASING);
+	if (list_empty(&ctr->storages.uses) ||
+	    storages_release(ctr->agent, &ctr->sandbox->refs, &ctr->storages, container_free, ctr,
+			     &err) < 0)
+		container_free(ctr, &err);
+}
+
+static void container_free(void *arg, const struct err *err)
+{
+	struct container *ctr = arg;
+	struct call *creator = TAKE_PTR(ctr->until_created);
+	struct err create_err = ctr->create_err, removal_err;
+	struct gone_waiter *w;
+	struct list waiters;
+
+	if (err->code)
+		removal_failed(ctr, err);
+	removal_err = ctr->removal_err;
+	list_init(&waiters);
+	while ((w = list_first(&ctr->until_gone, struct gone_waiter, link))) {
+		list_del(&w->link);
+		list_add_tail(&waiters, &w->link);
 	}
-	if (ctr->cgroup)
-		(void)cgroup_kill(ctr->cgroup, SIGKILL);
-	timer_set(ctr->agent->loop, &ctr->timer, 0, try_remove);
-	return 0;
-}
-
-void container_init_exited(struct container *ctr)
-{
-	oom_check(ctr);
-	if (ctr->state == CTR_CREATED || ctr->state == CTR_RUNNING || ctr->state == CTR_STARTING)
-		ctr->state = CTR_STOPPED;
-	/* In a pid namespace of its own all the others are gone already. */
-	if (!ctr->own_pid_ns && ctr->cgroup)
-		(void)cgroup_kill(ctr->cgroup, SIGKILL);
+	container_enter(ctr, CTR_GONE);
+	while (!list_empty(&ctr->processes))
+		process_free(list_first(&ctr->processes, struct process, link));
+	cgroup_free(ctr->cgroup);
+	ctr_rules_release(&ctr->rules);
+	container_hooks_forget(ctr);
+	list_del(&ctr->link);
+	ctr->sandbox->container_count--;
+	free(ctr->id);
+	free(ctr);
+	if (creator)
+		(void)call_fail(creator, &create_err);
+	while ((w = list_first(&waiters, struct gone_waiter, link))) {
+		list_del(&w->link);
+		w->gone(w, &removal_err);
+	}
 }
 
 /* --- CreateContainer ----------------------------------------------------------------------- */
 
-struct failed_create {
-	struct call *call;
-	struct err err;
-};
-
-static void on_rolled_back(void *arg, const struct err *err)
-{
-	struct failed_create *f = arg;
-
-	(void)err;
-	(void)call_fail(f->call, &f->err);
-	free(f);
-}
-
-static void on_gone_quietly(void *arg, const struct err *err)
-{
-	(void)arg;
-	(void)err;
-}
+/*
+ * Its steps stand below in their order, and at the end in a table by the state that they make true.
+ * A step returns 1 when it is done, 0 when an event will tell its end (create_step_done), or -errno
+ * with *err.
+ */
+static void create_next(struct container *ctr);
 
 static void create_failed(struct container *ctr, const struct err *err)
 {
-	struct call *c = TAKE_PTR(ctr->pending);
-	struct failed_create *f = malloc(sizeof(*f));
-
-	ctr->request = NULL;
-	if (f) {
-		f->call = c;
-		f->err = *err;
-		if (container_remove(ctr, on_rolled_back, f) == 0)
-			return;
-		free(f);
-	}
-	(void)container_remove(ctr, on_gone_quietly, NULL);
-	(void)call_fail(c, err);
+	ctr->create_err = *err;
+	container_take_down(ctr);
 }
 
-static void create_done(struct container *ctr)
-{
-	struct call *c = TAKE_PTR(ctr->pending);
-	struct sandbox *sb = ctr->sandbox;
-	char path[32];
-
-	ctr->state = CTR_CREATED;
-	ctr->request = NULL;
-	ctr->init->starter = NULL;
-	/* The first container's pid namespace is what later ones share on request. */
-	if (!sb->sandbox_pidns && sb->container_count == 1) {
-		auto_closep(&sb->ns_pid);
-		(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)ctr->init->spawn.pid);
-		sb->ns_pid = open(path, O_RDONLY | O_CLOEXEC);
-	}
-	(void)call_reply_empty(c);
-}
-
-static void on_prestart(struct container *ctr, const struct err *e)
-{
-	struct err err = *e;
-
-	if (!err.code && spawn_continue(&ctr->init->spawn) < 0)
-		err_set(&err, ECHILD, "the process died during the prestart hooks");
-	if (err.code)
-		create_failed(ctr, &err);
-}
-
-static void on_mounted(struct container *ctr)
-{
-	struct err err = { 0 };
-
-	if (container_hooks_start(ctr, 1u << HOOK_PRESTART | 1u << HOOK_CREATE_RUNTIME, on_prestart,
-				  &err) < 0)
-		create_failed(ctr, &err);
-}
-
-static void start_failed(struct container *ctr, const struct err *err)
-{
-	struct call *c = TAKE_PTR(ctr->pending);
-
-	(void)call_fail(c, err);
-}
-
-static void on_poststart(struct container *ctr, const struct err *err)
-{
-	if (err->code) /* the container runs: the runtime-spec wants a line, not a failure */
-		container_hook_failed(ctr, err->msg);
-	(void)call_reply_empty(TAKE_PTR(ctr->pending));
-}
-
-void container_running(struct container *ctr)
-{
-	struct err err = { 0 };
-
-	if (ctr->state == CTR_STARTING)
-		ctr->state = CTR_RUNNING;
-	oom_watch(ctr);
-	if (container_hooks_start(ctr, 1u << HOOK_POSTSTART, on_poststart, &err) != 0)
-		on_poststart(ctr, &err);
-}
-
-static void on_shared(void *arg, const struct err *err, const struct buf *out)
+static void create_step_done(void *arg, const struct err *err)
 {
 	struct container *ctr = arg;
 
-	(void)out;
-	ctr->sharing = NULL;
-	if (err->code)
+	if (ctr->state == CTR_ABANDONED)
+		container_take_down(ctr);
+	else if (err->code)
 		create_failed(ctr, err);
 	else
-		create_done(ctr);
+		create_next(ctr);
 }
 
-static void share_mounts(struct container *ctr)
+static int find_devices(struct container *ctr, struct err *err)
 {
-	struct err err = { 0 };
-	int r = sharedmounts_start(ctr, ctr->request->shared_mounts, ctr->request->n_shared_mounts,
-				   on_shared, &err);
+	const Grpc__CreateContainerRequest *req = ctr->request;
 
-	if (r < 0)
-		create_failed(ctr, &err);
-	else if (r > 0)
-		create_done(ctr);
+	if (req->n_devices == 0)
+		return 1;
+	return devices_add(ctr->agent, ctr->schema, req->devices, req->n_devices, req->oci,
+			   &ctr->until_created->mem, create_step_done, ctr, err);
 }
 
-static void on_init_event(struct spawn *s, enum spawn_event event, const struct err *e)
+static int mount_storages(struct container *ctr, struct err *err)
 {
-	struct process *p = container_of(s, struct process, spawn);
-	struct container *ctr = p->ctr;
-	struct err err = *e;
-	bool creating = ctr->state == CTR_CREATING;
+	const Grpc__CreateContainerRequest *req = ctr->request;
 
-	if (ctr->teardown)
-		return;
-	process_take_terminal(p);
-	switch (event) {
-	case SPAWN_MOUNTED:
-		on_mounted(ctr);
-		return;
-	case SPAWN_READY:
-		/* Device rules come last: the child has made its nodes, and waits. */
-		if (ctr->cgroup && cgroup_set_devices(ctr->cgroup,
-						      ctr->request->oci->linux
-							      ? ctr->request->oci->linux->resources
-							      : NULL,
-						      &err) < 0)
-			create_failed(ctr, &err);
-		else
-			share_mounts(ctr);
-		return;
-	case SPAWN_RUNNING:
-		if (!creating) {
-			if (ctr->pending)
-				container_running(ctr);
-			return;
-		}
-		err_set(&err, ECHILD, "the process died before it was started");
-		break;
-	case SPAWN_HOOK_FAILED:
-		container_hook_failed(ctr, err.msg);
-		return;
-	case SPAWN_FAILED:
-		break;
-	}
-	err.rpc = RPC_INTERNAL;
-	if (creating) {
-		err_wrap(&err, "Could not run process");
-		create_failed(ctr, &err);
-	} else if (ctr->pending) {
-		start_failed(ctr, &err);
-	}
+	if (req->n_storages == 0)
+		return 1;
+	return storages_add(ctr->agent, &ctr->sandbox->refs, &ctr->storages, ctr->schema,
+			    req->storages, req->n_storages, create_step_done, ctr, err);
 }
 
 static int plan_namespaces(struct container *ctr, const Grpc__CreateContainerRequest *req,
@@ -412,7 +276,7 @@ static int plan_namespaces(struct container *ctr, const Grpc__CreateContainerReq
 	struct ns_sandbox ns = { .ipc = sb->ns_ipc, .uts = sb->ns_uts, .pid = FD_NONE };
 	int r;
 
-	if (ctr->pending->schema == SCHEMA_1X && req->agent_pidns) {
+	if (ctr->schema == SCHEMA_1X && req->agent_pidns) {
 		log_warn("container", "%s runs in the agent's own pid namespace", ctr->id);
 		ns.agent_pid = true;
 	} else if (sb->sandbox_pidns || req->sandbox_pidns) {
@@ -424,106 +288,160 @@ static int plan_namespaces(struct container *ctr, const Grpc__CreateContainerReq
 	return r;
 }
 
-static int spawn_container(struct container *ctr, struct err *err)
+static void on_init_event(struct spawn *s, enum spawn_event event, const struct err *e);
+static void on_init_exit(struct process *p);
+
+/* Everything that the init's start borrows: its rules, what hooks read, its cgroup. */
+static int prepare_init(struct container *ctr, struct ns_plan *ns, struct err *err)
 {
 	const Grpc__CreateContainerRequest *req = ctr->request;
-	const Grpc__Spec *spec = req->oci;
-	const Grpc__LinuxResources *res = spec->linux ? spec->linux->resources : NULL;
+	const Grpc__Linux *l = req->oci->linux;
 	struct sandbox *sb = ctr->sandbox;
-	AUTO(ns_plan_release) struct ns_plan ns;
-	struct hook_ctx hooks;
-	struct spawn_plan plan;
-	int r;
+	/* 3.x names the init after its container, whatever the request says. */
+	bool by_id = ctr->schema == SCHEMA_3X || str_empty(req->exec_id);
+	int r = rootfs_check(req->oci, sb->engine.no_pivot, err);
 
-	/* Not a field of 1.x: oci takes it where it is given. */
-	if (ctr->pending->schema == SCHEMA_1X && spec->linux && spec->linux->seccomp)
-		spec->linux->seccomp->n_syscalls3x = 0;
-	ns_plan_init(&ns);
-	r = rootfs_check(spec, sb->engine.no_pivot, err);
 	if (r == 0)
-		r = plan_namespaces(ctr, req, &ns, err);
+		r = plan_namespaces(ctr, req, ns, err);
 	if (r == 0)
-		r = ctr_rules_build(spec, &ctr->rules, err);
+		r = ctr_rules_build(req->oci, &ctr->rules, err);
 	if (r == 0)
-		r = container_hooks_prepare(ctr, req->oci, &ctr->pending->mem, err);
+		r = container_hooks_prepare(ctr, req->oci, &ctr->until_created->mem, err);
 	if (r == 0)
-		r = cgroup_create(sb->engine.cgroups, spec->linux ? spec->linux->cgroupspath : "",
-				  ctr->id, res, &ctr->cgroup, err);
+		r = cgroup_create(sb->engine.cgroups, l ? l->cgroupspath : "", ctr->id,
+				  l ? l->resources : NULL, &ctr->cgroup, err);
 	if (r < 0)
 		return r;
-	ctr->explicit_cpus = res && res->cpu && !str_empty(res->cpu->cpus);
-	/* 3.x names the init after its container, whatever the request says. */
-	ctr->init = process_new(ctr,
-				ctr->pending->schema == SCHEMA_3X || str_empty(req->exec_id)
-					? ctr->id
-					: req->exec_id,
-				spec->process->terminal);
+	ctr->init = process_new(ctr, by_id ? ctr->id : req->exec_id, req->oci->process->terminal);
 	if (!ctr->init)
 		return err_sys(err, ENOMEM, "container");
-	hooks = container_hook_ctx(ctr);
+	ctr->init->exited = on_init_exit;
+	return 0;
+}
+
+/* The init is cloned, and builds its root; it stops there when hooks are to be run before. */
+static int build_init(struct container *ctr, struct err *err)
+{
+	AUTO(ns_plan_release) struct ns_plan ns;
+	struct hook_ctx ctx;
+	struct spawn_plan plan;
+	bool hooks;
+	int r;
+
+	ns_plan_init(&ns);
+	r = prepare_init(ctr, &ns, err);
+	if (r < 0)
+		return r;
+	hooks = container_has_hooks(ctr, PARENT_HOOKS);
+	ctx = container_hook_ctx(ctr);
 	plan = (struct spawn_plan){
-		.engine = &sb->engine,
-		.process = spec->process,
+		.engine = &ctr->sandbox->engine,
+		.process = ctr->request->oci->process,
 		.rules = &ctr->rules,
 		.cgroup = ctr->cgroup,
 		.ns = &ns,
-		.spec = spec,
-		.parent_hooks =
-			hooks_count(spec, HOOK_PRESTART) || hooks_count(spec, HOOK_CREATE_RUNTIME),
-		.hooks = &hooks,
+		.spec = ctr->request->oci,
+		.parent_hooks = hooks,
+		.hooks = &ctx,
 		.init_pidfd = FD_NONE,
 	};
 	r = spawn_start(&plan, &ctr->init->spawn, on_init_event, err);
 	if (r < 0)
 		return r;
-	ctr->init->starter = ctr->pending;
-	process_started(ctr->init);
+	process_started(ctr->init, PROC_RUNNING);
+	return hooks ? 0 : 1;
+}
+
+static void on_prestart(struct container *ctr, const struct err *err)
+{
+	create_step_done(ctr, err);
+}
+
+static int run_prestart(struct container *ctr, struct err *err)
+{
+	return container_hooks_start(ctr, PARENT_HOOKS, on_prestart, err);
+}
+
+/* The init goes on, up to its gate before execve. */
+static int seal_init(struct container *ctr, struct err *err)
+{
+	if (container_has_hooks(ctr, PARENT_HOOKS) && spawn_continue(&ctr->init->spawn) < 0)
+		return err_set(err, ECHILD, "the process died during the prestart hooks");
 	return 0;
 }
 
-static void on_storages(void *arg, const struct err *e)
+static void on_shared(void *arg, const struct err *err, const struct buf *out)
 {
 	struct container *ctr = arg;
-	struct err err = *e;
 
-	ctr->waiting = false;
-	if (ctr->teardown)
-		return;
-	if (err.code || spawn_container(ctr, &err) < 0)
-		create_failed(ctr, &err);
+	(void)out;
+	ctr->worker = NULL;
+	create_step_done(ctr, err);
 }
 
-static void on_devices(void *arg, const struct err *e)
+/* The init has made its nodes and waits: now the device rules, and 3.x's shared mounts. */
+static int share_mounts(struct container *ctr, struct err *err)
 {
-	struct container *ctr = arg;
 	const Grpc__CreateContainerRequest *req = ctr->request;
-	struct err err = *e;
+	const Grpc__Linux *l = req->oci->linux;
+	int r = cgroup_set_devices(ctr->cgroup, l ? l->resources : NULL, err);
 
-	ctr->waiting = false;
-	if (ctr->teardown)
-		return;
-	if (err.code) {
-		create_failed(ctr, &err);
-	} else if (req->n_storages == 0) {
-		on_storages(ctr, &err);
-	} else if (storages_add(ctr->agent, &ctr->sandbox->refs, &ctr->storages,
-				ctr->pending->schema, req->storages, req->n_storages, on_storages,
-				ctr, &err) < 0) {
-		create_failed(ctr, &err);
-	} else {
-		ctr->waiting = true;
-	}
+	return r < 0 ? r
+		     : sharedmounts_start(ctr, req->shared_mounts, req->n_shared_mounts, on_shared,
+					  err);
 }
 
-static int check_create(struct call *c, const Grpc__CreateContainerRequest *req, struct err *err)
+static void create_done(struct container *ctr)
 {
-	const struct sandbox *sb = call_agent(c)->sandbox;
+	struct call *c = TAKE_PTR(ctr->until_created);
+	struct sandbox *sb = ctr->sandbox;
+	char path[32];
+
+	ctr->request = NULL;
+	container_enter(ctr, CTR_CREATED);
+	if (process_is_dead(ctr->init))
+		container_enter(ctr, CTR_STOPPED);
+	/* The first container's pid namespace is what later ones share on request. */
+	if (!sb->sandbox_pidns && sb->container_count == 1) {
+		auto_closep(&sb->ns_pid);
+		(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)ctr->init->spawn.pid);
+		sb->ns_pid = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	(void)call_reply_empty(c);
+}
+
+static void create_next(struct container *ctr)
+{
+	static int (*const steps[])(struct container * ctr, struct err * err) = {
+		[CTR_DEVICES] = find_devices,	 /* numbered as the guest has them */
+		[CTR_MOUNTING] = mount_storages, /* in workers */
+		[CTR_BUILDING] = build_init,	 /* until SPAWN_MOUNTED, if there are hooks */
+		[CTR_PRESTART] = run_prestart,	 /* prestart and createRuntime, in a worker */
+		[CTR_SEALING] = seal_init,	 /* until SPAWN_READY */
+		[CTR_SHARING] = share_mounts,	 /* in a worker */
+	};
+	struct err err = { 0 };
+	int r = 1;
+
+	while (r > 0 && ctr->state < CTR_SHARING) {
+		container_enter(ctr, ctr->state + 1);
+		r = steps[ctr->state](ctr, &err);
+	}
+	if (r < 0)
+		create_failed(ctr, &err);
+	else if (r > 0)
+		create_done(ctr);
+}
+
+static int check_create(struct sandbox *sb, const Grpc__CreateContainerRequest *req,
+			struct err *err)
+{
 	const Grpc__Spec *spec = req->oci;
 
 	if (!str_is_id(req->container_id))
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid id format: '%s'",
 			       req->container_id);
-	if (container_find_any(call_agent(c)->sandbox, req->container_id))
+	if (container_find_any(sb, req->container_id))
 		return err_rpc(err, RPC_ALREADY_EXISTS,
 			       "Container %s already exists, impossible to create",
 			       req->container_id);
@@ -550,13 +468,11 @@ static int check_create(struct call *c, const Grpc__CreateContainerRequest *req,
 	return 0;
 }
 
-int svc_create_container(struct call *c, const void *request, struct err *err)
+int container_create(struct agent *a, const Grpc__CreateContainerRequest *req, struct call *c,
+		     struct err *err)
 {
-	const Grpc__CreateContainerRequest *req = request;
-	struct agent *a = call_agent(c);
-	struct err none = { 0 };
 	struct container *ctr;
-	int r = check_create(c, req, err);
+	int r = check_create(a->sandbox, req, err);
 
 	if (r < 0)
 		return r;
@@ -564,15 +480,96 @@ int svc_create_container(struct call *c, const void *request, struct err *err)
 	if (!ctr)
 		return err_sys(err, ENOMEM, "container");
 	ctr->schema = c->schema;
-	ctr->pending = c;
 	ctr->request = req;
+	ctr->until_created = c;
 	(void)call_park(c, NULL, call_go_on, ctr);
-	if (req->n_devices == 0)
-		on_devices(ctr, &none);
-	else if (devices_add(a, c->schema, req->devices, req->n_devices, req->oci, &c->mem,
-			     on_devices, ctr, err) < 0)
-		create_failed(ctr, err);
-	else
-		ctr->waiting = true;
+	create_next(ctr);
 	return CALL_PENDING;
+}
+
+/* --- StartContainer, and what becomes of the init ------------------------------------------ */
+
+static void on_poststart(struct container *ctr, const struct err *err)
+{
+	struct call *c = TAKE_PTR(ctr->until_running);
+
+	if (err->code) /* the container runs: the runtime-spec wants a line, not a failure */
+		container_hook_failed(ctr, err->msg);
+	container_enter(ctr, ctr->state == CTR_ENDING ? CTR_STOPPED : CTR_RUNNING);
+	(void)call_reply_empty(c);
+}
+
+static void start_done(struct container *ctr)
+{
+	struct err err = { 0 };
+
+	if (ctr->state == CTR_STARTING)
+		container_enter(ctr, CTR_POSTSTART);
+	oom_watch(ctr);
+	if (container_hooks_start(ctr, 1u << HOOK_POSTSTART, on_poststart, &err) != 0)
+		on_poststart(ctr, &err);
+}
+
+static void start_failed(struct container *ctr, const struct err *err)
+{
+	struct call *c = TAKE_PTR(ctr->until_running);
+
+	container_enter(ctr, CTR_STOPPED);
+	(void)call_fail(c, err);
+}
+
+int container_start(struct container *ctr, struct call *c, struct err *err)
+{
+	if (ctr->state != CTR_CREATED)
+		return err_rpc(err, RPC_FAILED_PRECONDITION,
+			       "Container %s status %s, should be created", ctr->id,
+			       container_status(ctr));
+	if (spawn_continue(&ctr->init->spawn) < 0)
+		return err_rpc(err, RPC_UNKNOWN, "container process is already dead");
+	container_enter(ctr, CTR_STARTING);
+	ctr->until_running = c;
+	return call_park(c, NULL, call_go_on, ctr);
+}
+
+static void on_init_exit(struct process *p)
+{
+	struct container *ctr = p->ctr;
+
+	oom_check(ctr);
+	if (ctr->state == CTR_CREATED || ctr->state == CTR_RUNNING)
+		container_enter(ctr, CTR_STOPPED);
+	else if (ctr->state == CTR_STARTING || ctr->state == CTR_POSTSTART)
+		container_enter(ctr, CTR_ENDING);
+	/* In a pid namespace of its own all the others are gone already. */
+	if (!ctr->own_pid_ns)
+		(void)cgroup_kill(ctr->cgroup, SIGKILL);
+}
+
+/* The init's way up to its gate is part of the creation; from there on, of the start. */
+static void on_init_event(struct spawn *s, enum spawn_event event, const struct err *e)
+{
+	struct process *p = container_of(s, struct process, spawn);
+	struct container *ctr = p->ctr;
+	struct err err = *e;
+
+	if (container_is_removing(ctr))
+		return;
+	stdio_take(p);
+	if (event == SPAWN_HOOK_FAILED) {
+		container_hook_failed(ctr, err.msg);
+		return;
+	}
+	if (event == SPAWN_RUNNING && container_is_creating(ctr))
+		err_set(&err, ECHILD, "the process died before it was started");
+	if (err.code)
+		err.rpc = RPC_INTERNAL;
+	if (container_is_creating(ctr)) {
+		if (err.code)
+			err_wrap(&err, "Could not run process");
+		create_step_done(ctr, &err);
+	} else if (ctr->until_running && err.code) {
+		start_failed(ctr, &err);
+	} else if (ctr->until_running) {
+		start_done(ctr);
+	}
 }

@@ -20,9 +20,7 @@
 #include "base/str.h"
 #include "base/worker.h"
 #include "pod/agent.h"
-#include "pod/container.h"
 #include "pod/guesthook.h"
-#include "pod/sandbox.h"
 
 #define CONFIG_BASE  "/run/libcontainer" /* hooks look for CONFIG_BASE/ID/config.json */
 #define MAX_FAILURES (16u << 10)	 /* bytes of text about failed hooks */
@@ -133,7 +131,6 @@ void container_hooks_forget(struct container *ctr)
 {
 	struct config_path buf;
 
-	container_hooks_cancel(ctr);
 	if (ctr->kept)
 		grpc__spec__free_unpacked(TAKE_PTR(ctr->kept), NULL);
 	free(TAKE_PTR(ctr->bundle));
@@ -150,7 +147,7 @@ struct hook_ctx container_hook_ctx(const struct container *ctr)
 		.spec = ctr->kept,
 		.id = ctr->id,
 		.bundle = ctr->bundle,
-		.pid = ctr->init && !ctr->init->exited ? ctr->init->spawn.pid : 0,
+		.pid = ctr->init && !process_is_dead(ctr->init) ? ctr->init->spawn.pid : 0,
 		.lax = ctr->schema == SCHEMA_3X,
 	};
 }
@@ -168,7 +165,7 @@ static void tell_failure(void *arg, const struct err *err)
 	(void)fdio_write_all(*out, line, len + 1);
 }
 
-static int run_hooks(void *arg, int out, struct err *err)
+static int run_kinds(void *arg, int out, struct err *err)
 {
 	const struct container *ctr = arg;
 	struct hook_ctx ctx = container_hook_ctx(ctr);
@@ -201,7 +198,7 @@ static void on_hooks(void *arg, const struct err *err, const struct buf *out)
 	const char *p = (const char *)buf_data(out), *end = p + buf_len(out), *nl;
 	char line[600];
 
-	ctr->hooks = NULL;
+	ctr->worker = NULL;
 	for (; p && p < end && (nl = memchr(p, '\n', (size_t)(end - p))); p = nl + 1) {
 		(void)snprintf(line, sizeof(line), "%.*s", (int)(nl - p), p);
 		container_hook_failed(ctr, line);
@@ -209,26 +206,26 @@ static void on_hooks(void *arg, const struct err *err, const struct buf *out)
 	ctr->hooks_done(ctr, err);
 }
 
+bool container_has_hooks(const struct container *ctr, unsigned int kinds)
+{
+	size_t n = 0;
+
+	for (int kind = 0; kind < HOOK_KINDS && ctr->kept; kind++)
+		n += kinds & 1u << kind ? hooks_count(ctr->kept, (enum hook_kind)kind) : 0;
+	return n > 0;
+}
+
 int container_hooks_start(struct container *ctr, unsigned int kinds, hooks_done *done,
 			  struct err *err)
 {
 	static const struct worker_opts opts = { .max_out = MAX_FAILURES, .gentle = true };
 	struct agent *a = ctr->agent;
-	size_t n = 0;
 	int r;
 
-	for (int kind = 0; kind < HOOK_KINDS && ctr->kept; kind++)
-		n += kinds & 1u << kind ? hooks_count(ctr->kept, (enum hook_kind)kind) : 0;
-	if (n == 0)
+	if (!container_has_hooks(ctr, kinds))
 		return 1;
 	ctr->hook_kinds = kinds;
 	ctr->hooks_done = done;
-	r = worker_start(a->loop, a->reaper, &opts, run_hooks, on_hooks, ctr, &ctr->hooks);
+	r = worker_start(a->loop, a->reaper, &opts, run_kinds, on_hooks, ctr, &ctr->worker);
 	return r < 0 ? err_sys(err, -r, "hooks of container %s", ctr->id) : 0;
-}
-
-void container_hooks_cancel(struct container *ctr)
-{
-	if (ctr->hooks)
-		worker_cancel(TAKE_PTR(ctr->hooks));
 }

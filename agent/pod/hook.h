@@ -7,9 +7,9 @@
 #define POD_HOOK_H
 
 #include "oci/hooks.h"
+#include "pod/pod.h"
 
 struct arena;
-struct container;
 
 /*
  * To be called once, before any other: adds the guest's hooks to the spec (in the arena, which the
@@ -25,12 +25,13 @@ struct hook_ctx container_hook_ctx(const struct container *ctr);
 /* err->code is 0 for success, or for failures that don't count. */
 typedef void hooks_done(struct container *ctr, const struct err *err);
 /*
- * Runs the hooks of each kind in the mask of 1 << HOOK_..., in a worker. 0: done follows from the
- * loop; 1: there are none; -errno with *err. container_hooks_cancel kills it, done is not called.
+ * Runs the hooks of each kind in the mask of 1 << HOOK_..., in ctr->worker. 0: done follows from
+ * the loop, unless the worker is cancelled; 1: there are none; -errno with *err.
  */
 int container_hooks_start(struct container *ctr, unsigned int kinds, hooks_done *done,
 			  struct err *err);
-void container_hooks_cancel(struct container *ctr);
+/* Does it have any of the kinds in the mask? */
+bool container_has_hooks(const struct container *ctr, unsigned int kinds);
 /* Says where it is read that a hook has failed, which doesn't count. */
 void container_hook_failed(const struct container *ctr, const char *text);
 

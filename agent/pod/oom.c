@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * OOM events. A container with an event that nobody has taken stands on agent->oom_events; a
- * GetOOMEvent that found none stands on agent->oom_waiters. Never are both lists filled.
+ * GetOOMEvent that found none stands on agent->until_oom. Never are both lists filled.
  */
 #include "pod/oom.h"
 
@@ -10,7 +10,6 @@
 #include "base/auto.h"
 #include "base/log.h"
 #include "pod/agent.h"
-#include "pod/sandbox.h"
 
 #define RECHECK_MS 100 /* cgroup v1 tells before the kill is counted */
 
@@ -22,10 +21,10 @@ static int reply_event(struct call *c, struct container *ctr)
 	return call_reply(c, &resp.base);
 }
 
-static void post(struct container *ctr)
+static void oom_post(struct container *ctr)
 {
 	struct agent *a = ctr->agent;
-	struct call *c = list_first(&a->oom_waiters, struct call, parked);
+	struct call *c = list_first(&a->until_oom, struct call, parked);
 
 	log_info("oom", "container %s: a process was killed for lack of memory", ctr->id);
 	if (c)
@@ -42,7 +41,7 @@ void oom_check(struct container *ctr)
 		return;
 	kills = cgroup_oom_check(ctr->cgroup);
 	if (kills > 0)
-		post(ctr);
+		oom_post(ctr);
 	else if (kills < 0)
 		loop_del(&ctr->oom_source);
 }
@@ -66,7 +65,7 @@ void oom_watch(struct container *ctr)
 	struct err err = { 0 };
 	int r;
 
-	if (!ctr->cgroup || ctr->oom_fd >= 0)
+	if (ctr->oom_fd >= 0)
 		return;
 	r = cgroup_oom_watch(ctr->cgroup, &err);
 	if (r < 0) {
@@ -87,15 +86,12 @@ void oom_forget(struct container *ctr)
 	list_del(&ctr->oom_link);
 }
 
-int svc_get_oom_event(struct call *c, const void *req, struct err *err)
+int oom_next(struct agent *a, struct call *c)
 {
-	struct agent *a = call_agent(c);
 	struct container *ctr = list_first(&a->oom_events, struct container, oom_link);
 
-	(void)req;
-	(void)err;
 	if (!ctr)
-		return call_park(c, &a->oom_waiters, NULL, NULL);
+		return call_park(c, &a->until_oom, NULL, NULL);
 	list_del(&ctr->oom_link);
 	return reply_event(c, ctr);
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Out-of-memory kills: watched per container, handed to whoever asks with GetOOMEvent, lost by no
- * one who left.
+ * Out-of-memory kills: watched for each container, kept until somebody asks or the container goes.
  */
 #ifndef POD_OOM_H
 #define POD_OOM_H
 
-#include "pod/container.h"
+#include "pod/pod.h"
 
 void oom_watch(struct container *ctr); /* failure is only logged */
 void oom_check(struct container *ctr); /* has there been a kill? */
 void oom_forget(struct container *ctr);
+/* GetOOMEvent: answered with the oldest event, or parked until there is one. */
+int oom_next(struct agent *a, struct call *c);
 
 #endif

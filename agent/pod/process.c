@@ -21,12 +21,28 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "rpc/call.h"
 #include "pod/agent.h"
+#include "pod/freezer.h"
 #include "pod/oom.h"
-#include "pod/sandbox.h"
+#include "pod/stdio.h"
 
 #define LINGER_MS 10000 /* unread output of a process whose status has been told */
+
+static void on_lingered(struct timer *t)
+{
+	process_free(container_of(t, struct process, linger));
+}
+
+/* Frees an exec, soon, whose status has been told and whose output has been read. */
+static void process_let_go(struct process *p)
+{
+	if (p->state != PROC_TOLD || p == p->ctr->init)
+		return;
+	if (stdio_drained(p))
+		timer_set(p->ctr->agent->loop, &p->linger, 0, on_lingered);
+	else if (!p->linger.loop)
+		timer_set(p->ctr->agent->loop, &p->linger, LINGER_MS, on_lingered);
+}
 
 struct process *process_new(struct container *ctr, const char *exec_id, bool terminal)
 {
@@ -41,9 +57,10 @@ struct process *process_new(struct container *ctr, const char *exec_id, bool ter
 	}
 	p->ctr = ctr;
 	p->terminal = terminal;
+	p->drained = process_let_go;
 	spawn_init(&p->spawn);
 	stdio_init(p);
-	list_init(&p->waiters);
+	list_init(&p->until_exited);
 	list_add_tail(&ctr->processes, &p->link);
 	return p;
 }
@@ -56,26 +73,37 @@ static int reply_status(struct call *c, int status)
 	return call_reply(c, &resp.base);
 }
 
-static void answer_waiters(struct process *p)
+/* True if there was anybody. */
+static bool answer_waiters(struct process *p)
 {
+	bool told = false;
 	struct call *c;
 
-	while ((c = list_first(&p->waiters, struct call, parked))) {
-		p->waited = true;
+	while ((c = list_first(&p->until_exited, struct call, parked))) {
+		told = true;
 		(void)reply_status(c, p->status);
 	}
+	return told;
 }
 
 void process_free(struct process *p)
 {
+	struct call *starter = TAKE_PTR(p->until_running);
 	struct container *ctr = p->ctr;
+	struct err err = { 0 };
 
-	if (p->spawn.pid && !p->exited)
-		(void)kill(p->spawn.pid, SIGKILL);
-	reaper_forget(&p->reap);
-	if (!p->exited)
+	if (!process_is_dead(p)) {
+		if (p->spawn.pid)
+			(void)kill(p->spawn.pid, SIGKILL);
 		p->status = 128 + SIGKILL;
-	answer_waiters(p);
+	}
+	reaper_forget(&p->reap);
+	if (starter) {
+		err_rpc(&err, RPC_ABORTED, "Container %s is being removed", ctr->id);
+		(void)call_fail(starter, &err);
+	}
+	(void)answer_waiters(p);
+	p->drained = NULL;
 	stdio_close(p);
 	timer_cancel(&p->linger);
 	spawn_release(&p->spawn);
@@ -91,60 +119,37 @@ void process_free(struct process *p)
 	free(p);
 }
 
-static void on_linger(struct timer *t)
-{
-	process_free(container_of(t, struct process, linger));
-}
-
-void process_settle(struct process *p)
-{
-	if (!p->exited || !p->waited || p == p->ctr->init)
-		return;
-	if (stdio_drained(p))
-		timer_set(p->ctr->agent->loop, &p->linger, 0, on_linger);
-	else if (!p->linger.loop)
-		timer_set(p->ctr->agent->loop, &p->linger, LINGER_MS, on_linger);
-}
-
 static void on_exit_status(struct reap *r, int status)
 {
 	struct process *p = container_of(r, struct process, reap);
 
 	log_debug("process", "container %s, process %s: exit status %d", p->ctr->id, p->exec_id,
 		  status);
-	p->exited = true;
 	p->status = status;
-	answer_waiters(p);
+	if (p->state == PROC_STARTING)
+		process_enter(p, PROC_ENDING);
+	else
+		process_enter(p, answer_waiters(p) ? PROC_TOLD : PROC_EXITED);
 	stdio_exited(p);
-	process_settle(p);
+	process_let_go(p);
 	/* maybe by the OOM killer, which cgroup v1 does not always tell */
 	if (status == 128 + SIGKILL)
 		oom_check(p->ctr);
-	if (p == p->ctr->init)
-		container_init_exited(p->ctr);
+	if (p->exited)
+		p->exited(p);
 }
 
-void process_take_terminal(struct process *p)
+void process_started(struct process *p, enum process_state state)
 {
-	if (p->terminal && p->out.fd < 0)
-		p->out.fd = TAKE_FD(p->spawn.out);
-}
-
-void process_started(struct process *p)
-{
+	process_enter(p, state);
 	reaper_watch(p->ctr->agent->reaper, &p->reap, p->spawn.pid, on_exit_status);
-	if (p->terminal)
-		return;
-	p->in.fd = TAKE_FD(p->spawn.in);
-	p->out.fd = TAKE_FD(p->spawn.out);
-	p->err.fd = TAKE_FD(p->spawn.err);
+	stdio_take(p);
 }
 
 struct process *process_find(struct container *ctr, const char *exec_id, struct err *err)
 {
 	list_for_each(struct process, p, &ctr->processes, link) {
-		/* One that is still being started is nobody's yet. */
-		if (str_eq(p->exec_id, exec_id) && !p->starter)
+		if (str_eq(p->exec_id, exec_id) && !p->until_running)
 			return p;
 	}
 	err_rpc(err, RPC_NOT_FOUND, "Process %s not found (container %s)", exec_id, ctr->id);
@@ -156,14 +161,15 @@ struct process *process_find(struct container *ctr, const char *exec_id, struct 
 static void on_exec_event(struct spawn *s, enum spawn_event event, const struct err *e)
 {
 	struct process *p = container_of(s, struct process, spawn);
-	struct call *c = p->starter;
+	struct call *c;
 	struct err err = *e;
 
-	process_take_terminal(p);
+	stdio_take(p);
 	if (event == SPAWN_READY || event == SPAWN_MOUNTED)
 		return; /* execve is next */
-	p->starter = NULL;
+	c = TAKE_PTR(p->until_running);
 	if (event == SPAWN_RUNNING) {
+		process_enter(p, p->state == PROC_ENDING ? PROC_EXITED : PROC_RUNNING);
 		(void)call_reply_empty(c);
 		return;
 	}
@@ -179,15 +185,15 @@ static int check_exec(struct container *ctr, const Grpc__ExecProcessRequest *req
 
 	if (!req->process || req->process->n_args == 0)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "process without arguments");
-	if (ctr->state != CTR_CREATED && ctr->state != CTR_RUNNING && ctr->state != CTR_STARTING)
+	if (container_is_over(ctr))
 		return err_rpc(err, RPC_FAILED_PRECONDITION, "Cannot exec in stopped container %s",
 			       ctr->id);
-	if (ctr->paused) /* it would only stand still, and the caller with it */
+	if (container_is_paused(ctr)) /* it would only stand still, and the caller with it */
 		return err_rpc(err, RPC_FAILED_PRECONDITION, "Cannot exec in paused container %s",
 			       ctr->id);
 	list_for_each(struct process, p, &ctr->processes, link) {
 		count++;
-		if (str_eq(p->exec_id, req->exec_id) && !p->waited)
+		if (str_eq(p->exec_id, req->exec_id) && p->state != PROC_TOLD)
 			return err_rpc(err, RPC_ALREADY_EXISTS,
 				       "exec_id '%s' already exists in container %s", req->exec_id,
 				       ctr->id);
@@ -195,6 +201,9 @@ static int check_exec(struct container *ctr, const Grpc__ExecProcessRequest *req
 	if (count >= LIMIT_PROCESSES)
 		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "container %s has %zu processes",
 			       ctr->id, count);
+	if (str_eq(req->exec_id, ctr->init->exec_id))
+		return err_rpc(err, RPC_ALREADY_EXISTS, "exec_id '%s' is the container's own",
+			       req->exec_id);
 	return 0;
 }
 
@@ -207,23 +216,16 @@ static void forget_waited(struct container *ctr, const char *exec_id)
 	}
 }
 
-int svc_exec_process(struct call *c, const void *request, struct err *err)
+int process_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, struct call *c,
+		 struct err *err)
 {
-	const Grpc__ExecProcessRequest *req = request;
-	struct container *ctr = container_find(c, req->container_id, err);
 	struct ns_plan ns;
 	struct spawn_plan plan = { 0 };
 	struct process *p;
-	int r;
+	int r = check_exec(ctr, req, err);
 
-	if (!ctr)
-		return -ENOENT;
-	r = check_exec(ctr, req, err);
 	if (r < 0)
 		return r;
-	if (str_eq(req->exec_id, ctr->init->exec_id))
-		return err_rpc(err, RPC_ALREADY_EXISTS, "exec_id '%s' is the container's own",
-			       req->exec_id);
 	forget_waited(ctr, req->exec_id);
 	p = process_new(ctr, req->exec_id, req->process->terminal);
 	if (!p)
@@ -247,27 +249,22 @@ int svc_exec_process(struct call *c, const void *request, struct err *err)
 		err->rpc = RPC_INTERNAL;
 		return err_wrap(err, "Could not run process");
 	}
-	process_started(p);
-	p->starter = c;
+	process_started(p, PROC_STARTING);
+	p->until_running = c;
 	return call_park(c, NULL, call_go_on, p);
 }
 
 /* --- WaitProcess, SignalProcess ------------------------------------------------------------ */
 
-int svc_wait_process(struct call *c, const void *request, struct err *err)
+int process_wait(struct process *p, struct call *c)
 {
-	const Grpc__WaitProcessRequest *req = request;
-	struct container *ctr = container_find(c, req->container_id, err);
-	struct process *p = ctr ? process_find(ctr, req->exec_id, err) : NULL;
 	int r;
 
-	if (!p)
-		return -ENOENT;
-	if (!p->exited)
-		return call_park(c, &p->waiters, NULL, p);
-	p->waited = true;
+	if (!process_is_dead(p))
+		return call_park(c, &p->until_exited, NULL, p);
+	process_enter(p, PROC_TOLD);
 	r = reply_status(c, p->status);
-	process_settle(p);
+	process_let_go(p);
 	return r;
 }
 
@@ -290,14 +287,14 @@ static bool heeds_sigterm(pid_t pid, enum schema schema)
 	return false;
 }
 
-static int signal_one(struct process *p, int sig, enum schema schema, struct err *err)
+int process_signal(struct process *p, int sig, enum schema schema, struct err *err)
 {
 	int r;
 
 	if (p == p->ctr->init && sig == SIGTERM && p->ctr->own_pid_ns &&
 	    !heeds_sigterm(p->spawn.pid, schema))
 		sig = SIGKILL;
-	if (p->exited)
+	if (process_is_dead(p))
 		r = ESRCH;
 	else
 		r = syscall(SYS_pidfd_send_signal, p->spawn.pidfd, sig, NULL, 0) < 0 ? errno : 0;
@@ -308,51 +305,15 @@ static int signal_one(struct process *p, int sig, enum schema schema, struct err
 	return r ? err_sys(err, r, "signal %d", sig) : 0;
 }
 
-static int signal_all(struct container *ctr, int sig, struct err *err)
+int process_signal_all(struct container *ctr, int sig, struct err *err)
 {
-	int r = ctr->cgroup ? cgroup_kill(ctr->cgroup, sig) : -ENOENT;
+	int r = cgroup_kill(ctr->cgroup, sig);
 
-	if (r == -ENOENT &&
-	    ctr->init) /* no cgroups in this guest: init takes its namespace along */
+	if (r == -ENOENT) /* no cgroups in this guest: init takes its namespace along */
 		r = kill(ctr->init->spawn.pid, sig) < 0 ? -errno : 0;
-	if (ctr->paused && r == 0 && cgroup_freeze(ctr->cgroup, false, err) == 0)
-		ctr->paused = false;
+	if (r == 0 && container_is_paused(ctr) && cgroup_freeze(ctr->cgroup, false, err) == 0)
+		freezer_thawed(ctr);
 	return r < 0 && r != -ESRCH
 		       ? err_sys(err, -r, "signal %d to all of container %s", sig, ctr->id)
 		       : 0;
-}
-
-int svc_signal_process(struct call *c, const void *request, struct err *err)
-{
-	const Grpc__SignalProcessRequest *req = request;
-	struct container *ctr = container_find(c, req->container_id, err);
-	bool all = str_empty(req->exec_id);
-	struct process *p;
-	int r;
-
-	if (!ctr) {
-		if (c->schema == SCHEMA_1X)
-			return err_rpc(
-				err, RPC_FAILED_PRECONDITION,
-				"Could not signal process %s: rpc error: code = NotFound desc = "
-				"Container %s not found",
-				req->exec_id, req->container_id);
-		return -ENOENT;
-	}
-	if (ctr->state == CTR_STOPPED || ctr->state == CTR_REMOVING)
-		return call_reply_empty(c);
-	if (req->signal > (uint32_t)SIGRTMAX)
-		return err_sys(err, EINVAL, "signal %u", req->signal);
-	/* 3.x: of all processes only SIGKILL is meant; any other signal is for the init. */
-	if (all && c->schema == SCHEMA_3X && req->signal != SIGKILL) {
-		r = signal_one(ctr->init, (int)req->signal, c->schema, err);
-	} else if (all || ctr->paused) {
-		r = signal_all(ctr, (int)req->signal, err);
-	} else {
-		p = process_find(ctr, req->exec_id, err);
-		if (!p)
-			return err_wrap(err, "Could not signal process");
-		r = signal_one(p, (int)req->signal, c->schema, err);
-	}
-	return r < 0 ? r : call_reply_empty(c);
 }

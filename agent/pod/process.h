@@ -1,40 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Processes: made, waited for, signalled, and their streams.
+ * Processes: made, found, waited for, signalled. The states: pod.h.
  */
 #ifndef POD_PROCESS_H
 #define POD_PROCESS_H
 
-#include "pod/container.h"
+#include "pod/pod.h"
 
-/* A process on ctr's list, not started; NULL without memory. */
+/* A process on ctr's list, in PROC_NEW; NULL without memory. */
 struct process *process_new(struct container *ctr, const char *exec_id, bool terminal);
-/* Parked calls are answered as the end of the process would; a living process is killed. */
+/* It is killed if it lives, its streams end, all its parked calls are answered. */
 void process_free(struct process *p);
-/* After spawn_start: watches it and takes its pipes. */
-void process_started(struct process *p);
-/* The terminal's master may have come with an event. */
-void process_take_terminal(struct process *p);
-/* NULL with *err: NOT_FOUND "Process X not found (container Y)". "" is not a name. */
+/* After spawn_start: watches it and takes its pipes; in PROC_STARTING or PROC_RUNNING. */
+void process_started(struct process *p, enum process_state state);
+/* NULL with *err: NOT_FOUND. One in PROC_STARTING is nobody's yet. */
 struct process *process_find(struct container *ctr, const char *exec_id, struct err *err);
 
-/* Lets a process go, soon, whose status has been told and whose output has been read. */
-void process_settle(struct process *p);
-
-/* Streams (svc/stdio.c): set up, ended by the process's exit, and taken down. */
-void stdio_init(struct process *p);
-void stdio_exited(struct process *p);
-void stdio_close(struct process *p);
-/* Both output streams have been read to their ends. */
-bool stdio_drained(const struct process *p);
-
-int svc_exec_process(struct call *c, const void *req, struct err *err);
-int svc_signal_process(struct call *c, const void *req, struct err *err);
-int svc_wait_process(struct call *c, const void *req, struct err *err);
-int svc_write_stdin(struct call *c, const void *req, struct err *err);
-int svc_read_stdout(struct call *c, const void *req, struct err *err);
-int svc_read_stderr(struct call *c, const void *req, struct err *err);
-int svc_close_stdin(struct call *c, const void *req, struct err *err);
-int svc_tty_win_resize(struct call *c, const void *req, struct err *err);
+/* ExecProcess: parks the call until execve, or fails. As a handler returns. */
+int process_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, struct call *c,
+		 struct err *err);
+/* WaitProcess: answered with the status, or parked until there is one. */
+int process_wait(struct process *p, struct call *c);
+/* To the one process; where 1.x and 3.x disagree, as in schema. 0 or -errno with *err. */
+int process_signal(struct process *p, int sig, enum schema schema, struct err *err);
+/* To all processes of the container, which thaws it. 0 or -errno with *err. */
+int process_signal_all(struct container *ctr, int sig, struct err *err);
 
 #endif

@@ -25,15 +25,12 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/worker.h"
-#include "rpc/call.h"
 #include "pod/agent.h"
 #include "pod/container.h"
 #include "pod/dns.h"
 #include "pod/guesthook.h"
 #include "pod/kmod.h"
 #include "pod/sharedns.h"
-
-#define RETRY_MS 10
 
 int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
 {
@@ -45,6 +42,7 @@ int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
 	sb->agent = a;
 	sb->engine.loop = a->loop;
 	sb->engine.no_pivot = a->no_pivot;
+	list_init(&sb->until_none);
 	list_init(&sb->containers);
 	storage_refs_init(&sb->refs);
 	storage_set_init(&sb->storages);
@@ -148,7 +146,7 @@ static void stop_pause(struct sandbox *sb)
 /* --- CreateSandbox ------------------------------------------------------------------------- */
 
 /* Everything but containers and storages; those are gone by then. */
-static void clear(struct sandbox *sb)
+static void sandbox_clear(struct sandbox *sb)
 {
 	stop_pause(sb);
 	auto_closep(&sb->ns_ipc);
@@ -158,52 +156,64 @@ static void clear(struct sandbox *sb)
 	guest_hooks_free(TAKE_PTR(sb->guest_hooks));
 	sb->id[0] = '\0';
 	log_set_sandbox("");
-	sb->running = false;
-	sb->destroying = false;
 }
 
-static void fail_create(struct sandbox *sb, const struct err *err)
+static void sandbox_failed(struct sandbox *sb, const struct err *err)
 {
-	struct call *c = TAKE_PTR(sb->pending);
+	struct call *c = TAKE_PTR(sb->until_running);
 
-	clear(sb);
+	sandbox_clear(sb);
+	sandbox_enter(sb, SANDBOX_NONE);
 	(void)call_fail(c, err);
 }
 
-struct create {
+/* What the steps need; in the call's arena. */
+struct sandbox_request {
 	struct sandbox *sb;
 	const Grpc__CreateSandboxRequest *req;
 };
 
-static void on_undone(void *arg, const struct err *err)
-{
-	struct create *cr = arg;
-	struct err e = { 0 };
+static void sandbox_modules_loaded(void *arg, const struct err *e);
+static void sandbox_mounted(void *arg, const struct err *e);
 
-	(void)err;
-	err_rpc(&e, RPC_UNKNOWN, "could not set up the guest's DNS");
-	fail_create(cr->sb, &e);
+static int set_text(char **text, const char *value)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*text);
+	*text = copy;
+	return 0;
 }
 
-static void on_storages(void *arg, const struct err *e)
+int sandbox_create(struct sandbox *sb, const Grpc__CreateSandboxRequest *req, struct call *c,
+		   struct err *err)
 {
-	struct create *cr = arg;
-	struct sandbox *sb = cr->sb;
-	struct err err = *e;
+	struct sandbox_request *sr = arena_alloc(&c->mem, sizeof(*sr));
+	struct err none = { 0 };
 
-	if (err.code) {
-		fail_create(sb, &err);
-		return;
-	}
-	if (guest_set_dns(cr->req->dns, cr->req->n_dns, &err) < 0) {
-		log_warn("sandbox", "%s", err.msg);
-		if (storages_release_all(sb->agent, &sb->refs, on_undone, cr, &err) < 0)
-			fail_create(sb, &err);
-		return;
-	}
-	sb->running = true;
-	log_info("sandbox", "sandbox created");
-	(void)call_reply_empty(TAKE_PTR(sb->pending));
+	if (sb->state != SANDBOX_NONE)
+		return err_rpc(err, RPC_ALREADY_EXISTS,
+			       "Sandbox already started, impossible to start again");
+	if (*req->sandbox_id && !str_is_id(req->sandbox_id))
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid sandbox id '%s'",
+			       req->sandbox_id);
+	if (req->n_storages > LIMIT_STORAGES)
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "%zu storages", req->n_storages);
+	if (!sr || set_text(&sb->id, req->sandbox_id) < 0)
+		return err_sys(err, ENOMEM, "sandbox");
+	*sr = (struct sandbox_request){ sb, req };
+	sandbox_enter(sb, SANDBOX_MODULES);
+	sb->until_running = c;
+	log_set_sandbox(sb->id);
+	(void)call_park(c, NULL, call_go_on, sr);
+	if (req->n_kernel_modules == 0)
+		sandbox_modules_loaded(sr, &none);
+	else if (guest_load_modules(sb->agent, req->kernel_modules, req->n_kernel_modules,
+				    sandbox_modules_loaded, sr, err) < 0)
+		sandbox_failed(sb, err);
+	return CALL_PENDING;
 }
 
 static int open_namespaces(struct sandbox *sb, const char *hostname, struct err *err)
@@ -219,11 +229,12 @@ static int open_namespaces(struct sandbox *sb, const char *hostname, struct err 
 	return 0;
 }
 
-static void on_modules(void *arg, const struct err *e)
+static void sandbox_modules_loaded(void *arg, const struct err *e)
 {
-	struct create *cr = arg;
-	struct sandbox *sb = cr->sb;
-	const Grpc__CreateSandboxRequest *req = cr->req;
+	struct sandbox_request *sr = arg;
+	struct sandbox *sb = sr->sb;
+	const Grpc__CreateSandboxRequest *req = sr->req;
+	enum schema schema = sb->until_running->schema;
 	struct err err = *e;
 	int r = err.code ? -err.code : 0;
 
@@ -231,57 +242,103 @@ static void on_modules(void *arg, const struct err *e)
 		r = err_sys(&err, ENOMEM, "guest hooks");
 	if (r == 0)
 		r = open_namespaces(sb, req->hostname, &err);
-	if (r == 0 && req->sandbox_pidns && sb->pending->schema == SCHEMA_1X)
+	if (r == 0 && req->sandbox_pidns && schema == SCHEMA_1X)
 		r = start_pause(sb, &err);
 	if (r == 0)
-		r = storages_add(sb->agent, &sb->refs, &sb->storages, sb->pending->schema,
-				 req->storages, req->n_storages, on_storages, cr, &err);
+		r = storages_add(sb->agent, &sb->refs, &sb->storages, schema, req->storages,
+				 req->n_storages, sandbox_mounted, sr, &err);
 	if (r < 0)
-		fail_create(sb, &err);
+		sandbox_failed(sb, &err);
+	else
+		sandbox_enter(sb, SANDBOX_MOUNTING);
 }
 
-static int set_text(char **text, const char *value)
+static void sandbox_undone(void *arg, const struct err *err)
 {
-	char *copy = strdup(value);
+	struct sandbox *sb = arg;
+	struct err e = { 0 };
 
-	if (!copy)
-		return -ENOMEM;
-	free(*text);
-	*text = copy;
-	return 0;
+	(void)err;
+	err_rpc(&e, RPC_UNKNOWN, "could not set up the guest's DNS");
+	sandbox_failed(sb, &e);
 }
 
-int svc_create_sandbox(struct call *c, const void *request, struct err *err)
+static void sandbox_mounted(void *arg, const struct err *e)
 {
-	const Grpc__CreateSandboxRequest *req = request;
-	struct agent *a = call_agent(c);
-	struct sandbox *sb = a->sandbox;
-	struct create *cr = arena_alloc(&c->mem, sizeof(*cr));
-	struct err none = { 0 };
+	struct sandbox_request *sr = arg;
+	struct sandbox *sb = sr->sb;
+	struct call *c;
+	struct err err = *e;
 
-	if (sb->running || sb->pending)
-		return err_rpc(err, RPC_ALREADY_EXISTS,
-			       "Sandbox already started, impossible to start again");
-	if (*req->sandbox_id && !str_is_id(req->sandbox_id))
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid sandbox id '%s'",
-			       req->sandbox_id);
-	if (req->n_storages > LIMIT_STORAGES)
-		return err_rpc(err, RPC_INVALID_ARGUMENT, "%zu storages", req->n_storages);
-	if (!cr || set_text(&sb->id, req->sandbox_id) < 0)
-		return err_sys(err, ENOMEM, "sandbox");
-	*cr = (struct create){ sb, req };
-	sb->pending = c;
-	log_set_sandbox(sb->id);
-	(void)call_park(c, NULL, call_go_on, cr);
-	if (req->n_kernel_modules == 0)
-		on_modules(cr, &none);
-	else if (guest_load_modules(a, req->kernel_modules, req->n_kernel_modules, on_modules, cr,
-				    err) < 0)
-		fail_create(sb, err);
-	return CALL_PENDING;
+	if (err.code) {
+		sandbox_failed(sb, &err);
+		return;
+	}
+	if (guest_set_dns(sr->req->dns, sr->req->n_dns, &err) < 0) {
+		log_warn("sandbox", "%s", err.msg);
+		sandbox_enter(sb, SANDBOX_UNDOING);
+		if (storages_release_all(sb->agent, &sb->refs, sandbox_undone, sb, &err) < 0)
+			sandbox_failed(sb, &err);
+		return;
+	}
+	c = TAKE_PTR(sb->until_running);
+	sandbox_enter(sb, SANDBOX_RUNNING);
+	log_info("sandbox", "sandbox created");
+	(void)call_reply_empty(c);
 }
 
 /* --- DestroySandbox ------------------------------------------------------------------------ */
+
+/* In this order: containers, the sandbox's own storages, those that outlive containers, disks. */
+static void destroy_next(struct sandbox *sb);
+static void sandbox_released(void *arg, const struct err *err);
+static void sandbox_unmounted(void *arg, const struct err *err);
+static void sandbox_synced(void *arg, const struct err *err, const struct buf *out);
+
+int sandbox_destroy(struct sandbox *sb, struct call *c, struct err *err)
+{
+	if (sb->state == SANDBOX_NONE)
+		return call_reply_empty(c);
+	if (sb->state < SANDBOX_RUNNING)
+		return err_rpc(err, RPC_FAILED_PRECONDITION, "the sandbox is being created");
+	if (sb->state == SANDBOX_RUNNING) {
+		sandbox_enter(sb, SANDBOX_EMPTYING);
+		destroy_next(sb);
+	}
+	return call_park(c, &sb->until_none, call_go_on, sb);
+}
+
+static void on_emptied(struct gone_waiter *w, const struct err *err)
+{
+	(void)err; /* logged where it happened */
+	destroy_next(container_of(w, struct sandbox, emptied));
+}
+
+static void destroy_next(struct sandbox *sb)
+{
+	struct container *ctr = list_first(&sb->containers, struct container, link);
+	struct err err = { 0 };
+
+	if (ctr) {
+		sb->emptied.gone = on_emptied;
+		container_remove(ctr, &sb->emptied);
+		return;
+	}
+	sandbox_enter(sb, SANDBOX_UNMOUNTING);
+	if (storages_release(sb->agent, &sb->refs, &sb->storages, sandbox_released, sb, &err) < 0)
+		sandbox_released(sb, &err);
+}
+
+static void sandbox_released(void *arg, const struct err *e)
+{
+	struct sandbox *sb = arg;
+	struct err err = { 0 };
+
+	if (e->code)
+		log_warn("sandbox", "destroy: %s", e->msg);
+	if (storages_release_all(sb->agent, &sb->refs, sandbox_unmounted, sb, &err) < 0)
+		sandbox_unmounted(sb, &err);
+}
 
 static int run_sync(void *arg, int out, struct err *err)
 {
@@ -292,117 +349,33 @@ static int run_sync(void *arg, int out, struct err *err)
 	return 0;
 }
 
-static void on_synced(void *arg, const struct err *err, const struct buf *out)
-{
-	struct sandbox *sb = arg;
-
-	(void)err;
-	(void)out;
-	clear(sb);
-	log_info("sandbox", "sandbox destroyed");
-	(void)call_reply_empty(TAKE_PTR(sb->pending));
-}
-
-static void on_unmounted(void *arg, const struct err *e)
+static void sandbox_unmounted(void *arg, const struct err *e)
 {
 	static const struct worker_opts opts = { .timeout_ms = 50000 };
 	struct sandbox *sb = arg;
 
 	if (e->code)
 		log_warn("sandbox", "destroy: %s", e->msg);
+	sandbox_enter(sb, SANDBOX_SYNCING);
 	/*
 	 * What the guest wrote must be on its disks when the answer comes: the host then quits the
 	 * VM.
 	 */
-	if (worker_start(sb->agent->loop, sb->agent->reaper, &opts, run_sync, on_synced, sb, NULL) <
-	    0)
-		on_synced(sb, e, NULL);
+	if (worker_start(sb->agent->loop, sb->agent->reaper, &opts, run_sync, sandbox_synced, sb,
+			 NULL) < 0)
+		sandbox_synced(sb, e, NULL);
 }
 
-static void on_own_released(void *arg, const struct err *e)
+static void sandbox_synced(void *arg, const struct err *err, const struct buf *out)
 {
 	struct sandbox *sb = arg;
-	struct err err = { 0 };
+	struct call *c;
 
-	if (e->code)
-		log_warn("sandbox", "destroy: %s", e->msg);
-	if (storages_release_all(sb->agent, &sb->refs, on_unmounted, sb, &err) < 0)
-		on_unmounted(sb, &err);
-}
-
-static void destroy_next(struct sandbox *sb);
-
-static void on_container_gone(void *arg, const struct err *err)
-{
-	(void)err; /* logged where it happened */
-	destroy_next(arg);
-}
-
-static void on_retry(struct timer *t)
-{
-	destroy_next(container_of(t, struct sandbox, retry));
-}
-
-static void destroy_next(struct sandbox *sb)
-{
-	struct container *ctr = list_first(&sb->containers, struct container, link);
-	struct err err = { 0 };
-	int r;
-
-	if (!ctr) {
-		if (storages_release(sb->agent, &sb->refs, &sb->storages, on_own_released, sb,
-				     &err) < 0)
-			on_own_released(sb, &err);
-		return;
-	}
-	r = container_remove(ctr, on_container_gone, sb);
-	/* Another call removes it, or memory is short: neither lasts. */
-	if (r < 0)
-		timer_set(sb->agent->loop, &sb->retry, RETRY_MS, on_retry);
-}
-
-int svc_destroy_sandbox(struct call *c, const void *request, struct err *err)
-{
-	struct sandbox *sb = call_agent(c)->sandbox;
-
-	(void)request;
-	if (!sb->running && !sb->pending)
-		return call_reply_empty(c);
-	if (sb->pending)
-		return err_rpc(err, RPC_FAILED_PRECONDITION, "the sandbox is being %s",
-			       sb->destroying ? "destroyed" : "created");
-	sb->destroying = true;
-	sb->pending = c;
-	(void)call_park(c, NULL, call_go_on, sb);
-	destroy_next(sb);
-	return CALL_PENDING;
-}
-
-/* --- tracing ------------------------------------------------------------------------------- */
-
-/* Spans go to the log: switched on, every call is logged with its duration (rpc/call.c). */
-int svc_start_tracing(struct call *c, const void *request, struct err *err)
-{
-	struct sandbox *sb = call_agent(c)->sandbox;
-
-	(void)request;
-	if (sb->traced)
-		return err_rpc(err, RPC_FAILED_PRECONDITION, "tracing already enabled");
-	sb->traced = true;
-	call_agent(c)->rpc.trace = true;
-	return call_reply_empty(c);
-}
-
-int svc_stop_tracing(struct call *c, const void *request, struct err *err)
-{
-	struct sandbox *sb = call_agent(c)->sandbox;
-
-	(void)request;
-	if (!sb->traced)
-		return err_rpc(err, RPC_FAILED_PRECONDITION, "tracing not enabled");
-	if (sb->trace_stopped)
-		return err_rpc(err, RPC_FAILED_PRECONDITION, "tracing already disabled");
-	sb->trace_stopped = true;
-	call_agent(c)->rpc.trace = false;
-	return call_reply_empty(c);
+	(void)err;
+	(void)out;
+	sandbox_clear(sb);
+	log_info("sandbox", "sandbox destroyed");
+	while ((c = list_first(&sb->until_none, struct call, parked)))
+		(void)call_reply_empty(c);
+	sandbox_enter(sb, SANDBOX_NONE);
 }

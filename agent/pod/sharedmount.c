@@ -19,8 +19,6 @@
 #include "base/str.h"
 #include "rpc/call.h"
 #include "pod/agent.h"
-#include "pod/process.h"
-#include "pod/sandbox.h"
 
 #define TIMEOUT_MS 30000
 
@@ -45,7 +43,7 @@ static bool is_named(const struct container *ctr, const char *name)
 static const struct container *sharedmount_source(const struct sandbox *sb, const char *name)
 {
 	list_for_each(struct container, ctr, &sb->containers, link) {
-		if (is_named(ctr, name) && ctr->init && !ctr->init->exited)
+		if (is_named(ctr, name) && ctr->init && !process_is_dead(ctr->init))
 			return ctr;
 	}
 	return NULL;
@@ -126,8 +124,8 @@ int sharedmounts_start(struct container *ctr, Grpc__SharedMount *const *mounts, 
 		wanted |= is_named(ctr, mounts[i]->dst_ctr);
 	if (!wanted)
 		return 1;
-	if (ctr->init->exited)
+	if (process_is_dead(ctr->init))
 		return err_set(err, ECHILD, "shared mounts: the container died");
-	r = worker_start(a->loop, a->reaper, &opts, sharedmount_run, done, ctr, &ctr->sharing);
+	r = worker_start(a->loop, a->reaper, &opts, sharedmount_run, done, ctr, &ctr->worker);
 	return r < 0 ? err_sys(err, -r, "shared mounts") : 0;
 }

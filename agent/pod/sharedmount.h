@@ -6,13 +6,13 @@
 #define POD_SHAREDMOUNT_H
 
 #include "base/worker.h"
-#include "pod/container.h"
+#include "pod/pod.h"
 
 /*
- * Makes the n mounts whose destination is ctr, which has its init but does not run yet. Containers
- * are named as Kubernetes names them (annotation io.kubernetes.cri.container-name or
- * io.kubernetes.container.name) or by their ids. 0: done(ctr) follows; 1: none is for ctr; -errno
- * with *err. mounts must live until done.
+ * Makes the n mounts whose destination is ctr, which has its init but does not run yet, in
+ * ctr->worker. Containers are named as Kubernetes names them (annotation
+ * io.kubernetes.cri.container-name or io.kubernetes.container.name) or by their ids. 0: done(ctr)
+ * follows; 1: none is for ctr; -errno with *err. mounts must live until done.
  */
 int sharedmounts_start(struct container *ctr, Grpc__SharedMount *const *mounts, size_t n,
 		       worker_done *done, struct err *err);

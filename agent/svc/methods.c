@@ -10,9 +10,7 @@
 #include "health.pb-c.h"
 #include "base/auto.h"
 #include "pod/agent.h"
-#include "pod/container.h"
-#include "pod/process.h"
-#include "pod/sandbox.h"
+#include "pod/pod.h"
 
 /* --- not here --- */
 
@@ -100,10 +98,10 @@ int svc_gate(struct call *c, struct err *err)
 	struct agent *a = call_agent(c);
 	const struct sandbox *sb = a->sandbox;
 
-	if (a->settle && !(c->method->flags & M_ANYTIME))
-		a->settle(a);
+	if (a->finish_start && !(c->method->flags & M_ANYTIME))
+		a->finish_start(a);
 	if (!(c->method->flags & M_SANDBOX) || c->schema == SCHEMA_3X ||
-	    (sb->running && !sb->destroying))
+	    sb->state == SANDBOX_RUNNING)
 		return 0;
 	return err_rpc(err, RPC_FAILED_PRECONDITION, "Sandbox not started");
 }

@@ -11,8 +11,7 @@
 #include "linux/procmetrics.h"
 #include "oci/cgroup/cgroup.h"
 #include "pod/agent.h"
-#include "pod/container.h"
-#include "pod/sandbox.h"
+#include "pod/pod.h"
 
 /*
  * Of each container that has a cgroup. The values of one metric have to stand together: three

@@ -6,6 +6,11 @@
  *
  *	methods	    which handler serves which method
  *	health	    Check, Version
+ *	sandbox	    CreateSandbox, DestroySandbox, StartTracing, StopTracing, GetOOMEvent
+ *	container   CreateContainer, StartContainer, RemoveContainer, UpdateContainer, StatsContainer,
+ *		    PauseContainer, ResumeContainer
+ *	process	    ExecProcess, WaitProcess, SignalProcess, ListProcesses
+ *	stdio	    ReadStdout, ReadStderr, WriteStdin, CloseStdin, TtyWinResize
  *	guest	    GetGuestDetails, ReseedRandomDev, SetGuestDateTime
  *	cpumem	    OnlineCPUMem, MemHotplugByProbe
  *	net	    interfaces, routes, neighbours
@@ -61,6 +66,39 @@ const char *agent_version_line(void);
 
 int svc_check(struct call *c, const void *req, struct err *err);
 int svc_version(struct call *c, const void *req, struct err *err);
+
+/* --- sandbox.c --- */
+
+int svc_create_sandbox(struct call *c, const void *req, struct err *err);
+int svc_destroy_sandbox(struct call *c, const void *req, struct err *err);
+int svc_start_tracing(struct call *c, const void *req, struct err *err);
+int svc_stop_tracing(struct call *c, const void *req, struct err *err);
+int svc_get_oom_event(struct call *c, const void *req, struct err *err);
+
+/* --- container.c --- */
+
+int svc_create_container(struct call *c, const void *req, struct err *err);
+int svc_start_container(struct call *c, const void *req, struct err *err);
+int svc_remove_container(struct call *c, const void *req, struct err *err);
+int svc_update_container(struct call *c, const void *req, struct err *err);
+int svc_stats_container(struct call *c, const void *req, struct err *err);
+int svc_pause_container(struct call *c, const void *req, struct err *err);
+int svc_resume_container(struct call *c, const void *req, struct err *err);
+
+/* --- process.c --- */
+
+int svc_exec_process(struct call *c, const void *req, struct err *err);
+int svc_wait_process(struct call *c, const void *req, struct err *err);
+int svc_signal_process(struct call *c, const void *req, struct err *err);
+int svc_list_processes(struct call *c, const void *req, struct err *err);
+
+/* --- stdio.c --- */
+
+int svc_read_stdout(struct call *c, const void *req, struct err *err);
+int svc_read_stderr(struct call *c, const void *req, struct err *err);
+int svc_write_stdin(struct call *c, const void *req, struct err *err);
+int svc_close_stdin(struct call *c, const void *req, struct err *err);
+int svc_tty_win_resize(struct call *c, const void *req, struct err *err);
 
 /* --- guest.c --- */
 

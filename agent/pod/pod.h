@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What lives between calls: the sandbox, its containers, their processes, and the processes'
+ * standard streams.
+ *
+ * Each has one field for its state, and one function that changes it (..._enter, in pod.c), which
+ * asserts that the tables there allow the step. A parked call is kept under the name of what ends
+ * it (until_...), and may be parked in the states that name it below and in no other: a state is
+ * left only after the calls that end with it have been answered, which is asserted too.
+ *
+ * Sandbox. Parked: until_running (CreateSandbox), until_none (DestroySandbox).
+ *
+ *	NONE		CreateSandbox: -> MODULES. DestroySandbox: answered, there is nothing.
+ *	MODULES		until_running. Kernel modules loaded: -> MOUNTING. Failed: -> NONE, fails.
+ *	MOUNTING	until_running. Storages mounted: -> RUNNING, answered. Failed: -> NONE,
+ *			fails. No name servers: -> UNDOING.
+ *	UNDOING		until_running. Storages unmounted: -> NONE, fails.
+ *	RUNNING		DestroySandbox: -> EMPTYING. CreateSandbox: refused in all but NONE.
+ *	EMPTYING	until_none. The last container is gone: -> UNMOUNTING.
+ *	UNMOUNTING	until_none. Storages unmounted: -> SYNCING.
+ *	SYNCING		until_none. Disks synced: -> NONE, answered.
+ *	DestroySandbox while it is being created is refused; while it is being destroyed it waits
+ *	for the same end.
+ *
+ * Container. Parked: until_created (CreateContainer), until_running (StartContainer), until_gone
+ * (RemoveContainer, DestroySandbox).
+ *
+ *	NEW		The id is taken. Nobody but RemoveContainer sees it before CREATED.
+ *	DEVICES		until_created. Found: -> MOUNTING. Removed: -> ABANDONED.
+ *	MOUNTING	until_created. Storages mounted: -> BUILDING. Removed: -> ABANDONED.
+ *	BUILDING	until_created. The init has built its root: -> PRESTART.
+ *	PRESTART	until_created. Hooks have run: -> SEALING.
+ *	SEALING		until_created. The init is at its gate before execve: -> SHARING.
+ *	SHARING		until_created. Shared mounts are there: -> CREATED, answered.
+ *	CREATED		StartContainer: -> STARTING. The init dies: -> STOPPED.
+ *	STARTING	until_running. execve: -> POSTSTART; fails: -> STOPPED, fails. The init
+ *			dies: -> ENDING.
+ *	POSTSTART	until_running. Hooks have run: -> RUNNING, answered. The init dies:
+ *			-> ENDING.
+ *	RUNNING		The init dies: -> STOPPED.
+ *	ENDING		until_running. The init is gone already; what was begun is told yet: hooks
+ *			have run, or execve is known to have failed: -> STOPPED, answered.
+ *	STOPPED		Waits for RemoveContainer.
+ *	ABANDONED	until_created, until_gone. To be removed once what is being found or mounted
+ *			for it has come: -> KILLING.
+ *	KILLING		until_created, until_gone. Init reaped and cgroup gone, or 10 s:
+ *			-> POSTSTOP.
+ *	POSTSTOP	until_created, until_gone. Hooks have run: -> RELEASING.
+ *	RELEASING	until_created, until_gone. Storages released: -> GONE.
+ *	GONE		Freed; all that waited have their answer.
+ *	Whatever fails before CREATED, and RemoveContainer or DestroySandbox at any time, takes the
+ *	last five: until_created then fails when nothing is left; until_running fails at once, and
+ *	so do calls parked with the processes. RemoveContainer while it is removed is refused.
+ *
+ * Freezer, of a container in CREATED to STOPPED. Parked: until_settled (Pause-, ResumeContainer).
+ *
+ *	THAWED		PauseContainer: -> FREEZING.
+ *	FREEZING	until_settled. Frozen: -> FROZEN, answered. 5 s: -> THAWED, fails.
+ *	FROZEN		ResumeContainer: -> THAWING. A signal to all thaws: -> THAWED.
+ *	THAWING		until_settled. Thawed: -> THAWED, answered. 5 s: -> FROZEN, fails.
+ *	The container's removal: -> THAWED, until_settled fails.
+ *
+ * Process. Parked: until_running (ExecProcess), until_exited (WaitProcess).
+ *
+ *	NEW		Not cloned yet.
+ *	STARTING	until_running; an exec, nobody sees it. execve: -> RUNNING, answered; fails:
+ *			freed, fails. It dies: -> ENDING.
+ *	RUNNING		until_exited. It dies: -> EXITED, or with until_exited: -> TOLD, answered.
+ *			Inits come here from NEW: their container's state says the rest.
+ *	ENDING		until_running. Gone before the agent heard of execve, which it does now:
+ *			-> EXITED, answered.
+ *	EXITED		WaitProcess: -> TOLD, answered.
+ *	TOLD		An exec is freed once its output has been read, or after 10 s.
+ *	With its container it goes in any state: until_running fails, until_exited is answered with
+ *	the status of the death by which it goes.
+ *
+ * Stream. Parked: until_ready (ReadStdout, ReadStderr, WriteStdin).
+ *
+ *	OPEN		until_ready. Output, its end: -> ENDED; half a second after the process's
+ *			end: -> DRAINING. CloseStdin: -> ENDED, or while writes wait -> CLOSING.
+ *	DRAINING	until_ready. What the pipe held has been read: -> ENDED.
+ *	CLOSING		until_ready. The last write is through, or fails: -> ENDED.
+ *	ENDED		Readers are told the end, writers that nothing was written.
+ *	With its process it ends in any state: readers get the end, writers an error.
+ */
+#ifndef POD_POD_H
+#define POD_POD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "agent.pb-c.h"
+#include "oci/spawn.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "base/reaper.h"
+#include "rpc/call.h"
+#include "pod/storage.h"
+
+struct agent;
+struct container;
+struct guest_hooks;
+struct process;
+struct worker;
+
+enum sandbox_state {
+	SANDBOX_NONE,
+	SANDBOX_MODULES,
+	SANDBOX_MOUNTING,
+	SANDBOX_UNDOING,
+	SANDBOX_RUNNING,
+	SANDBOX_EMPTYING,
+	SANDBOX_UNMOUNTING,
+	SANDBOX_SYNCING,
+};
+
+/* In the order of a container's life: what is created goes through all up to CREATED. */
+enum container_state {
+	CTR_NEW,
+	CTR_DEVICES,
+	CTR_MOUNTING,
+	CTR_BUILDING,
+	CTR_PRESTART,
+	CTR_SEALING,
+	CTR_SHARING,
+	CTR_CREATED,
+	CTR_STARTING,
+	CTR_POSTSTART,
+	CTR_RUNNING,
+	CTR_ENDING,
+	CTR_STOPPED,
+	CTR_ABANDONED, /* from here on it is being removed */
+	CTR_KILLING,
+	CTR_POSTSTOP,
+	CTR_RELEASING,
+	CTR_GONE,
+};
+
+enum freezer_state { FREEZER_THAWED, FREEZER_FREEZING, FREEZER_FROZEN, FREEZER_THAWING };
+
+enum process_state {
+	PROC_NEW,
+	PROC_STARTING,
+	PROC_RUNNING,
+	PROC_ENDING, /* from here on it is dead */
+	PROC_EXITED,
+	PROC_TOLD,
+};
+
+enum stream_state { STREAM_OPEN, STREAM_DRAINING, STREAM_CLOSING, STREAM_ENDED };
+
+/* Somebody who waits for a container's end; list_del(&w->link) is enough not to be told. */
+struct gone_waiter {
+	struct list link; /* in container->until_gone */
+	/* The container is freed already; err->code is 0 when nothing of it is left. */
+	void (*gone)(struct gone_waiter *w, const struct err *err);
+};
+
+struct sandbox {
+	struct agent *agent;
+	enum sandbox_state state;
+	struct call *until_running;
+	struct list until_none;
+	struct engine engine;
+	char *id;			 /* "" until known */
+	struct guest_hooks *guest_hooks; /* NULL: none */
+	struct list containers;
+	size_t container_count;
+	struct storage_refs refs;
+	struct storage_set storages;
+	int ns_ipc, ns_uts; /* FD_NONE: none are shared */
+	int ns_pid;	    /* the pause process's or the first container's; FD_NONE: none known */
+	bool sandbox_pidns; /* all containers join ns_pid */
+	struct reap pause;  /* the pause process; pid 0: none */
+	struct gone_waiter emptied; /* of the container that is being removed, in EMPTYING */
+	bool traced, trace_stopped; /* StartTracing and StopTracing came */
+};
+
+/* One of a process's standard streams. */
+struct stdio_stream {
+	struct process *process;
+	enum stream_state state;
+	struct list until_ready; /* oldest first */
+	struct source source;
+	int fd;	     /* non-blocking; FD_NONE: never was, or closed */
+	size_t left; /* bytes to deliver yet, in DRAINING */
+};
+
+struct process {
+	struct list link; /* in container->processes */
+	struct container *ctr;
+	enum process_state state;
+	struct call *until_running;
+	struct list until_exited;
+	char *exec_id;
+	struct spawn spawn;
+	struct reap reap;
+	bool terminal;
+	int status;			  /* once dead: exit code, or 128 + signal */
+	struct stdio_stream in, out, err; /* with a terminal, in and err stand on out's fd */
+	struct timer grace;		  /* from its death to DRAINING */
+	struct timer linger;		  /* in TOLD, until it is freed */
+	/* Set by who made it; both may be NULL. They don't free it. */
+	void (*exited)(struct process *p);
+	void (*drained)(struct process *p); /* both outputs have ended */
+};
+
+struct freezer {
+	enum freezer_state state;
+	struct call *until_settled;
+	struct timer timer;
+	int tries;
+};
+
+struct container {
+	struct list link; /* in sandbox->containers */
+	struct agent *agent;
+	struct sandbox *sandbox;
+	enum container_state state;
+	struct call *until_created;
+	struct call *until_running;
+	struct list until_gone; /* struct gone_waiter */
+	char *id;
+	enum schema schema;			     /* of the call that made it */
+	const Grpc__CreateContainerRequest *request; /* in until_created's arena */
+	struct list processes;
+	struct process *init;  /* NULL before BUILDING */
+	struct cgroup *cgroup; /* NULL before BUILDING */
+	struct freezer freezer;
+	struct ctr_rules rules;
+	unsigned int own_flags; /* namespaces that an exec has to join */
+	bool own_pid_ns;	/* its init takes everybody along when it dies */
+	struct storage_set storages;
+	struct worker
+		*worker; /* of hooks or shared mounts, in the states that have them, or NULL */
+	Grpc__Spec
+		*kept; /* version, hooks, annotations, root, mounts; with the next four hook.c's */
+	char *bundle;  /* that hooks are told */
+	bool has_config;	 /* there is a config.json for hooks */
+	unsigned int hook_kinds; /* those that run, as bits */
+	void (*hooks_done)(struct container *ctr, const struct err *err);
+	struct source oom_source; /* with the next three oom.c's */
+	struct timer oom_timer;
+	int oom_fd;
+	struct list oom_link;	/* in agent->oom_events */
+	struct timer removal;	/* in KILLING, until the next try */
+	int64_t removal_end;	/* when KILLING gives up */
+	struct err create_err;	/* why until_created fails */
+	struct err removal_err; /* the first thing that went wrong in the removal */
+};
+
+void sandbox_enter(struct sandbox *sb, enum sandbox_state state);
+void container_enter(struct container *ctr, enum container_state state);
+void freezer_enter(struct container *ctr, enum freezer_state state);
+void process_enter(struct process *p, enum process_state state);
+void stream_enter(struct stdio_stream *s, enum stream_state state);
+
+static inline bool container_is_creating(const struct container *ctr)
+{
+	return ctr->state < CTR_CREATED;
+}
+
+/* Its init is gone: nothing of it runs, or won't for long. */
+static inline bool container_is_over(const struct container *ctr)
+{
+	return ctr->state >= CTR_ENDING;
+}
+
+static inline bool container_is_removing(const struct container *ctr)
+{
+	return ctr->state >= CTR_ABANDONED;
+}
+
+static inline bool container_is_paused(const struct container *ctr)
+{
+	return ctr->freezer.state == FREEZER_FROZEN || ctr->freezer.state == FREEZER_THAWING;
+}
+
+static inline bool process_is_dead(const struct process *p)
+{
+	return p->state >= PROC_ENDING;
+}
+
+#endif
