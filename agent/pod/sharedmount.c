@@ -8,16 +8,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/mount.h>
 #include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "linux/path.h"
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
 #include "rpc/call.h"
+#include "oci/fs/tree.h"
 #include "pod/agent.h"
 
 #define TIMEOUT_MS 30000
@@ -62,11 +60,8 @@ static int sharedmount_take(const struct container *ctr, const char *path, struc
 	at = root < 0 ? -errno : path_open_in(root, path, O_PATH, 0);
 	if (at < 0)
 		return err_sys(err, -at, "shared mount: '%s' of container %s", path, ctr->id);
-	tree = (int)syscall(SYS_open_tree, at, "",
-			    AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	return tree < 0 ? err_sys(err, errno, "shared mount: copy '%s' of container %s", path,
-				  ctr->id)
-			: tree;
+	tree = tree_clone_fd(at, true, err);
+	return tree < 0 ? err_wrap(err, "shared mount: '%s' of container %s", path, ctr->id) : tree;
 }
 
 static int sharedmount_put(const struct container *ctr, int tree, const char *path, struct err *err)
@@ -80,10 +75,8 @@ static int sharedmount_put(const struct container *ctr, int tree, const char *pa
 	at = root < 0 ? -errno : path_dir(root, path);
 	if (at < 0)
 		return err_sys(err, -at, "shared mount: '%s' of container %s", path, ctr->id);
-	if (syscall(SYS_move_mount, tree, "", at, "",
-		    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-		return err_sys(err, errno, "shared mount: mount on '%s' of container %s", path,
-			       ctr->id);
+	if (tree_attach(tree, at, err) < 0)
+		return err_wrap(err, "shared mount: '%s' of container %s", path, ctr->id);
 	return 0;
 }
 

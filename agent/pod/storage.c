@@ -337,6 +337,8 @@ static int storage_read(struct storage_op *op, struct storage_item *it, enum sch
 		return -err->code;
 	if (it->driver->bind || str_eq(s->fstype, "bind"))
 		p->opt.flags |= MS_BIND;
+	if (p->opt.flags & MS_BIND)
+		p->kind = MOUNT_PATH; /* whatever the type is called */
 	return storage_source(op, it, p->source, err) < 0 ? -err->code : storage_reserve(it, err);
 }
 

@@ -20,6 +20,7 @@
 #include "rpc/call.h"
 #include "pod/fsgroup.h"
 #include "linux/confine.h"
+#include "oci/fs/tree.h"
 
 #define HUGEPAGES "/sys/kernel/mm/hugepages"
 
@@ -125,36 +126,6 @@ static bool is_mount_root(int fd)
 	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 }
 
-/* What mount(2) cannot do in the same call: flags of a bind mount, propagation. */
-static int adjust(int root, const struct mount_plan *p, struct err *err)
-{
-	unsigned long per_mount =
-		p->opt.flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME |
-				MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME);
-	bool rebind = p->opt.flags & MS_BIND && per_mount;
-	AUTO_CLOSE int fd = FD_NONE;
-	struct fd_path path;
-
-	if (!rebind && p->opt.n_propagation == 0)
-		return 0;
-	fd = confine_any(root, p->rel); /* the new mount's root, not what is under it */
-	if (fd < 0)
-		return err_rpc(err, RPC_INTERNAL, "Could not open " STORAGE_ROOT "/%s: %s", p->rel,
-			       strerror(-fd));
-	fdio_path(&path, fd);
-	if (rebind && mount(NULL, path.text, NULL, MS_REMOUNT | MS_BIND | per_mount, NULL) < 0)
-		return err_rpc(err, RPC_INTERNAL,
-			       "Could not set options of " STORAGE_ROOT "/%s: %s", p->rel,
-			       strerror(errno));
-	for (size_t i = 0; i < p->opt.n_propagation; i++) {
-		if (mount(NULL, path.text, NULL, p->opt.propagation[i], NULL) < 0)
-			return err_rpc(err, RPC_INTERNAL,
-				       "Could not set propagation of " STORAGE_ROOT "/%s: %s",
-				       p->rel, strerror(errno));
-	}
-	return 0;
-}
-
 /* Gives what is at the mount point now to its group. */
 static int set_group(int root, const struct mount_plan *p, struct err *err)
 {
@@ -186,17 +157,58 @@ static int make_directory(int root, const struct mount_plan *p, bool *made, stru
 	return 0;
 }
 
+/*
+ * Only mount(2) takes long values (layers of an overlay), and a remount replaces all flags there. It
+ * works by name: the mount's fd is found again.
+ */
+static int mount_old(int root, const struct mount_plan *p, const char *source, int target,
+		     bool *mounted, struct err *err)
+{
+	struct fd_path path;
+	int fd;
+
+	if (mount(source, fdio_path(&path, target), p->fstype, p->opt.flags, p->opt.data) < 0)
+		return err_sys(err, errno, "file system '%s'", p->fstype);
+	*mounted = !(p->opt.flags & MS_REMOUNT);
+	fd = confine_any(root, p->rel);
+	return fd < 0 ? err_sys(err, -fd, "open the mount") : fd;
+}
+
+/* Mounts on target, attributes first; the mount's fd, or -errno. source is the fd of what is bound. */
+static int mount_new(int root, const struct mount_plan *p, const char *name, int source, int target,
+		     bool *mounted, struct err *err)
+{
+	struct tree_fs fs = {
+		.type = p->fstype, .source = name, .data = p->opt.data, .flags = p->opt.flags
+	};
+	bool bind = p->opt.flags & MS_BIND;
+	AUTO_CLOSE int tree = FD_NONE;
+	int r = 0;
+
+	if (!bind && (p->opt.flags & MS_REMOUNT || !tree_fits(name, p->opt.data)))
+		return mount_old(root, p, name, target, mounted, err);
+	tree = bind ? tree_clone_fd(source, p->opt.flags & MS_REC, err) : tree_new(&fs, err);
+	if (tree < 0)
+		return tree;
+	if (bind)
+		r = tree_bind_options(tree, &p->opt, false, err);
+	if (r == 0)
+		r = tree_attach(tree, target, err);
+	if (r < 0)
+		return r;
+	*mounted = true;
+	return TAKE_FD(tree);
+}
+
 static int mount_one(int root, const struct mount_plan *p, struct mount_record *rec,
 		     struct err *err)
 {
 	AUTO_CLOSE int source = FD_NONE;
 	AUTO_CLOSE int target = FD_NONE;
+	AUTO_CLOSE int fd = FD_NONE;
 	char real[PATH_MAX];
-	struct fd_path from, to;
 	struct stat st = { .st_mode = S_IFDIR };
-	const char *what = p->source;
-	bool made = false, file;
-	int r;
+	bool made = false, mounted = false, file;
 
 	if (str_eq(p->fstype, "hugetlbfs") && reserve_hugepages(p, err) < 0)
 		return -err->code;
@@ -204,7 +216,6 @@ static int mount_one(int root, const struct mount_plan *p, struct mount_record *
 		source = storage_open_source(root, p, &st, real, err);
 		if (source < 0)
 			return source;
-		what = p->opt.flags & MS_BIND ? fdio_path(&from, source) : real;
 	}
 	file = p->opt.flags & MS_BIND && !S_ISDIR(st.st_mode);
 	target = storage_open_point(root, p, file, &made, err);
@@ -213,14 +224,16 @@ static int mount_one(int root, const struct mount_plan *p, struct mount_record *
 		return target;
 	if (p->keep_mounted && is_mount_root(target))
 		return 0;
-	r = mount(what, fdio_path(&to, target), p->fstype,
-		  p->opt.flags & MS_BIND ? p->opt.flags & (MS_BIND | MS_REC) : p->opt.flags,
-		  p->opt.data);
-	if (r < 0)
-		return err_rpc(err, RPC_INTERNAL, "Could not mount %s to " STORAGE_ROOT "/%s: %s",
-			       p->source, p->rel, strerror(errno));
-	rec->mounted = !(p->opt.flags & MS_REMOUNT);
-	return adjust(root, p, err);
+	fd = mount_new(root, p, p->kind == MOUNT_PATH ? real : p->source, source, target, &mounted,
+		       err);
+	rec->mounted = mounted;
+	/* Propagation last: a mount that joins a shared one becomes shared. */
+	if (fd < 0 || tree_options(fd, &p->opt, err) < 0) {
+		err->rpc = RPC_INTERNAL;
+		return err_wrap(err, "Could not mount %s to " STORAGE_ROOT "/%s", p->source,
+				p->rel);
+	}
+	return 0;
 }
 
 int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct err *err)

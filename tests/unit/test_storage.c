@@ -260,7 +260,13 @@ Test(storage, binds)
 	s = make("bind", "/run/src/dir", "", "/run/kata-containers/sandbox/storage/d", options);
 	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
 	cr_assert_eq(access("/run/kata-containers/sandbox/storage/d/sub", F_OK), 0);
+	s = make("ephemeral", "/run/src/dir", "tmpfs", "/run/kata-containers/sandbox/storage/t",
+		 options);
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(access("/run/kata-containers/sandbox/storage/t/sub", F_OK), 0);
 	/* What is not below /run belongs to the guest. */
+	s = make("ephemeral", "/etc", "tmpfs", "/run/kata-containers/sandbox/storage/e", options);
+	cr_assert_neq(add(&a, &s, 1), 0, "a bind, whatever it is called");
 	s = make("bind", "/etc", "bind", "/run/kata-containers/sandbox/storage/e", options);
 	cr_assert_neq(add(&a, &s, 1), 0);
 	cr_assert_eq(symlink("/etc", "/run/src/link"), 0);
@@ -273,6 +279,74 @@ Test(storage, binds)
 	release(&a);
 	cr_assert_eq(access("/run/kata-containers/sandbox/storage/f", F_OK), -1,
 		     "the file that was made is gone");
+}
+
+/* What stands in a mount's line, after the mount point. */
+static const char *mount_line(const char *point)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	static char rest[4096];
+	char line[8192], at[4096];
+
+	cr_assert_not_null(f);
+	rest[0] = '\0';
+	while (fgets(line, sizeof(line), f)) {
+		int n = 0;
+
+		if (sscanf(line, "%*d %*d %*s %*s %4095s %n", at, &n) == 1 &&
+		    strcmp(at, point) == 0)
+			(void)snprintf(rest, sizeof(rest), "%s", line + n);
+	}
+	(void)fclose(f);
+	return rest;
+}
+
+/* Under a shared parent, as where systemd is init: propagation is what was asked for. */
+Test(storage, options_and_propagation)
+{
+	static const char point[] = "/run/kata-containers/sandbox/storage/p";
+	const char *slave[] = { "rbind", "nosuid", "nodev", "rslave", NULL };
+	const char *private[] = { "noexec", "nosuid", "rprivate", "size=65536", NULL };
+	Grpc__Storage s;
+
+	cr_assert_eq(mount(NULL, "/run", NULL, MS_SHARED, NULL), 0);
+	cr_assert_eq(fdio_mkdirs("/run/src/dir", 0755), 0);
+	s = make("bind", "/run/src/dir", "bind", point, slave);
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(strncmp(mount_line(point), "rw,nosuid,nodev,relatime master:", 32), 0, "%s",
+		     mount_line(point));
+	release(&a);
+	s = make("mmioblk", "x", "tmpfs", point, private);
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(
+		strncmp(mount_line(point), "rw,nosuid,noexec,relatime - tmpfs x rw,size=64k", 47),
+		0, "%s", mount_line(point));
+	release(&a);
+	cr_assert_eq(mount(NULL, "/run", NULL, MS_PRIVATE, NULL), 0);
+}
+
+/* More than the new mount API takes: the layers of an overlay. */
+Test(storage, long_options)
+{
+	static const char point[] = "/run/kata-containers/sandbox/storage/o";
+	char lower[1024] = "lowerdir=";
+	const char *options[] = { lower, NULL };
+	Grpc__Storage s;
+
+	for (int i = 0; i < 20; i++) {
+		char dir[40];
+
+		(void)snprintf(dir, sizeof(dir), "/run/layers/number-%02d-of-many", i);
+		cr_assert_eq(fdio_mkdirs(dir, 0755), 0);
+		(void)strcat(lower, i ? ":" : "");
+		(void)strcat(lower, dir);
+	}
+	cr_assert_eq(fdio_mkdirs("/run/layers/number-07-of-many/seven", 0755), 0);
+	s = make("overlayfs", "overlay", "overlay", point, options);
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(access("/run/kata-containers/sandbox/storage/o/seven", F_OK), 0);
+	release(&a);
+	cr_assert_eq(mounts_at(point), 0);
 }
 
 Test(storage, confined)

@@ -179,16 +179,6 @@ static bool is_sealed_later(const struct job *j)
 	       (str_eq(j->dest, "/dev") || (!j->bind && str_eq(j->m->type, "tmpfs")));
 }
 
-/* What holds for the whole tree, and propagation, while the tree is still detached. */
-static int finish_tree(const struct job *j, int tree, struct err *err)
-{
-	int r = tree_attr(tree, j->opt.rec_set, j->opt.rec_clr, true, err);
-
-	for (size_t i = 0; r == 0 && i < j->opt.n_propagation; i++)
-		r = tree_propagation(tree, j->opt.propagation[i], err);
-	return r;
-}
-
 static void done(const struct job *j, int fd, struct mount_done *ret)
 {
 	ret->fd = fd;
@@ -220,16 +210,6 @@ static int clone_source(const struct job *j, struct err *err)
 	if (fd < 0)
 		return err_sys(err, -fd, "bind from '%s'", source);
 	return tree_clone_fd(fd, recursive, err);
-}
-
-static int bind_attr(const struct job *j, int tree, struct err *err)
-{
-	struct mount_attr a;
-
-	mountopt_setattr(&j->opt, &a);
-	if (is_sealed_later(j))
-		a.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
-	return tree_attr(tree, a.attr_set, a.attr_clr, false, err);
 }
 
 static int check_bind_source(const struct job *j, int tree, const struct stat *st, struct err *err)
@@ -267,9 +247,9 @@ static int make_bind(const struct job *j, struct mount_done *ret, struct err *er
 		return err_sys(err, -target, "mount point");
 	r = check_target(j, target, err);
 	if (r == 0)
-		r = bind_attr(j, tree, err);
+		r = tree_bind_options(tree, &j->opt, is_sealed_later(j), err);
 	if (r == 0)
-		r = finish_tree(j, tree, err);
+		r = tree_options(tree, &j->opt, err);
 	if (r == 0)
 		r = tree_attach(tree, target, err);
 	if (r == 0)
@@ -378,7 +358,7 @@ static int mount_long(const struct job *j, int target, struct mount_done *ret, s
 		return err_sys(err, errno, "stat the mount");
 	if (!(stx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
 		return err_set(err, EAGAIN, "the mount point changed meanwhile");
-	r = finish_tree(j, fd, err);
+	r = tree_options(fd, &j->opt, err);
 	if (r == 0) {
 		done(j, TAKE_FD(fd), ret);
 		ret->seal = false;
@@ -399,7 +379,7 @@ static int make_fs(const struct job *j, struct mount_done *ret, struct err *err)
 		tree = mountcgroup(j->env, target, &j->opt, err);
 		if (tree < 0)
 			return tree;
-		r = finish_tree(j, tree, err);
+		r = tree_options(tree, &j->opt, err);
 		if (r == 0)
 			done(j, TAKE_FD(tree), ret);
 		return r;
@@ -411,7 +391,7 @@ static int make_fs(const struct job *j, struct mount_done *ret, struct err *err)
 		return tree;
 	r = j->opt.tmpcopyup ? copyup(target, tree, err) : 0;
 	if (r == 0)
-		r = finish_tree(j, tree, err);
+		r = tree_options(tree, &j->opt, err);
 	if (r == 0)
 		r = tree_attach(tree, target, err);
 	if (r == 0)
@@ -446,9 +426,9 @@ static int make_remount(const struct job *j, struct mount_done *ret, struct err 
 	if (!j->bind)
 		r = reconfigure(j, fd, err);
 	if (r == 0)
-		r = bind_attr(j, fd, err);
+		r = tree_bind_options(fd, &j->opt, is_sealed_later(j), err);
 	if (r == 0)
-		r = finish_tree(j, fd, err);
+		r = tree_options(fd, &j->opt, err);
 	if (r == 0)
 		done(j, TAKE_FD(fd), ret);
 	return r;

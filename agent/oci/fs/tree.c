@@ -206,6 +206,25 @@ int tree_propagation(int tree, unsigned long flags, struct err *err)
 	return r < 0 ? err_sys(err, -r, "set mount propagation") : 0;
 }
 
+int tree_bind_options(int tree, const struct mountopt *o, bool writable, struct err *err)
+{
+	struct mount_attr a;
+
+	mountopt_setattr(o, &a);
+	if (writable)
+		a.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+	return tree_attr(tree, a.attr_set, a.attr_clr, false, err);
+}
+
+int tree_options(int tree, const struct mountopt *o, struct err *err)
+{
+	int r = tree_attr(tree, o->rec_set, o->rec_clr, true, err);
+
+	for (size_t i = 0; r == 0 && i < o->n_propagation; i++)
+		r = tree_propagation(tree, o->propagation[i], err);
+	return r;
+}
+
 int tree_attach(int tree, int target, struct err *err)
 {
 	if (move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 struct err;
+struct mountopt;
 
 struct tree_fs {
 	const char *type;
@@ -35,6 +36,10 @@ int tree_clone_fd(int fd, bool recursive, struct err *err);
 int tree_attr(int tree, uint64_t set, uint64_t clr, bool recursive, struct err *err);
 /* MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with MS_REC: on all of it. */
 int tree_propagation(int tree, unsigned long flags, struct err *err);
+/* What the options ask of a bind's own top. writable: MS_RDONLY waits. */
+int tree_bind_options(int tree, const struct mountopt *o, bool writable, struct err *err);
+/* What the options ask of the whole tree, and propagation, in the order given. */
+int tree_options(int tree, const struct mountopt *o, struct err *err);
 /* Mounts the tree on what the fd target refers to. */
 int tree_attach(int tree, int target, struct err *err);
 
