@@ -18,7 +18,7 @@ VERSION := $(shell cat VERSION)
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 # --- packages ---------------------------------------------------------------------------------
-PKG_BUILD := gcc make git pkg-config libc6-dev linux-libc-dev libnghttp2-dev libseccomp-dev libcap-dev \
+PKG_BUILD := gcc make git pkg-config libc6-dev linux-libc-dev libmnl-dev libnghttp2-dev libseccomp-dev libcap-dev \
 	libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libprotobuf-dev libjson-c-dev
 PKG_IMAGE := busybox-static cpio gzip zstd e2fsprogs
 PKG_KERNEL := linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils lz4 perl kmod
@@ -37,16 +37,15 @@ INC := -iquote agent -iquote init -isystem $(BUILD)/gen
 BASE := -std=gnu11 -Ulinux -D_GNU_SOURCE -MMD -MP
 HARDEN := -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 -ftrivial-auto-var-init=zero
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LIBS := -lnghttp2 -lprotobuf-c -lseccomp -lcap
 ifeq ($(SAN),1)
 AGENT_CFLAGS := -O1 -g $(SANITIZE)
 AGENT_LDFLAGS := $(SANITIZE)
-AGENT_LIBS := -lnghttp2 -lprotobuf-c -lseccomp -lcap
 OBJ := $(BUILD)/obj-san
 AGENT := $(BUILD)/kata-agent-san
 else
 AGENT_CFLAGS := -Os -g $(HARDEN) -fPIE -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
 AGENT_LDFLAGS := -static-pie -Wl,--gc-sections,-z,relro,-z,now,-z,noseparate-code
-AGENT_LIBS := -lnghttp2 -lprotobuf-c -lseccomp -lcap
 OBJ := $(BUILD)/obj
 AGENT := $(BUILD)/kata-agent
 endif
@@ -60,10 +59,21 @@ OBJ := $(BUILD)/obj-arm64
 AGENT := $(BUILD)/kata-agent-arm64
 INC += -isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/aarch64-linux-gnu
 AGENT_LDFLAGS += -L$(SYSROOT)/usr/lib/aarch64-linux-gnu
+MNL_A := $(wildcard $(SYSROOT)/usr/lib/aarch64-linux-gnu/libmnl.a)
 $(SYSROOT):
 	tests/cross/sysroot.sh arm64 $@.new && mv $@.new $@
 endif
 STRIP ?= strip
+# libmnl: Debian has no archive of it. Where none is found, agent/linux/mnl.c stands in for it in static builds.
+MNL_A ?= $(firstword $(wildcard $(shell $(CC) -print-file-name=libmnl.a) \
+	$(shell pkg-config --variable=libdir libmnl 2>/dev/null)/libmnl.a))
+# LINK=shared: the same objects, linked with the libraries as a distribution ships them, libmnl and libc among them.
+STATIC := $(AGENT)
+SHARED := $(AGENT)-shared
+SHARED_LDFLAGS := -pie -Wl,--gc-sections,--as-needed,-z,relro,-z,now,-z,noseparate-code
+ifeq ($(LINK),shared)
+AGENT := $(SHARED)
+endif
 
 # --- the agent --------------------------------------------------------------------------------
 AGENT_SRC := $(sort $(wildcard agent/*.c agent/*/*.c agent/*/*/*.c init/*.c))
@@ -78,7 +88,8 @@ all: $(AGENT) $(BUILD)/agent-ctl
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
-## make                     build the agent and agent-ctl (make agent ARCH=arm64: cross-built)
+## make                     build the agent and agent-ctl (make agent ARCH=arm64: cross-built;
+##                          LINK=shared: build/kata-agent-shared, against the system's libraries)
 ## make run [CMD='...']     boot a guest and run a command in a container
 ##                          (ROOT=initrd|pmem|blk, TRANSPORT=vsock|serial, PROTOCOL=grpc|ttrpc, ACCEL=tcg|kvm)
 ## make test                every test
@@ -111,10 +122,14 @@ $(shell mkdir -p $(BUILD); [ "$$(cat $(BUILD)/version 2>/dev/null)" = "$(VERSION
 $(OBJ)/agent/svc/health.o $(BUILD)/obj-san/agent/svc/health.o: CFLAGS += '-DAGENT_VERSION="$(VERSION_TEXT)"'
 $(OBJ)/agent/svc/health.o $(BUILD)/obj-san/agent/svc/health.o: $(BUILD)/version
 
-$(AGENT): $(AGENT_OBJ)
+$(STATIC): $(if $(MNL_A),$(filter-out %/mnl.o,$(AGENT_OBJ)) $(MNL_A),$(AGENT_OBJ))
 	$(call say,LD,$@)
-	$(Q)$(CC) $(AGENT_LDFLAGS) -o $@.debug $(AGENT_OBJ) $(AGENT_LIBS)
+	$(Q)$(CC) $(AGENT_LDFLAGS) -o $@.debug $^ $(LIBS)
 	$(Q)$(if $(filter 1,$(SAN)),cp $@.debug $@.new,$(STRIP) -o $@.new $@.debug) && mv $@.new $@
+$(SHARED): $(filter-out %/mnl.o,$(AGENT_OBJ))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(SHARED_LDFLAGS) -o $@.debug $^ $(LIBS) -lmnl
+	$(Q)$(STRIP) -o $@.new $@.debug && mv $@.new $@
 
 -include $(AGENT_OBJ:.o=.d)
 
@@ -206,8 +221,8 @@ images-all: $(KERNEL) $(INITRD) $(IMAGE)
 DESTDIR :=
 SHARE := $(DESTDIR)/usr/share/kata-containers
 .PHONY: install
-install: $(BUILD)/kata-agent $(BUILD)/agent-ctl images-all
-	install -D -m 755 $(BUILD)/kata-agent $(DESTDIR)/usr/bin/kata-agent
+install: $(AGENT) $(BUILD)/agent-ctl images-all
+	install -D -m 755 $(AGENT) $(DESTDIR)/usr/bin/kata-agent
 	install -D -s -m 755 $(BUILD)/agent-ctl $(DESTDIR)/usr/bin/agent-ctl
 	install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/system rootfs-builder/systemd/kata-agent.service \
 		rootfs-builder/systemd/kata-containers.target
@@ -255,7 +270,7 @@ $(BUILD)/san/%.a:
 ifneq ($(SAN),1)
 $(BUILD)/kata-agent-san: $(SAN_OBJ)/agent/main.o $(BUILD)/san/libagent.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(SANITIZE) -o $@.new $^ -lnghttp2 -lprotobuf-c -lseccomp -lcap && mv $@.new $@
+	$(Q)$(CC) $(SANITIZE) -o $@.new $^ $(LIBS) && mv $@.new $@
 -include $(SAN_OBJ)/agent/main.d
 endif
 
@@ -272,8 +287,14 @@ define unit_link
 	$(call say,UNIT,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) -Wall -Wextra $(INC) -Itools/agent-ctl $(SAN_CFLAGS) -o $@ $< $(UNIT_LIBS) \
-		$$(sed -n 's,^// ldflags: ,,p' $<) -lnghttp2 -lprotobuf-c -lseccomp -lcap -lcriterion
+		$$(sed -n 's,^// ldflags: ,,p' $<) $(LIBS) -lcriterion
 endef
+# The tests of netlink a second time, with libmnl: it comes before the archive, whose mnl.c then isn't taken.
+UNIT_MNL := $(BUILD)/unit/mnl_test_rtnl $(BUILD)/unit/mnl_test_netlink_svc
+UNIT += $(UNIT_MNL)
+$(BUILD)/unit/mnl_%: UNIT_LIBS = -DWITH_LIBMNL -lmnl $(BUILD)/san/libagent.a
+$(BUILD)/unit/mnl_%: tests/unit/%.c $(BUILD)/san/libagent.a
+	$(unit_link)
 
 TESTS_SLOW := $(sort $(wildcard tests/ns/test_* tests/wire/test_* tests/interop/test_* tests/images/test_* tests/cross/test_* tests/vm/test_*))
 TESTS := tests/check.sh $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW)) $(wildcard tests/fuzz/run.sh)
@@ -281,8 +302,8 @@ TESTS := tests/check.sh $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW)) $(wildcard t
 .PHONY: test test-all unit
 test: deps-test
 	@$(MAKE) --no-print-directory test-all
-test-all: all $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(BUILD)/kata-agent-san $(KERNEL) $(INITRD) $(IMAGE) $(UNIT)
-	@tests/run.py $(TESTS)
+test-all: all $(SHARED) $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(BUILD)/kata-agent-san $(KERNEL) $(INITRD) $(IMAGE) $(UNIT)
+	@$(if $(filter shared,$(LINK)),AGENT=$(abspath $(AGENT))) tests/run.py $(TESTS)
 unit: $(UNIT)
 	@tests/run.py --jobs 2 tests/check.sh $(UNIT)
 

@@ -37,7 +37,7 @@
 #include "svc/svc.h"
 #include "pod/sandbox.h"
 #include "pod/storage.h"
-#include "linux/link.h"
+#include "linux/rtnl.h"
 #include "linux/uevent.h"
 #include "wire/channel.h"
 #include "wire/conn.h"

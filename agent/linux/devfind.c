@@ -106,7 +106,7 @@ static int scsi_scan(int sys, unsigned int id, unsigned int lun, struct err *err
 }
 
 /* In the worker. */
-static int poke_job(void *arg, int out, struct err *err)
+static int dev_find_poke(void *arg, int out, struct err *err)
 {
 	const struct dev_find *f = arg;
 
@@ -127,13 +127,13 @@ void dev_find_cancel(struct dev_find *f)
 	f->u = NULL;
 }
 
-static void finish(struct dev_find *f, const char *name, const struct err *err)
+static void dev_find_finish(struct dev_find *f, const char *name, const struct err *err)
 {
 	dev_find_cancel(f);
 	f->fn(f, name, err);
 }
 
-static void on_device(struct uevent_wait *w, const char *name)
+static void dev_find_on_device(struct uevent_wait *w, const char *name)
 {
 	struct dev_find *f = container_of(w, struct dev_find, wait);
 	struct err err = { 0 };
@@ -143,10 +143,10 @@ static void on_device(struct uevent_wait *w, const char *name)
 		err_set(&err, ETIMEDOUT, "Timeout reached after %s waiting for device %s",
 			duration(f->timeout_ms, text, sizeof(text)),
 			*f->match.path ? f->match.path : f->match.name);
-	finish(f, name, &err);
+	dev_find_finish(f, name, &err);
 }
 
-static int resolve(struct dev_find *f, struct err *err)
+static int dev_find_resolve(struct dev_find *f, struct err *err)
 {
 	char rel[PCI_REL_MAX];
 	int r = pci_resolve(uevents_sys(f->u), &f->pci, rel, err);
@@ -160,26 +160,26 @@ static int resolve(struct dev_find *f, struct err *err)
 	return 0;
 }
 
-static void start_wait(struct dev_find *f)
+static void dev_find_wait(struct dev_find *f)
 {
-	uevent_wait(f->u, &f->wait, &f->match, f->until_ms - loop_now_ms(), on_device);
+	uevent_wait(f->u, &f->wait, &f->match, f->until_ms - loop_now_ms(), dev_find_on_device);
 }
 
-static void on_poked(void *arg, const struct err *err, const struct buf *out)
+static void dev_find_on_poked(void *arg, const struct err *err, const struct buf *out)
 {
 	struct dev_find *f = arg;
 	struct err fail = *err;
 
 	(void)out;
 	f->poke = NULL;
-	if (fail.code == 0 && !f->resolved && resolve(f, &fail) == 0)
-		start_wait(f);
+	if (fail.code == 0 && !f->resolved && dev_find_resolve(f, &fail) == 0)
+		dev_find_wait(f);
 	if (fail.code)
-		finish(f, NULL, &fail);
+		dev_find_finish(f, NULL, &fail);
 }
 
 /* Reads the address into what to look for. */
-static int parse(struct dev_find *f, const char *address, struct err *err)
+static int dev_find_parse(struct dev_find *f, const char *address, struct err *err)
 {
 	int r;
 
@@ -225,21 +225,21 @@ int dev_find(struct dev_find *f, struct uevents *u, enum dev_bus bus, const char
 				.fn = fn,
 				.timeout_ms = timeout_ms,
 				.until_ms = loop_now_ms() + timeout_ms };
-	r = parse(f, address, err);
+	r = dev_find_parse(f, address, err);
 	if (r < 0) {
 		f->u = NULL;
 		return r;
 	}
 	/* A bridge may be as new as what is behind it: then the rescan shows it. */
-	if (f->resolved || resolve(f, &ignored) == 0) {
+	if (f->resolved || dev_find_resolve(f, &ignored) == 0) {
 		bool there = uevents_lookup(u, &f->match, name);
 
-		start_wait(f);
+		dev_find_wait(f);
 		if (there || bus == DEV_CCW || bus == DEV_PMEM)
 			return 0;
 	}
-	r = worker_start(uevents_loop(u), uevents_reaper(u), &opts, poke_job, on_poked, f,
-			 &f->poke);
+	r = worker_start(uevents_loop(u), uevents_reaper(u), &opts, dev_find_poke,
+			 dev_find_on_poked, f, &f->poke);
 	if (r < 0) {
 		dev_find_cancel(f);
 		return err_sys(err, -r, "start a bus scan for '%s'", address);

@@ -7,7 +7,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/netlink.h>
+#include <libmnl/libmnl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,10 +21,11 @@
 #include "base/worker.h"
 #include "linux/hotplug.h"
 
-#define RECV_BUF  (16 << 20) /* a plugged 128 GB are a thousand events at once */
-#define POLL_MS	  100	     /* without a socket */
-#define NODE_MS	  10	     /* an event came before its node */
-#define ONLINE_MS 60000
+#define RECV_BUF      (16 << 20) /* a plugged 128 GB are a thousand events at once */
+#define POLL_MS	      100	 /* without a socket */
+#define NODE_MS	      10	 /* an event came before its node */
+#define ONLINE_MS     60000
+#define KERNEL_EVENTS 1 /* the multicast group; udev sends its own to another */
 
 struct uevents {
 	struct loop *loop;
@@ -32,6 +33,7 @@ struct uevents {
 	struct source source;
 	struct timer poll;
 	struct list waiters;
+	struct mnl_socket *socket; /* NULL: none, and fd is the reason */
 	int fd, sys, dev;
 	struct worker *online; /* sets memory online; NULL: none runs */
 	bool online_again;
@@ -87,7 +89,7 @@ bool dev_match_path(const struct dev_match *m, const char *subsystem, const char
 }
 
 /* The value of a line KEY=value in the text of a sysfs uevent file, into buf; "" when absent. */
-static void line_value(const char *text, const char *key, char *buf, size_t size)
+static void uevent_line_value(const char *text, const char *key, char *buf, size_t size)
 {
 	size_t len = 0;
 
@@ -106,14 +108,14 @@ static void line_value(const char *text, const char *key, char *buf, size_t size
 }
 
 /* The node is the device, not just anything of that name. */
-static bool has_node(const struct uevents *u, const char *name, const char *text)
+static bool uevents_has_node(const struct uevents *u, const char *name, const char *text)
 {
 	char major_text[16], minor_text[16];
 	uint64_t maj, min;
 	struct stat st;
 
-	line_value(text, "MAJOR=", major_text, sizeof(major_text));
-	line_value(text, "MINOR=", minor_text, sizeof(minor_text));
+	uevent_line_value(text, "MAJOR=", major_text, sizeof(major_text));
+	uevent_line_value(text, "MINOR=", minor_text, sizeof(minor_text));
 	if (str_u64(major_text, UINT32_MAX, &maj) < 0 || str_u64(minor_text, UINT32_MAX, &min) < 0)
 		return false;
 	if (strstr(name, "..") || *name == '/' ||
@@ -123,8 +125,8 @@ static bool has_node(const struct uevents *u, const char *name, const char *text
 }
 
 /* Does the entry of /sys/class/<subsystem> fit? Its name goes to name. */
-static bool entry_fits(const struct uevents *u, const struct dev_match *m, int dir,
-		       const char *entry, char name[DEV_NAME_MAX])
+static bool uevents_entry_fits(const struct uevents *u, const struct dev_match *m, int dir,
+			       const char *entry, char name[DEV_NAME_MAX])
 {
 	char link[1024], path[NAME_MAX + 16], text[1024], type[16];
 	ssize_t n = readlinkat(dir, entry, link, sizeof(link) - 1);
@@ -138,15 +140,15 @@ static bool entry_fits(const struct uevents *u, const struct dev_match *m, int d
 	(void)snprintf(path, sizeof(path), "%s/uevent", entry);
 	if (fdio_read_file(dir, path, text, sizeof(text)) < 0)
 		return false;
-	line_value(text, is_net ? "INTERFACE=" : "DEVNAME=", name, DEV_NAME_MAX);
+	uevent_line_value(text, is_net ? "INTERFACE=" : "DEVNAME=", name, DEV_NAME_MAX);
 	if (!*name || (*m->name && !str_eq(m->name, name)))
 		return false;
 	if (is_net)
 		return true;
-	line_value(text, "DEVTYPE=", type, sizeof(type));
+	uevent_line_value(text, "DEVTYPE=", type, sizeof(type));
 	if (!*m->name && str_eq(type, "partition"))
 		return false;
-	return has_node(u, name, text);
+	return uevents_has_node(u, name, text);
 }
 
 bool uevents_lookup(const struct uevents *u, const struct dev_match *m, char name[DEV_NAME_MAX])
@@ -165,7 +167,7 @@ bool uevents_lookup(const struct uevents *u, const struct dev_match *m, char nam
 		return false;
 	}
 	while ((e = readdir(d))) {
-		if (e->d_name[0] == '.' || !entry_fits(u, m, fd, e->d_name, found))
+		if (e->d_name[0] == '.' || !uevents_entry_fits(u, m, fd, e->d_name, found))
 			continue;
 		/*
 		 * Several disks behind one function (NVMe namespaces, LUNs): always the first by
@@ -180,7 +182,7 @@ bool uevents_lookup(const struct uevents *u, const struct dev_match *m, char nam
 	return *best;
 }
 
-static void deliver(struct job *j)
+static void uevent_deliver(struct job *j)
 {
 	struct uevent_wait *w = container_of(j, struct uevent_wait, job);
 	char name[DEV_NAME_MAX];
@@ -191,32 +193,32 @@ static void deliver(struct job *j)
 }
 
 /* Looks for what w waits for; found: it will be told by a job. */
-static bool look(struct uevent_wait *w)
+static bool uevent_look(struct uevent_wait *w)
 {
 	if (w->job.queued)
 		return true;
 	if (!uevents_lookup(w->u, &w->match, w->name))
 		return false;
-	job_queue(w->u->loop, &w->job, deliver);
+	job_queue(w->u->loop, &w->job, uevent_deliver);
 	return true;
 }
 
-static void set_poll(struct uevents *u);
+static void uevents_set_poll(struct uevents *u);
 
-static void look_for_all(struct uevents *u)
+static void uevents_look(struct uevents *u)
 {
 	list_for_each(struct uevent_wait, w, &u->waiters, link)
-		(void)look(w);
-	set_poll(u);
+		(void)uevent_look(w);
+	uevents_set_poll(u);
 }
 
-static void on_poll(struct timer *t)
+static void uevents_on_poll(struct timer *t)
 {
-	look_for_all(container_of(t, struct uevents, poll));
+	uevents_look(container_of(t, struct uevents, poll));
 }
 
 /* Looks again after a while where no event will tell. */
-static void set_poll(struct uevents *u)
+static void uevents_set_poll(struct uevents *u)
 {
 	bool want = false, seen = false;
 
@@ -225,17 +227,17 @@ static void set_poll(struct uevents *u)
 		seen |= w->seen;
 	}
 	if (want && !u->poll.loop)
-		timer_set(u->loop, &u->poll, seen ? NODE_MS : POLL_MS, on_poll);
+		timer_set(u->loop, &u->poll, seen ? NODE_MS : POLL_MS, uevents_on_poll);
 }
 
-static void on_wait_over(struct timer *t)
+static void uevent_on_timeout(struct timer *t)
 {
 	struct uevent_wait *w = container_of(t, struct uevent_wait, timer);
 
-	if (look(w))
+	if (uevent_look(w))
 		return;
 	w->name[0] = '\0';
-	job_queue(w->u->loop, &w->job, deliver);
+	job_queue(w->u->loop, &w->job, uevent_deliver);
 }
 
 void uevent_wait(struct uevents *u, struct uevent_wait *w, const struct dev_match *m,
@@ -243,10 +245,10 @@ void uevent_wait(struct uevents *u, struct uevent_wait *w, const struct dev_matc
 {
 	*w = (struct uevent_wait){ .u = u, .match = *m, .fn = fn };
 	list_add_tail(&u->waiters, &w->link);
-	if (look(w))
+	if (uevent_look(w))
 		return;
-	timer_set(u->loop, &w->timer, timeout_ms < 0 ? 0 : timeout_ms, on_wait_over);
-	set_poll(u);
+	timer_set(u->loop, &w->timer, timeout_ms < 0 ? 0 : timeout_ms, uevent_on_timeout);
+	uevents_set_poll(u);
 }
 
 void uevent_wait_cancel(struct uevent_wait *w)
@@ -259,7 +261,7 @@ void uevent_wait_cancel(struct uevent_wait *w)
 	w->u = NULL;
 }
 
-static int online_job(void *arg, int out, struct err *err)
+static int uevents_online_job(void *arg, int out, struct err *err)
 {
 	const struct uevents *u = arg;
 	unsigned int failed = 0;
@@ -269,9 +271,9 @@ static int online_job(void *arg, int out, struct err *err)
 	return failed ? err_set(err, EIO, "%u memory blocks refused to go online", failed) : 0;
 }
 
-static void start_online(struct uevents *u);
+static void uevents_start_online(struct uevents *u);
 
-static void online_done(void *arg, const struct err *err, const struct buf *out)
+static void uevents_online_done(void *arg, const struct err *err, const struct buf *out)
 {
 	struct uevents *u = arg;
 
@@ -280,11 +282,11 @@ static void online_done(void *arg, const struct err *err, const struct buf *out)
 	if (err->code)
 		log_warn("hotplug", "memory: %s", err->msg);
 	if (u->online_again)
-		start_online(u);
+		uevents_start_online(u);
 }
 
 /* All blocks that are offline, not just the one that was told of: a plug adds many. */
-static void start_online(struct uevents *u)
+static void uevents_start_online(struct uevents *u)
 {
 	struct worker_opts opts = { .timeout_ms = ONLINE_MS };
 	int r;
@@ -292,29 +294,30 @@ static void start_online(struct uevents *u)
 	u->online_again = u->online;
 	if (u->online)
 		return;
-	r = worker_start(u->loop, u->reaper, &opts, online_job, online_done, u, &u->online);
+	r = worker_start(u->loop, u->reaper, &opts, uevents_online_job, uevents_online_done, u,
+			 &u->online);
 	if (r < 0)
 		log_warn("hotplug", "memory cannot be set online: %s", strerror(-r));
 }
 
-static void on_event(struct uevents *u, const struct uevent *e)
+static void uevents_on_event(struct uevents *u, const struct uevent *e)
 {
 	if (str_eq(e->action, "remove"))
 		return;
 	if (str_eq(e->subsystem, "memory") && str_eq(e->action, "add")) {
-		start_online(u);
+		uevents_start_online(u);
 		return;
 	}
 	list_for_each(struct uevent_wait, w, &u->waiters, link) {
 		if (!dev_match_path(&w->match, e->subsystem, e->devpath))
 			continue;
-		if (!look(w))
+		if (!uevent_look(w))
 			w->seen = true;
 	}
-	set_poll(u);
+	uevents_set_poll(u);
 }
 
-static void on_readable(struct source *s, uint32_t events)
+static void uevents_on_readable(struct source *s, uint32_t events)
 {
 	struct uevents *u = container_of(s, struct uevents, source);
 	char msg[8192];
@@ -332,8 +335,8 @@ static void on_readable(struct source *s, uint32_t events)
 
 		if (n < 0 && errno == ENOBUFS) {
 			log_warn("hotplug", "device events were lost, looking at all devices");
-			start_online(u);
-			look_for_all(u);
+			uevents_start_online(u);
+			uevents_look(u);
 			continue;
 		}
 		if (n < 0)
@@ -341,24 +344,29 @@ static void on_readable(struct source *s, uint32_t events)
 		/* Root in a container's user namespace may send here too; the kernel has port 0. */
 		if (n > 0 && from.nl_pid == 0 && !(head.msg_flags & MSG_TRUNC) &&
 		    uevent_parse(msg, (size_t)n, &e))
-			on_event(u, &e);
+			uevents_on_event(u, &e);
 	}
 }
 
-static int open_socket(void)
+/* The socket's fd, or -errno. */
+static int uevents_open(struct mnl_socket **ret)
 {
-	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = 1 };
-	AUTO_CLOSE int fd =
-		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
-	int size = RECV_BUF;
+	struct mnl_socket *s =
+		mnl_socket_open2(NETLINK_KOBJECT_UEVENT, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int size = RECV_BUF, fd, r;
 
-	if (fd < 0)
+	if (!s)
 		return -errno;
+	fd = mnl_socket_get_fd(s);
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return -errno;
-	return TAKE_FD(fd);
+	if (mnl_socket_bind(s, KERNEL_EVENTS, MNL_SOCKET_AUTOPID) < 0) {
+		r = -errno;
+		(void)mnl_socket_close(s);
+		return r;
+	}
+	*ret = s;
+	return fd;
 }
 
 int uevents_new_at(struct loop *l, struct reaper *r, const char *sys, const char *dev,
@@ -375,9 +383,9 @@ int uevents_new_at(struct loop *l, struct reaper *r, const char *sys, const char
 	u->sys = open(sys, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	u->dev = u->sys < 0 ? FD_NONE : open(dev, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	err = u->dev < 0 ? -errno : 0;
-	u->fd = open_socket();
+	u->fd = uevents_open(&u->socket);
 	if (u->fd >= 0 && err == 0)
-		err = loop_add(l, &u->source, u->fd, EPOLLIN, on_readable);
+		err = loop_add(l, &u->source, u->fd, EPOLLIN, uevents_on_readable);
 	if (err < 0) {
 		uevents_free(u);
 		return err;
@@ -403,7 +411,8 @@ void uevents_free(struct uevents *u)
 		worker_cancel(u->online);
 	loop_del(&u->source);
 	timer_cancel(&u->poll);
-	auto_closep(&u->fd);
+	if (u->socket)
+		(void)mnl_socket_close(u->socket);
 	auto_closep(&u->sys);
 	auto_closep(&u->dev);
 	free(u);

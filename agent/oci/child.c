@@ -23,7 +23,7 @@
 #include "oci/seccomp.h"
 #include "oci/spawn.h"
 #include "oci/user.h"
-#include "linux/link.h"
+#include "linux/rtnl.h"
 #include "linux/path.h"
 #include "base/auto.h"
 #include "base/fdio.h"

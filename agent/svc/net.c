@@ -16,12 +16,9 @@
 #include "base/str.h"
 #include "pod/agent.h"
 #include "config.h"
-#include "linux/addr.h"
 #include "linux/devfind.h"
 #include "linux/ip.h"
-#include "linux/link.h"
-#include "linux/netlink.h"
-#include "linux/route.h"
+#include "linux/rtnl.h"
 
 /* The status that all failures of the kernel have here. */
 static int net_err(struct err *err, int r, const char *what, const char *name)
@@ -29,14 +26,14 @@ static int net_err(struct err *err, int r, const char *what, const char *name)
 	return err_rpc(err, RPC_INTERNAL, "%s %s: %s", what, name, strerror(-r));
 }
 
-static int open_route(struct nl *nl, struct err *err)
+static int open_route(struct rtnl *nl, struct err *err)
 {
-	int r = nl_open(nl, NETLINK_ROUTE);
+	int r = rtnl_open(nl);
 
 	return r < 0 ? net_err(err, r, "Could not open", "rtnetlink") : 0;
 }
 
-static int get_links(struct nl *nl, struct link **links, size_t *n, struct err *err)
+static int get_links(struct rtnl *nl, struct link **links, size_t *n, struct err *err)
 {
 	int r = links_get(nl, links, n);
 
@@ -61,7 +58,7 @@ static bool has_ipv6(const char *name)
 	return text[0] == '0';
 }
 
-static int set_addresses(struct nl *nl, enum schema schema, const struct link *link,
+static int set_addresses(struct rtnl *nl, enum schema schema, const struct link *link,
 			 const Types__Interface *want, struct err *err)
 {
 	int r;
@@ -92,7 +89,7 @@ static int set_addresses(struct nl *nl, enum schema schema, const struct link *l
 }
 
 /* All but taking the link up again. links[link] is what the kernel had before. */
-static int configure(struct nl *nl, enum schema schema, const struct link *links, size_t n,
+static int configure(struct rtnl *nl, enum schema schema, const struct link *links, size_t n,
 		     const struct link *link, const Types__Interface *want, struct err *err)
 {
 	int r = 0;
@@ -124,7 +121,7 @@ static int configure(struct nl *nl, enum schema schema, const struct link *links
  * By hardware address; a 3.x guest made from a template takes the named one and gives it the
  * address.
  */
-static const struct link *find_link(struct nl *nl, enum schema schema, const struct link *links,
+static const struct link *find_link(struct rtnl *nl, enum schema schema, const struct link *links,
 				    size_t n, const Types__Interface *want, struct err *err)
 {
 	const struct link *link = links_by_addr(links, n, want->hwaddr);
@@ -155,7 +152,7 @@ static const struct link *find_link(struct nl *nl, enum schema schema, const str
 
 static int update_interface(enum schema schema, const Types__Interface *want, struct err *err)
 {
-	AUTO(nl_close) struct nl nl = { .fd = FD_NONE };
+	AUTO(rtnl_close) struct rtnl nl = { 0 };
 	AUTO_FREE struct link *links = NULL;
 	const struct link *link;
 	size_t n;
@@ -178,7 +175,7 @@ static int update_interface(enum schema schema, const Types__Interface *want, st
 
 int net_stats(struct arena *mem, Grpc__NetworkStats ***ret, size_t *ret_n, struct err *err)
 {
-	AUTO(nl_close) struct nl nl = { .fd = FD_NONE };
+	AUTO(rtnl_close) struct rtnl nl = { 0 };
 	AUTO_FREE struct link *links = NULL;
 	Grpc__NetworkStats **list;
 	size_t n, count = 0;
@@ -358,7 +355,7 @@ static const struct route *find_duplicate(const struct route *have, size_t n,
 	return NULL;
 }
 
-static int replace_duplicate(struct nl *nl, const struct route *want)
+static int replace_duplicate(struct rtnl *nl, const struct route *want)
 {
 	AUTO(buf_free) struct buf dump = { 0 };
 	AUTO_FREE struct route *have = NULL;
@@ -375,7 +372,7 @@ static int replace_duplicate(struct nl *nl, const struct route *want)
 	return r < 0 ? r : route_add(nl, want, false);
 }
 
-static int add_route(struct nl *nl, enum schema schema, const Types__Route *want,
+static int add_route(struct rtnl *nl, enum schema schema, const Types__Route *want,
 		     const struct link *links, size_t n, struct err *err)
 {
 	struct route route;
@@ -396,7 +393,7 @@ static int add_route(struct nl *nl, enum schema schema, const Types__Route *want
 }
 
 /* Deletes what others than the kernel put into the main table, but for the loopback's. */
-static int flush_routes(struct nl *nl, const struct link *links, size_t n, struct err *err)
+static int flush_routes(struct rtnl *nl, const struct link *links, size_t n, struct err *err)
 {
 	AUTO(buf_free) struct buf dump = { 0 };
 	AUTO_FREE struct route *have = NULL;
@@ -422,7 +419,7 @@ static int flush_routes(struct nl *nl, const struct link *links, size_t n, struc
 
 static int update_routes(enum schema schema, const Grpc__Routes *want, struct err *err)
 {
-	AUTO(nl_close) struct nl nl = { .fd = FD_NONE };
+	AUTO(rtnl_close) struct rtnl nl = { 0 };
 	AUTO_FREE struct link *links = NULL;
 	size_t n;
 
@@ -445,7 +442,7 @@ static int update_routes(enum schema schema, const Grpc__Routes *want, struct er
 /* The main table as the client wants to see it, in the call's arena. */
 static int list_routes(enum schema schema, struct arena *mem, Grpc__Routes *ret, struct err *err)
 {
-	AUTO(nl_close) struct nl nl = { .fd = FD_NONE };
+	AUTO(rtnl_close) struct rtnl nl = { 0 };
 	AUTO_FREE struct link *links = NULL;
 	AUTO_FREE struct route *have = NULL;
 	AUTO(buf_free) struct buf dump = { 0 };
@@ -554,7 +551,7 @@ static Types__Interface *make_interface(struct arena *mem, const struct link *li
 
 int svc_list_interfaces(struct call *c, const void *req, struct err *err)
 {
-	AUTO(nl_close) struct nl nl = { .fd = FD_NONE };
+	AUTO(rtnl_close) struct rtnl nl = { 0 };
 	Grpc__Interfaces list = GRPC__INTERFACES__INIT;
 	AUTO_FREE struct link *links = NULL;
 	AUTO_FREE struct addr *addrs = NULL;
@@ -581,7 +578,7 @@ int svc_list_interfaces(struct call *c, const void *req, struct err *err)
 
 /* ---- neighbours ---- */
 
-static int add_neighbor(struct nl *nl, enum schema schema, const Types__ARPNeighbor *want,
+static int add_neighbor(struct rtnl *nl, enum schema schema, const Types__ARPNeighbor *want,
 			const struct link *links, size_t n, struct err *err)
 {
 	const struct link *link = links_by_name(links, n, want->device);
@@ -620,7 +617,7 @@ static int add_neighbor(struct nl *nl, enum schema schema, const Types__ARPNeigh
 int svc_add_arp_neighbors(struct call *c, const void *req, struct err *err)
 {
 	const Grpc__ARPNeighbors *want = ((const Grpc__AddARPNeighborsRequest *)req)->neighbors;
-	AUTO(nl_close) struct nl nl = { .fd = FD_NONE };
+	AUTO(rtnl_close) struct rtnl nl = { 0 };
 	AUTO_FREE struct link *links = NULL;
 	size_t n;
 

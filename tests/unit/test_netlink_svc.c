@@ -10,12 +10,10 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 
-#include "linux/addr.h"
-#include "linux/link.h"
-#include "linux/route.h"
+#include "linux/rtnl.h"
 #include "test_guest_harness.h"
 
-static struct nl nl = { .fd = FD_NONE };
+static struct rtnl nl;
 
 #define MAC_A "02:00:ca:fe:00:01"
 #define MAC_B "02:00:ca:fe:00:02"
@@ -35,22 +33,22 @@ static void set_mac(const char *name, const char *mac)
 static void add_cable(const char *name, const char *peer)
 {
 	struct ifinfomsg ifi = { .ifi_family = AF_UNSPEC };
-	size_t info, data, end;
-	struct nl_msg m;
+	struct nlattr *info, *data, *end;
+	struct nlmsghdr *h;
 	int r;
 
-	nl_begin(&m, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi));
-	nl_attr_str(&m, IFLA_IFNAME, name);
-	info = nl_nest(&m, IFLA_LINKINFO);
-	nl_attr_str(&m, IFLA_INFO_KIND, "veth");
-	data = nl_nest(&m, IFLA_INFO_DATA);
-	end = nl_nest(&m, VETH_INFO_PEER);
-	nl_attrs_copy(&m, &ifi, sizeof(ifi));
-	nl_attr_str(&m, IFLA_IFNAME, peer);
-	nl_nest_end(&m, end);
-	nl_nest_end(&m, data);
-	nl_nest_end(&m, info);
-	r = nl_request(&nl, &m);
+	h = rtnl_begin(&nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi));
+	rtnl_put(&nl, IFLA_IFNAME, name, strlen(name) + 1);
+	info = mnl_attr_nest_start_check(h, RTNL_BUF, IFLA_LINKINFO);
+	rtnl_put(&nl, IFLA_INFO_KIND, "veth", 5);
+	data = mnl_attr_nest_start_check(h, RTNL_BUF, IFLA_INFO_DATA);
+	end = mnl_attr_nest_start_check(h, RTNL_BUF, VETH_INFO_PEER);
+	(void)mnl_nlmsg_put_extra_header(h, sizeof(ifi));
+	rtnl_put(&nl, IFLA_IFNAME, peer, strlen(peer) + 1);
+	mnl_attr_nest_end(h, end);
+	mnl_attr_nest_end(h, data);
+	mnl_attr_nest_end(h, info);
+	r = rtnl_request(&nl);
 	if (r == -EOPNOTSUPP)
 		cr_skip_test("the kernel has no veth links");
 	cr_assert_eq(r, 0, "%s", strerror(-r));
@@ -63,7 +61,7 @@ static void setup(void)
 	if (unshare(CLONE_NEWNET) < 0)
 		cr_skip_test("needs a network namespace");
 	harness_start();
-	cr_assert_eq(nl_open(&nl, NETLINK_ROUTE), 0);
+	cr_assert_eq(rtnl_open(&nl), 0);
 	cr_assert_eq(link_up("lo", &err), 0);
 	add_cable("dum0", "dum1");
 	set_mac("dum0", MAC_A);
@@ -72,7 +70,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	nl_close(&nl);
+	rtnl_close(&nl);
 	harness_stop();
 }
 
@@ -405,7 +403,6 @@ Test(net, strange_routes_are_flushed)
 	AUTO_FREE struct link *links = NULL;
 	AUTO_FREE struct route *have = NULL;
 	struct buf dump = { 0 };
-	struct nl_msg m;
 	size_t n;
 	struct {
 		struct rtnexthop hop;
@@ -416,20 +413,20 @@ Test(net, strange_routes_are_flushed)
 
 	with_address();
 	link = find(&links, MAC_A);
-	nl_begin(&m, RTM_NEWROUTE, NLM_F_CREATE, &rt, sizeof(rt));
-	nl_attr(&m, RTA_DST, "\x0a\x05\x05\x00", 4);
-	cr_assert_eq(nl_request(&nl, &m), 0);
+	(void)rtnl_begin(&nl, RTM_NEWROUTE, NLM_F_CREATE, &rt, sizeof(rt));
+	rtnl_put(&nl, RTA_DST, "\x0a\x05\x05\x00", 4);
+	cr_assert_eq(rtnl_request(&nl), 0);
 	rt.rtm_type = RTN_UNICAST;
-	nl_begin(&m, RTM_NEWROUTE, NLM_F_CREATE, &rt, sizeof(rt));
-	nl_attr(&m, RTA_DST, "\x0a\x06\x06\x00", 4);
+	(void)rtnl_begin(&nl, RTM_NEWROUTE, NLM_F_CREATE, &rt, sizeof(rt));
+	rtnl_put(&nl, RTA_DST, "\x0a\x06\x06\x00", 4);
 	for (uint8_t i = 0; i < 2; i++) {
 		hops[i].hop = (struct rtnexthop){ .rtnh_len = sizeof(hops[i]),
 						  .rtnh_ifindex = link->index };
 		hops[i].gw = (struct nlattr){ .nla_len = 8, .nla_type = RTA_GATEWAY };
 		(void)memcpy(hops[i].addr, (uint8_t[]){ 192, 168, 0, (uint8_t)(10 + i) }, 4);
 	}
-	nl_attr(&m, RTA_MULTIPATH, hops, sizeof(hops));
-	cr_assert_eq(nl_request(&nl, &m), 0);
+	rtnl_put(&nl, RTA_MULTIPATH, hops, sizeof(hops));
+	cr_assert_eq(rtnl_request(&nl), 0);
 	cr_assert_eq(set_routes(SCHEMA_1X, NULL, 0), RPC_OK, "%s", message);
 	cr_assert_eq(routes_get(&nl, &dump, &have, &n), 0);
 	for (size_t i = 0; i < n; i++)
