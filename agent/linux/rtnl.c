@@ -199,9 +199,9 @@ static int rtnl_collect(const struct rtnl *nl, int left, struct buf *out, bool *
 }
 
 /*
- * Asks for a dump and collects the answers, all of one consistent state: a dump that the kernel says
- * was interrupted is started again, once it has been read to its end. out must be zero or freed; the
- * caller frees it.
+ * Asks for a dump and collects the answers, all of one consistent state: a dump that the kernel
+ * says was interrupted is started again, once it has been read to its end. out must be zero or
+ * freed; the caller frees it.
  */
 static int rtnl_dump(struct rtnl *nl, uint16_t type, const void *head, size_t head_len,
 		     struct buf *out)

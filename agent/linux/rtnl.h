@@ -33,8 +33,9 @@ int rtnl_open(struct rtnl *nl);
 void rtnl_close(struct rtnl *nl);
 
 /*
- * Starts a request in nl->buf: its type, NLM_F_* beyond REQUEST, and the family's header. Attributes
- * are added with libmnl; rtnl_put notes one that finds no room, and the request fails (EMSGSIZE).
+ * Starts a request in nl->buf: its type, NLM_F_* beyond REQUEST, and the family's header.
+ * Attributes are added with libmnl; rtnl_put notes one that finds no room, and the request fails
+ * (EMSGSIZE).
  */
 struct nlmsghdr *rtnl_begin(struct rtnl *nl, uint16_t type, uint16_t flags, const void *head,
 			    size_t head_len);

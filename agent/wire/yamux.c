@@ -3,10 +3,10 @@
  * yamux sessions. The session is the protocol of the connection below it, and the carrier of one
  * connection for each stream.
  *
- * State: one struct yamux_session a connection, one struct yamux_stream a stream. Nothing is queued for a
- * stream: what its window or the connection below doesn't take stays with the stream's protocol,
- * which is called back. Only the rest of one data frame and control frames wait in the session's
- * backlog, so that a stream that isn't read never holds up another.
+ * State: one struct yamux_session a connection, one struct yamux_stream a stream. Nothing is queued
+ * for a stream: what its window or the connection below doesn't take stays with the stream's
+ * protocol, which is called back. Only the rest of one data frame and control frames wait in the
+ * session's backlog, so that a stream that isn't read never holds up another.
  */
 #include "wire/yamux.h"
 

@@ -8,4 +8,4 @@ if ! ldd "$agent" | grep -q libmnl; then
 	echo "not ok 1 - $agent is linked with libmnl"
 	exit 1
 fi
-AGENT=$agent exec tests/ns/test_e2e.py
+AGENT=$agent exec /usr/bin/python3 tests/ns/test_e2e.py
