@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 
 int fdio_write_all(int fd, const void *buf, size_t len)
 {
@@ -141,7 +142,7 @@ static int remove_below(int fd, dev_t dev, int depth)
 		(void)close(fd);
 		return -errno;
 	}
-	if (depth > 128)
+	if (depth > LIMIT_DEPTH)
 		return -ELOOP;
 	while ((e = readdir(d))) {
 		struct stat st;

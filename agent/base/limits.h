@@ -24,10 +24,17 @@
 #define LIMIT_NETLINK_DUMP (16u << 20) /* answers to one rtnetlink dump */
 #define LIMIT_READ	   (1u << 20)  /* bytes that one ReadStdout may return */
 
-/* Of a handler's worker: within the minute that runtimes give a call. */
-#define LIMIT_WORK_MS  50000
-#define LIMIT_WORK_OUT (64u << 10) /* bytes that it may hand over for an answer */
-#define LIMIT_RULES    (3u << 20)  /* bytes that iptables-save may say: fits into an answer */
-#define LIMIT_TERM_LOG 4096u	   /* bytes of a container's last message */
+/* What has taken so long is given up, and its caller told (in ms). */
+#define LIMIT_WORK_MS	 50000 /* a worker: within the minute that runtimes give a call */
+#define LIMIT_UNMOUNT_MS 30000 /* unmounting storages, mounting between containers */
+#define LIMIT_ONLINE_MS	 60000 /* CPUs and memory that the host has plugged */
+#define LIMIT_RULES_MS	 20000 /* a program of iptables */
+
+#define LIMIT_WORK_OUT	  (64u << 10)  /* bytes that a worker may hand over for an answer */
+#define LIMIT_RULES	  (3u << 20)   /* bytes that iptables-save may say: fits into an answer */
+#define LIMIT_TERM_LOG	  4096u	       /* bytes of a container's last message */
+#define LIMIT_DNS	  (256u << 10) /* bytes of resolv.conf */
+#define LIMIT_DEPTH	  128	       /* directories one in another, of a volume or a tree */
+#define LIMIT_FILESYSTEMS 64	       /* that metrics tell of */
 
 #endif

@@ -16,11 +16,11 @@
 
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/str.h"
 #include "linux/mountinfo.h"
 
-#define FILE_MAX    (256u << 10)
-#define FILESYSTEMS 64 /* at most so many are told of */
+#define FILE_MAX (256u << 10)
 
 void metrics_add(struct metrics_text *t, const char *fmt, ...)
 {
@@ -347,7 +347,7 @@ struct filesystem {
 
 static void add_filesystems(struct metrics_text *t, int proc)
 {
-	AUTO_FREE struct filesystem *fs = calloc(FILESYSTEMS, sizeof(*fs));
+	AUTO_FREE struct filesystem *fs = calloc(LIMIT_FILESYSTEMS, sizeof(*fs));
 	AUTO_FREE char *text = NULL;
 	char *at, a[128], b[128];
 	struct mountinfo m;
@@ -356,7 +356,7 @@ static void add_filesystems(struct metrics_text *t, int proc)
 	if (!fs || mountinfo_read(proc, &text) < 0)
 		return;
 	at = text;
-	while (n < FILESYSTEMS && mountinfo_next(&at, &m)) {
+	while (n < LIMIT_FILESYSTEMS && mountinfo_next(&at, &m)) {
 		bool seen = false;
 
 		for (size_t i = 0; i < n; i++)

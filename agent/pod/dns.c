@@ -13,6 +13,7 @@
 
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "linux/confine.h"
 
@@ -21,7 +22,6 @@
 #define DNS_FILE   "resolv.conf"
 #define DNS_PATH   RUN_DIR "/" DNS_DIR "/" DNS_FILE
 #define DNS_TARGET "/etc/resolv.conf"
-#define DNS_MAX	   (256u << 10)
 
 static bool same_file(const char *a, const char *b)
 {
@@ -53,7 +53,7 @@ static int write_lines(int fd, char *const *lines, size_t n)
 		int r = i > 0 ? fdio_write_all(fd, "\n", 1) : 0;
 
 		total += len + 1;
-		if (total > DNS_MAX)
+		if (total > LIMIT_DNS)
 			return -EFBIG;
 		if (r == 0)
 			r = fdio_write_all(fd, text, len);

@@ -13,12 +13,11 @@
 #include "linux/path.h"
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/str.h"
 #include "rpc/call.h"
 #include "oci/fs/tree.h"
 #include "pod/agent.h"
-
-#define TIMEOUT_MS 30000
 
 static bool is_named(const struct container *ctr, const char *name)
 {
@@ -108,7 +107,7 @@ static int sharedmount_run(void *arg, int out, struct err *err)
 int sharedmounts_start(struct container *ctr, Grpc__SharedMount *const *mounts, size_t n,
 		       worker_done *done, struct err *err)
 {
-	static const struct worker_opts opts = { .timeout_ms = TIMEOUT_MS };
+	static const struct worker_opts opts = { .timeout_ms = LIMIT_UNMOUNT_MS };
 	struct agent *a = ctr->agent;
 	bool wanted = false;
 	int r;

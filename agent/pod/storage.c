@@ -29,9 +29,7 @@
 #include "linux/confine.h"
 #include "linux/devfind.h"
 
-#define MOUNT_TIMEOUT_MS   50000 /* within the minute that the runtime gives CreateContainer */
-#define UNMOUNT_TIMEOUT_MS 30000
-#define FSGID		   "fsgid="
+#define FSGID "fsgid="
 
 enum source_kind { SOURCE_ASIS, SOURCE_BLK, SOURCE_CCW, SOURCE_SCSI, SOURCE_PMEM };
 
@@ -412,7 +410,7 @@ static void storage_unmounted(void *arg, const struct err *err, const struct buf
 /* Unmounts and forgets the entries without users, newest first; then the operation is over. */
 static void storage_sweep(struct storage_op *op)
 {
-	struct worker_opts opts = { .timeout_ms = UNMOUNT_TIMEOUT_MS };
+	struct worker_opts opts = { .timeout_ms = LIMIT_UNMOUNT_MS };
 	size_t n = 0, i = 0;
 	int r;
 
@@ -543,7 +541,7 @@ static int storage_claim(struct storage_op *op, struct storage_item *it)
 
 static void storage_start_mounts(struct storage_op *op)
 {
-	struct worker_opts opts = { .timeout_ms = MOUNT_TIMEOUT_MS };
+	struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS };
 	int r;
 
 	for (size_t i = 0; i < op->n; i++) {

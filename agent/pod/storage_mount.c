@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mounting and unmounting below /run. Runs in a forked worker; no state. Mount points are opened
+ * Mounting, giving to a group, and unmounting below /run. Runs in a forked worker; no state. Mount points are opened
  * without following links, and mounted on through the opened fd.
  */
 #include "pod/storage_mount.h"
@@ -16,9 +16,9 @@
 
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/str.h"
 #include "rpc/call.h"
-#include "pod/fsgroup.h"
 #include "linux/confine.h"
 #include "oci/fs/tree.h"
 
@@ -126,6 +126,100 @@ static bool is_mount_root(int fd)
 	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 }
 
+/* ---- Kubernetes' fsGroup: a volume's content given to a group ---- */
+
+struct fsgroup {
+	gid_t gid;
+	mode_t mode; /* bits that files get; directories S_ISGID and x as well */
+	dev_t dev;
+};
+
+static mode_t fsgroup_bits(const struct stat *st, const struct fsgroup *w)
+{
+	return w->mode | (S_ISDIR(st->st_mode) ? 0110u | S_ISGID : 0);
+}
+
+/* One file or directory, by an O_PATH fd that is no link. */
+static int fsgroup_set_one(int fd, const struct stat *st, const struct fsgroup *w)
+{
+	struct fd_path path;
+
+	if (fchownat(fd, "", (uid_t)-1, w->gid, AT_EMPTY_PATH) < 0)
+		return -errno;
+	if (chmod(fdio_path(&path, fd), (st->st_mode | fsgroup_bits(st, w)) & 07777) < 0)
+		return -errno;
+	return 0;
+}
+
+static int fsgroup_set_below(int fd, const struct fsgroup *w, int depth)
+{
+	AUTO_DIR DIR *d = NULL;
+	struct dirent *e;
+	int list = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+
+	d = list < 0 ? NULL : fdopendir(list);
+	if (!d) {
+		r = -errno;
+		auto_closep(&list);
+		return r;
+	}
+	if (depth > LIMIT_DEPTH)
+		return -ELOOP;
+	while (r == 0 && (e = readdir(d))) {
+		AUTO_CLOSE int sub = FD_NONE;
+		struct stat st;
+
+		if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
+			continue;
+		sub = openat(list, e->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		if (sub < 0 && errno == ENOENT)
+			continue;
+		if (sub < 0 || fstat(sub, &st) < 0)
+			return -errno;
+		if (S_ISLNK(st.st_mode) || st.st_dev != w->dev)
+			continue;
+		r = fsgroup_set_one(sub, &st, w);
+		if (r == 0 && S_ISDIR(st.st_mode))
+			r = fsgroup_set_below(sub, w, depth + 1);
+	}
+	return r;
+}
+
+/*
+ * Everything at and below fd (O_PATH) becomes the group's, readable and (unless read_only) writable
+ * to it; directories hand the group on. Links are left alone, other file systems not entered. With
+ * on_mismatch nothing is done when the top looks so already. 0 or -errno.
+ */
+static int fsgroup_set_tree(int fd, gid_t gid, bool read_only, bool on_mismatch)
+{
+	struct fsgroup w = { .gid = gid, .mode = read_only ? 0440 : 0660 };
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	w.dev = st.st_dev;
+	if (on_mismatch && st.st_gid == gid &&
+	    (st.st_mode & fsgroup_bits(&st, &w)) == fsgroup_bits(&st, &w))
+		return 0;
+	r = S_ISDIR(st.st_mode) ? fsgroup_set_below(fd, &w, 0) : 0;
+	/* The top last: an interrupted change shows as a mismatch. */
+	if (r == 0)
+		r = fsgroup_set_one(fd, &st, &w);
+	return r == -EROFS ? 0 : r; /* a volume that nobody can change */
+}
+
+/* Only the top: its group, and that what is made in it has the same. */
+static int fsgroup_set_top(int fd, gid_t gid)
+{
+	struct fd_path path;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH) < 0)
+		return -errno;
+	return chmod(fdio_path(&path, fd), (st.st_mode & 07777) | S_ISGID) < 0 ? -errno : 0;
+}
+
 /* Gives what is at the mount point now to its group. */
 static int set_group(int root, const struct mount_plan *p, struct err *err)
 {
@@ -143,6 +237,8 @@ static int set_group(int root, const struct mount_plan *p, struct err *err)
 		return err_sys(err, -r, "give " STORAGE_ROOT "/%s to group %u", p->rel, p->group);
 	return 0;
 }
+
+/* ---- mounting ---- */
 
 static int make_directory(int root, const struct mount_plan *p, bool *made, struct err *err)
 {
@@ -257,6 +353,8 @@ int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct 
 	}
 	return r;
 }
+
+/* ---- unmounting ---- */
 
 static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
 {

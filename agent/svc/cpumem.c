@@ -9,15 +9,15 @@
 #include <stdlib.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "linux/hotplug.h"
 #include "pod/agent.h"
 #include "pod/sandbox.h"
 
-#define CPU_ROUNDS	  100
-#define CPU_PAUSE_MS	  100 /* 1.x: ten seconds in all */
-#define CPU_PAUSE_3X_MS	  50
-#define ONLINE_TIMEOUT_MS 60000
+#define CPU_ROUNDS	100
+#define CPU_PAUSE_MS	100 /* 1.x: ten seconds in all */
+#define CPU_PAUSE_3X_MS 50
 
 struct cpumem {
 	struct agent *agent;
@@ -101,7 +101,7 @@ static void cpumem_cancelled(struct call *c)
 int svc_online_cpu_mem(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__OnlineCPUMemRequest *req = request;
-	struct worker_opts opts = { .timeout_ms = ONLINE_TIMEOUT_MS };
+	struct worker_opts opts = { .timeout_ms = LIMIT_ONLINE_MS };
 	bool wait = req->wait || c->schema == SCHEMA_3X;
 	struct agent *a = call_agent(c);
 	AUTO_FREE struct cpumem *o = calloc(1, sizeof(*o));

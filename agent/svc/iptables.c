@@ -12,8 +12,6 @@
 #include "base/limits.h"
 #include "linux/run.h"
 
-#define TIMEOUT_MS 20000
-
 /* Runs the program in the worker, and hands over what it says. */
 static int iptables_run(char *const *argv, const void *input, size_t len, int out, struct err *err)
 {
@@ -75,7 +73,7 @@ static void iptables_restored(void *arg, const struct err *err, const struct buf
 	(void)call_reply(arg, &resp.base);
 }
 
-static const struct worker_opts iptables_opts = { .timeout_ms = TIMEOUT_MS,
+static const struct worker_opts iptables_opts = { .timeout_ms = LIMIT_RULES_MS,
 						  .max_out = LIMIT_RULES };
 
 int svc_get_iptables(struct call *c, const void *req, struct err *err)
