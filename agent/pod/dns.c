@@ -63,7 +63,7 @@ static int write_lines(int fd, char *const *lines, size_t n)
 	return 0;
 }
 
-int guest_set_dns(char *const *lines, size_t n, struct err *err)
+int dns_set(char *const *lines, size_t n, struct err *err)
 {
 	AUTO_CLOSE int run = open(RUN_DIR, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	AUTO_CLOSE int dir = FD_NONE;
@@ -73,7 +73,7 @@ int guest_set_dns(char *const *lines, size_t n, struct err *err)
 	if (n == 0)
 		return 0;
 	if (access(DNS_TARGET, F_OK) < 0) {
-		log_warn("guest", "no " DNS_TARGET " to put the name servers in");
+		log_warn("dns", "no " DNS_TARGET " to put the name servers in");
 		return 0;
 	}
 	dir = run < 0 ? -errno : confine_dir(run, DNS_DIR, 0700, NULL);
@@ -90,8 +90,8 @@ int guest_set_dns(char *const *lines, size_t n, struct err *err)
 	return 0;
 }
 
-void guest_unset_dns(void)
+void dns_unset(void)
 {
 	if (same_file(DNS_PATH, DNS_TARGET) && umount2(DNS_TARGET, MNT_DETACH) < 0)
-		log_warn("guest", "unmount " DNS_TARGET ": %s", strerror(errno));
+		log_warn("dns", "unmount " DNS_TARGET ": %s", strerror(errno));
 }

@@ -13,8 +13,8 @@
  * Lines of a resolv.conf, written below /run and bound over /etc/resolv.conf. n may be 0. Does not
  * block.
  */
-int guest_set_dns(char *const *lines, size_t n, struct err *err);
+int dns_set(char *const *lines, size_t n, struct err *err);
 /* Takes the binding away again; harmless without one. */
-void guest_unset_dns(void);
+void dns_unset(void);
 
 #endif

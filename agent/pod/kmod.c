@@ -18,7 +18,7 @@
 struct modules {
 	Grpc__KernelModule *const *modules;
 	size_t n;
-	guest_done *done;
+	kmod_loaded *done;
 	void *arg;
 };
 
@@ -60,8 +60,8 @@ static void kmod_done(void *arg, const struct err *err, const struct buf *out)
 	m.done(m.arg, err);
 }
 
-int guest_load_modules(struct agent *a, Grpc__KernelModule *const *modules, size_t n,
-		       guest_done *done, void *arg, struct err *err)
+int kmod_load(struct agent *a, Grpc__KernelModule *const *modules, size_t n, kmod_loaded *done,
+	      void *arg, struct err *err)
 {
 	struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS };
 	AUTO_FREE struct modules *m = malloc(sizeof(*m));

@@ -13,13 +13,13 @@
 struct agent;
 
 /* err->code is 0 for success. Called once, from the loop, never before the starter has returned. */
-typedef void guest_done(void *arg, const struct err *err);
+typedef void kmod_loaded(void *arg, const struct err *err);
 
 /*
  * Loads the modules in order with /sbin/modprobe, in a worker. What is needed of them is read by
  * the worker, which is forked at once: the request may go. Negative errno: done will not be called.
  */
-int guest_load_modules(struct agent *a, Grpc__KernelModule *const *modules, size_t n,
-		       guest_done *done, void *arg, struct err *err);
+int kmod_load(struct agent *a, Grpc__KernelModule *const *modules, size_t n, kmod_loaded *done,
+	      void *arg, struct err *err);
 
 #endif

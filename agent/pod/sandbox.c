@@ -151,8 +151,8 @@ static void sandbox_clear(struct sandbox *sb)
 	stop_pause(sb);
 	auto_closep(&sb->ns_ipc);
 	auto_closep(&sb->ns_uts);
-	sandbox_ns_destroy();
-	guest_unset_dns();
+	sharedns_destroy();
+	dns_unset();
 	guest_hooks_free(TAKE_PTR(sb->guest_hooks));
 	sb->id[0] = '\0';
 	log_set_sandbox("");
@@ -210,20 +210,20 @@ int sandbox_create(struct sandbox *sb, const Grpc__CreateSandboxRequest *req, st
 	(void)call_park(c, NULL, call_go_on, sr);
 	if (req->n_kernel_modules == 0)
 		sandbox_modules_loaded(sr, &none);
-	else if (guest_load_modules(sb->agent, req->kernel_modules, req->n_kernel_modules,
-				    sandbox_modules_loaded, sr, err) < 0)
+	else if (kmod_load(sb->agent, req->kernel_modules, req->n_kernel_modules,
+			   sandbox_modules_loaded, sr, err) < 0)
 		sandbox_failed(sb, err);
 	return CALL_PENDING;
 }
 
 static int open_namespaces(struct sandbox *sb, const char *hostname, struct err *err)
 {
-	int r = sandbox_ns_create(hostname, err);
+	int r = sharedns_create(hostname, err);
 
 	if (r < 0)
 		return err_wrap(err, "failed to create namespace");
-	sb->ns_ipc = open(SANDBOX_NS_IPC, O_RDONLY | O_CLOEXEC);
-	sb->ns_uts = open(SANDBOX_NS_UTS, O_RDONLY | O_CLOEXEC);
+	sb->ns_ipc = open(SHAREDNS_IPC, O_RDONLY | O_CLOEXEC);
+	sb->ns_uts = open(SHAREDNS_UTS, O_RDONLY | O_CLOEXEC);
 	if (sb->ns_ipc < 0 || sb->ns_uts < 0)
 		return err_sys(err, errno, "open the sandbox's namespaces");
 	return 0;
@@ -274,7 +274,7 @@ static void sandbox_mounted(void *arg, const struct err *e)
 		sandbox_failed(sb, &err);
 		return;
 	}
-	if (guest_set_dns(sr->req->dns, sr->req->n_dns, &err) < 0) {
+	if (dns_set(sr->req->dns, sr->req->n_dns, &err) < 0) {
 		log_warn("sandbox", "%s", err.msg);
 		sandbox_enter(sb, SANDBOX_UNDOING);
 		if (storages_release_all(sb->agent, &sb->refs, sandbox_undone, sb, &err) < 0)

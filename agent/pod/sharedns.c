@@ -20,8 +20,8 @@ static const struct shared_ns {
 	const char *path, *self;
 	int flag;
 } shared_ns[] = {
-	{ SANDBOX_NS_IPC, "/proc/self/ns/ipc", CLONE_NEWIPC },
-	{ SANDBOX_NS_UTS, "/proc/self/ns/uts", CLONE_NEWUTS },
+	{ SHAREDNS_IPC, "/proc/self/ns/ipc", CLONE_NEWIPC },
+	{ SHAREDNS_UTS, "/proc/self/ns/uts", CLONE_NEWUTS },
 };
 
 /* Binds the namespace that we are in to its file. */
@@ -60,23 +60,23 @@ static int make_and_hold(const struct shared_ns *ns, const char *hostname, struc
 	return r;
 }
 
-int sandbox_ns_create(const char *hostname, struct err *err)
+int sharedns_create(const char *hostname, struct err *err)
 {
-	int r = fdio_mkdirs(SANDBOX_NS_DIR, 0755);
+	int r = fdio_mkdirs(SHAREDNS_DIR, 0755);
 
 	if (r < 0)
-		return err_sys(err, -r, "make " SANDBOX_NS_DIR);
+		return err_sys(err, -r, "make " SHAREDNS_DIR);
 	for (size_t i = 0; i < ARRAY_LEN(shared_ns); i++) {
 		r = make_and_hold(&shared_ns[i], hostname, err);
 		if (r < 0) {
-			sandbox_ns_destroy();
+			sharedns_destroy();
 			return r;
 		}
 	}
 	return 0;
 }
 
-void sandbox_ns_destroy(void)
+void sharedns_destroy(void)
 {
 	for (size_t i = 0; i < ARRAY_LEN(shared_ns); i++)
 		(void)umount2(shared_ns[i].path, MNT_DETACH | UMOUNT_NOFOLLOW);

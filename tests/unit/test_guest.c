@@ -285,7 +285,7 @@ static int load(const char *name, const char *parameter)
 	m.n_parameters = parameter ? 1 : 0;
 	outcomes = 0;
 	outcome = (struct err){ 0 };
-	if (guest_load_modules(&agent, list, 1, on_done, &agent, &outcome) < 0)
+	if (kmod_load(&agent, list, 1, on_done, &agent, &outcome) < 0)
 		return outcome.code;
 	cr_assert_eq(loop_run(agent.loop), 0);
 	cr_assert_eq(outcomes, 1);
@@ -332,20 +332,20 @@ Test(guest, dns)
 	char text[128];
 
 	harness_own_run();
-	cr_assert_eq(guest_set_dns(NULL, 0, &err), 0);
+	cr_assert_eq(dns_set(NULL, 0, &err), 0);
 	cr_assert_eq(access("/run/kata-containers", F_OK), -1);
 	if (access("/etc/resolv.conf", F_OK) < 0)
 		cr_skip_test("no /etc/resolv.conf");
-	cr_assert_eq(guest_set_dns(lines, 2, &err), 0, "%s", err.msg);
+	cr_assert_eq(dns_set(lines, 2, &err), 0, "%s", err.msg);
 	cr_assert_gt(fdio_read_file(AT_FDCWD, "/etc/resolv.conf", text, sizeof(text)), 0);
 	cr_assert_str_eq(text, "nameserver 1.2.3.4\noptions timeout:1");
-	cr_assert_eq(guest_set_dns(lines + 1, 1, &err), 0, "%s", err.msg);
+	cr_assert_eq(dns_set(lines + 1, 1, &err), 0, "%s", err.msg);
 	cr_assert_gt(fdio_read_file(AT_FDCWD, "/etc/resolv.conf", text, sizeof(text)), 0);
 	cr_assert_str_eq(text, "options timeout:1");
-	guest_unset_dns();
+	dns_unset();
 	(void)fdio_read_file(AT_FDCWD, "/etc/resolv.conf", text, sizeof(text));
 	cr_assert_str_neq(text, "options timeout:1", "one mount, however often it was set");
-	guest_unset_dns();
+	dns_unset();
 }
 
 static ino_t inode(const char *path)
@@ -364,19 +364,19 @@ Test(guest, shared_namespaces)
 	int fd;
 
 	harness_own_run();
-	if (sandbox_ns_create("pod", &err) < 0)
+	if (sharedns_create("pod", &err) < 0)
 		cr_skip_test("%s", err.msg);
 	cr_assert_eq(inode("/proc/self/ns/ipc"), ipc, "we stay where we were");
 	cr_assert_eq(inode("/proc/self/ns/uts"), uts);
-	first = inode(SANDBOX_NS_IPC);
+	first = inode(SHAREDNS_IPC);
 	cr_assert_neq(first, ipc);
-	fd = open(SANDBOX_NS_UTS, O_RDONLY | O_CLOEXEC);
+	fd = open(SHAREDNS_UTS, O_RDONLY | O_CLOEXEC);
 	cr_assert_eq(setns(fd, CLONE_NEWUTS), 0);
 	cr_assert_eq(gethostname(name, sizeof(name)), 0);
 	cr_assert_str_eq(name, "pod");
 	(void)close(fd);
-	cr_assert_eq(sandbox_ns_create(NULL, &err), 0, "%s", err.msg);
-	sandbox_ns_destroy();
-	cr_assert_eq(umount2(SANDBOX_NS_IPC, 0), -1, "nothing is stacked");
-	sandbox_ns_destroy();
+	cr_assert_eq(sharedns_create(NULL, &err), 0, "%s", err.msg);
+	sharedns_destroy();
+	cr_assert_eq(umount2(SHAREDNS_IPC, 0), -1, "nothing is stacked");
+	sharedns_destroy();
 }
