@@ -12,7 +12,7 @@ mkdir -p "$work/lists/partial" "$work/archives/partial" "$dir"
 apt=(-qq -o "Dir::State=$work" -o "Dir::State::status=/dev/null" -o "Dir::Cache=$work" -o "APT::Architecture=$arch"
 	-o "APT::Architectures=$arch" -o APT::Sandbox::User=root)
 apt-get "${apt[@]}" update
-(cd "$work" && apt-get "${apt[@]}" download libnghttp2-dev libprotobuf-c-dev libseccomp-dev libcap-dev)
+(cd "$work" && apt-get "${apt[@]}" download libnghttp2-dev libprotobuf-c-dev libseccomp-dev libcap-dev libmnl-dev)
 for deb in "$work"/*.deb; do
 	dpkg-deb -x "$deb" "$dir"
 done

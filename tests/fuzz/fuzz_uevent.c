@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Device events of the kernel, and the paths of the runtime that they are compared with. */
-// objs: agent/linux/uevent.c agent/linux/pci.c agent/linux/confine.c agent/linux/path.c agent/linux/hotplug.c agent/base/worker.c agent/base/reaper.c
+// objs: agent/linux/uevent.c agent/linux/mnl.c agent/linux/pci.c agent/linux/confine.c agent/linux/path.c agent/linux/hotplug.c
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
