@@ -1,28 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every bound on something that comes from outside, by name.
+ * The bounds on what comes from outside, by name. What a format itself sets (the ten bytes of a
+ * varint) stands with the format.
  */
 #ifndef BASE_LIMITS_H
 #define BASE_LIMITS_H
 
-#define LIMIT_MESSAGE	   (4u << 20)  /* one request, as gRPC and ttrpc have it */
-#define LIMIT_ARENA	   (24u << 20) /* memory of one call, its decoded request included */
-#define LIMIT_CALLS	   1024u       /* calls open on one connection */
-#define LIMIT_CALLS_TOTAL  8192u       /* calls open in the agent */
-#define LIMIT_BODIES	   (64u << 20) /* request bodies held by all connections together */
-#define LIMIT_CONNS	   1024u       /* connections open at once */
-#define LIMIT_HEADERS	   8192u       /* header list of one request, in bytes */
-#define LIMIT_FDS	   65536u      /* descriptors that the agent asks for */
-#define LIMIT_CONTAINERS   256u
-#define LIMIT_PROCESSES	   1024u /* processes of one container */
-#define LIMIT_MOUNTS	   1024u
-#define LIMIT_STORAGES	   256u
-#define LIMIT_ID	   256u	       /* container and exec ids, in bytes */
-#define LIMIT_MOUNTINFO	   (4u << 20)  /* text of a mount table */
-#define LIMIT_PATH	   4096u       /* a path with its NUL: the kernel's PATH_MAX */
-#define LIMIT_SPEC_JSON	   (16u << 20) /* config.json that hooks read */
-#define LIMIT_NETLINK_DUMP (16u << 20) /* answers to one rtnetlink dump */
-#define LIMIT_READ	   (1u << 20)  /* bytes that one ReadStdout may return */
+#define LIMIT_MESSAGE	  (4u << 20)  /* one request, as gRPC and ttrpc have it */
+#define LIMIT_ARENA	  (24u << 20) /* memory of one call, its decoded request included */
+#define LIMIT_CALLS	  1024u	      /* calls open on one connection */
+#define LIMIT_CALLS_TOTAL 8192u	      /* calls open in the agent */
+#define LIMIT_BODIES	  (64u << 20) /* request bodies held by all connections together */
+#define LIMIT_CONNS	  1024u	      /* connections open at once */
+#define LIMIT_HEADERS	  8192u	      /* header list of one request, in bytes */
+#define LIMIT_FDS	  65536u      /* descriptors that the agent asks for */
+#define LIMIT_CONTAINERS  256u
+#define LIMIT_PROCESSES	  1024u /* processes of one container */
+#define LIMIT_MOUNTS	  1024u
+#define LIMIT_STORAGES	  256u
+#define LIMIT_ID	  256u	      /* container and exec ids, in bytes */
+#define LIMIT_MOUNTINFO	  (4u << 20)  /* text of a mount table */
+#define LIMIT_PATH	  4096u	      /* a path with its NUL: the kernel's PATH_MAX */
+#define LIMIT_SPEC_JSON	  (16u << 20) /* config.json that hooks read */
+#define LIMIT_READ	  (1u << 20)  /* bytes that one ReadStdout may return */
+
+/* What waits for a peer to read it; above that nothing more of the peer's is read or run. */
+#define LIMIT_H2_UNSENT	   (16u << 20)
+#define LIMIT_TTRPC_UNSENT (1u << 20)
+#define LIMIT_YAMUX_UNSENT (64u << 10)
+/* What a peer may send before we have taken note. */
+#define LIMIT_H2_WINDOW		(1u << 20) /* on a stream */
+#define LIMIT_H2_SESSION_WINDOW (4u << 20)
+/* ttrpc's clients can't be told a limit, so that it is generous: three calls for every process. */
+#define LIMIT_TTRPC_CALLS   (4 * LIMIT_CALLS)
+#define LIMIT_YAMUX_STREAMS 1024u  /* of one session; the next one is reset */
+#define LIMIT_FIRST_BYTE_MS 120000 /* what gRPC-Go gives a client for its preface, too */
+#define LIMIT_LINGER_MS	    2000  /* of a socket that we have shut down, for the peer to close it */
+#define LIMIT_YAMUX_FIN_MS  10000 /* the same of a yamux stream */
+
+/* From the kernel, and what is asked of it. */
+#define LIMIT_NETLINK_DUMP  (16u << 20) /* answers to one rtnetlink dump */
+#define LIMIT_NETLINK_TRIES 16		/* of a dump that is torn by changes each time */
+#define LIMIT_UEVENT_BUF    (16 << 20)	/* a plugged 128 GB are a thousand events at once */
+#define LIMIT_UEVENTS	    256		/* read before others have their turn */
+#define LIMIT_ONLINE_MS	    60000	/* setting plugged memory online */
+#define LIMIT_PCI_PATH	    16u		/* bridges, and the device behind them */
+#define LIMIT_SCSI_ID	    0xffffffu
 
 /* What has taken so long is given up, and its caller told (in ms). */
 #define LIMIT_WORK_MS	 50000 /* a worker: within the minute that runtimes give a call */

@@ -13,9 +13,8 @@
 
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/str.h"
-
-#define SCSI_ID_MAX 0xffffff
 
 int dev_scsi_parse(const char *address, unsigned int *id, unsigned int *lun, struct err *err)
 {
@@ -29,7 +28,7 @@ int dev_scsi_parse(const char *address, unsigned int *id, unsigned int *lun, str
 			       address);
 	(void)memcpy(first, address, (size_t)(colon - address));
 	first[colon - address] = '\0';
-	if (str_u64(first, SCSI_ID_MAX, &a) < 0 || str_u64(colon + 1, SCSI_ID_MAX, &b) < 0)
+	if (str_u64(first, LIMIT_SCSI_ID, &a) < 0 || str_u64(colon + 1, LIMIT_SCSI_ID, &b) < 0)
 		return err_set(err, EINVAL,
 			       "Unexpected format for SCSI Address: '%s', expect SCSIID:LUN",
 			       address);

@@ -63,7 +63,7 @@ int pci_path_parse(const char *text, struct pci_path *ret, struct err *err)
 			continue;
 		}
 		if (slot < 0 || slot > SLOT_MAX || function < 0 || function > FUNCTION_MAX ||
-		    (*s && *s != '/') || p.n == PCI_PATH_MAX)
+		    (*s && *s != '/') || p.n == LIMIT_PCI_PATH)
 			return err_set(err, EINVAL, "'%s' is not a PCI path", text);
 		p.at[p.n].slot = (uint8_t)slot;
 		p.at[p.n++].function = (uint8_t)function;

@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/limits.h"
 
-#define PCI_PATH_MAX 16
-#define PCI_REL_MAX  (PCI_PATH_MAX * 16)
+#define PCI_REL_MAX (LIMIT_PCI_PATH * 16)
 
 /* From the root bus down: the slot on each bus, the last one is the device. */
 struct pci_path {
@@ -19,7 +19,7 @@ struct pci_path {
 	size_t n;
 	struct {
 		uint8_t slot, function;
-	} at[PCI_PATH_MAX];
+	} at[LIMIT_PCI_PATH];
 };
 
 /*

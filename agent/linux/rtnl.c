@@ -23,8 +23,6 @@
 #include "base/limits.h"
 #include "base/str.h"
 
-#define DUMP_TRIES 16 /* of a dump that is torn by changes each time */
-
 /* ---- the socket ---- */
 
 int rtnl_open(struct rtnl *nl)
@@ -208,7 +206,7 @@ static int rtnl_dump(struct rtnl *nl, uint16_t type, const void *head, size_t he
 {
 	int r = -EINTR;
 
-	for (int tries = 0; tries < DUMP_TRIES && r == -EINTR; tries++) {
+	for (int tries = 0; tries < LIMIT_NETLINK_TRIES && r == -EINTR; tries++) {
 		bool torn = false;
 
 		buf_free(out);

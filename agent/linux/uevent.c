@@ -16,16 +16,15 @@
 
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/worker.h"
 #include "linux/hotplug.h"
 
-#define RECV_BUF      (16 << 20) /* a plugged 128 GB are a thousand events at once */
-#define POLL_MS	      100	 /* without a socket */
-#define NODE_MS	      10	 /* an event came before its node */
-#define ONLINE_MS     60000
-#define KERNEL_EVENTS 1 /* the multicast group; udev sends its own to another */
+#define POLL_MS	      100 /* without a socket */
+#define NODE_MS	      10  /* an event came before its node */
+#define KERNEL_EVENTS 1	  /* the multicast group; udev sends its own to another */
 
 struct uevents {
 	struct loop *loop;
@@ -288,7 +287,7 @@ static void uevents_online_done(void *arg, const struct err *err, const struct b
 /* All blocks that are offline, not just the one that was told of: a plug adds many. */
 static void uevents_start_online(struct uevents *u)
 {
-	struct worker_opts opts = { .timeout_ms = ONLINE_MS };
+	struct worker_opts opts = { .timeout_ms = LIMIT_ONLINE_MS };
 	int r;
 
 	u->online_again = u->online;
@@ -323,7 +322,7 @@ static void uevents_on_readable(struct source *s, uint32_t events)
 	char msg[8192];
 
 	(void)events;
-	for (int i = 0; i < 256; i++) {
+	for (int i = 0; i < LIMIT_UEVENTS; i++) {
 		struct sockaddr_nl from = { 0 };
 		struct iovec iov = { msg, sizeof(msg) };
 		struct msghdr head = { .msg_name = &from,
@@ -353,7 +352,7 @@ static int uevents_open(struct mnl_socket **ret)
 {
 	struct mnl_socket *s =
 		mnl_socket_open2(NETLINK_KOBJECT_UEVENT, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	int size = RECV_BUF, fd, r;
+	int size = LIMIT_UEVENT_BUF, fd, r;
 
 	if (!s)
 		return -errno;

@@ -78,11 +78,11 @@ int svc_add_swap(struct call *c, const void *r, struct err *err)
 {
 	const Grpc__AddSwapRequest *req = r;
 	struct agent *a = call_agent(c);
-	char path[PCI_PATH_MAX * 3 + 1] = "";
+	char path[LIMIT_PCI_PATH * 3 + 1] = "";
 	struct swap *s;
 	size_t len = 0;
 
-	if (req->n_pcipath == 0 || req->n_pcipath > PCI_PATH_MAX)
+	if (req->n_pcipath == 0 || req->n_pcipath > LIMIT_PCI_PATH)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "a PCI path of %zu elements",
 			       req->n_pcipath);
 	for (size_t i = 0; i < req->n_pcipath; i++) {

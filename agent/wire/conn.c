@@ -15,9 +15,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 
-#define LINGER_MS     2000
-#define FIRST_BYTE_MS 120000 /* what gRPC-Go gives a client for its preface */
-#define READ_CHUNK    (64u << 10)
+#define READ_CHUNK (64u << 10)
 
 struct fdconn {
 	struct list link;
@@ -88,7 +86,7 @@ static void fdconn_leave(struct fdconn *f)
 	f->leaving = true;
 	(void)shutdown(f->fd, SHUT_WR);
 	(void)loop_mod(&f->source, EPOLLIN);
-	timer_set(f->loop, &f->linger, LINGER_MS, fdconn_on_linger);
+	timer_set(f->loop, &f->linger, LIMIT_LINGER_MS, fdconn_on_linger);
 }
 
 static void fdconn_on_hang_up(struct job *j)
@@ -201,7 +199,7 @@ int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *pee
 	}
 	conns.count++;
 	list_add_tail(&conns.list, &f->link);
-	timer_set(l, &f->linger, FIRST_BYTE_MS, fdconn_on_linger);
+	timer_set(l, &f->linger, LIMIT_FIRST_BYTE_MS, fdconn_on_linger);
 	f = NULL; /* it belongs to its source now */
 	return 0;
 }

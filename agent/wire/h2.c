@@ -21,14 +21,11 @@
 #include "rpc/dispatch.h"
 #include "wire/grpc.h"
 
-#define WINDOW	       (1u << 20) /* what a stream may send before we take note */
-#define SESSION_WINDOW (4u << 20)
-#define FRAME_MAX      (256u << 10) /* DATA frames that we send, where the peer allows such */
-#define FLUSH_MAX      (512u << 10) /* bytes composed before they are written */
-#define OUT_MAX	       (16u << 20)  /* bytes of answers not taken yet at which no request is run */
-#define HEAD	       9u	    /* of a frame */
-#define PREFACE	       24u
-#define ENDED	       64 /* streams whose end by the client is remembered */
+#define FRAME_MAX (256u << 10) /* DATA frames that we send, where the peer allows such */
+#define FLUSH_MAX (512u << 10) /* bytes composed before they are written */
+#define HEAD	  9u	       /* of a frame */
+#define PREFACE	  24u
+#define ENDED	  64 /* streams whose end by the client is remembered */
 
 enum seen {
 	SEEN_METHOD = 1,
@@ -514,7 +511,8 @@ static void h2_run_ready(struct h2_session *s)
 {
 	struct h2_stream *st;
 
-	while (s->out_bytes < OUT_MAX && (st = list_first(&s->ready, struct h2_stream, ready))) {
+	while (s->out_bytes < LIMIT_H2_UNSENT &&
+	       (st = list_first(&s->ready, struct h2_stream, ready))) {
 		struct buf body = st->in.body;
 		struct call *c;
 
@@ -757,7 +755,7 @@ static int h2_session_init(struct h2_session *s)
 {
 	static const nghttp2_settings_entry settings[] = {
 		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, LIMIT_CALLS },
-		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW },
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, LIMIT_H2_WINDOW },
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_HEADERS },
 	};
 	nghttp2_session_callbacks *cb;
@@ -792,7 +790,7 @@ static int h2_session_init(struct h2_session *s)
 					    ARRAY_LEN(settings));
 	if (r == 0)
 		r = nghttp2_session_set_local_window_size(s->ng, NGHTTP2_FLAG_NONE, 0,
-							  SESSION_WINDOW);
+							  LIMIT_H2_SESSION_WINDOW);
 	return r == 0 ? 0 : -ENOMEM;
 }
 

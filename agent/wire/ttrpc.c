@@ -23,10 +23,7 @@
 #include "rpc/dispatch.h"
 #include "wire/pb.h"
 
-#define HEADER	  10u
-#define OUT_PAUSE (1u << 20) /* bytes of answers not taken yet at which no more requests are read */
-/* Clients cannot be told a limit, so that it has to be generous: three calls for every process. */
-#define CALLS (4 * LIMIT_CALLS)
+#define HEADER 10u
 
 enum frame_type { FRAME_REQUEST = 1, FRAME_RESPONSE = 2, FRAME_DATA = 3 };
 
@@ -128,7 +125,7 @@ static int ttrpc_flush(struct ttrpc_session *s)
 		if ((size_t)n < total)
 			break;
 	}
-	if (s->out_bytes < OUT_PAUSE / 2)
+	if (s->out_bytes < LIMIT_TTRPC_UNSENT / 2)
 		ttrpc_pause(s, false);
 	return 0;
 }
@@ -152,7 +149,7 @@ static void ttrpc_send(struct ttrpc_stream *st, struct buf *frame)
 	s->out_bytes += buf_len(&st->out);
 	list_del(&st->link);
 	list_add_tail(&s->out, &st->link);
-	if (s->out_bytes > OUT_PAUSE)
+	if (s->out_bytes > LIMIT_TTRPC_UNSENT)
 		ttrpc_pause(s, true);
 	job_queue(s->conn->rpc->loop, &s->flush, ttrpc_on_flush);
 }
@@ -363,7 +360,7 @@ static void ttrpc_frame_begins(struct ttrpc_session *s)
 			      s->size, LIMIT_MESSAGE);
 	else if (s->type == FRAME_DATA)
 		(void)err_rpc(&s->refusal, RPC_INVALID_ARGUMENT, "Stream is no longer active");
-	else if (s->streams >= CALLS)
+	else if (s->streams >= LIMIT_TTRPC_CALLS)
 		(void)err_rpc(&s->refusal, RPC_RESOURCE_EXHAUSTED, "too many calls are open");
 	else
 		s->drop = false;

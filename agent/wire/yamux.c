@@ -16,17 +16,15 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "wire/detect.h"
 
 #define HEADER	       12u
 #define WINDOW	       (256u << 10)
-#define STREAMS	       1024u /* of one session; the next one is reset */
 #define BUCKETS	       64u
 #define FRAME_DATA_MAX ((32u << 10) - HEADER) /* a virtio-serial port takes 32 KiB in one write */
-#define BACKLOG_PAUSE  (64u << 10) /* no more is read while that much waits to be written */
-#define RECENT	       512	   /* stream numbers that are remembered */
-#define LINGER_MS      10000	   /* for the peer's FIN after ours */
+#define RECENT	       512		      /* stream numbers that are remembered */
 
 enum yamux_type { TYPE_DATA, TYPE_WINDOW, TYPE_PING, TYPE_GO_AWAY };
 enum yamux_flags { FLAG_SYN = 1, FLAG_ACK = 2, FLAG_FIN = 4, FLAG_RST = 8 };
@@ -85,7 +83,7 @@ static void yamux_put_header(uint8_t *p, enum yamux_type type, unsigned int flag
 
 static void yamux_pause_if_full(struct yamux_session *s)
 {
-	bool full = buf_len(&s->backlog) > BACKLOG_PAUSE;
+	bool full = buf_len(&s->backlog) > LIMIT_YAMUX_UNSENT;
 
 	if (s->paused == full)
 		return;
@@ -274,7 +272,7 @@ static void yamux_leave(struct yamux_stream *st)
 	conn_closed(&st->conn);
 	list_del(&st->waiting);
 	(void)yamux_send_control(st->session, TYPE_WINDOW, FLAG_FIN, st->id, 0);
-	timer_set(st->session->conn->rpc->loop, &st->linger, LINGER_MS, yamux_on_linger);
+	timer_set(st->session->conn->rpc->loop, &st->linger, LIMIT_YAMUX_FIN_MS, yamux_on_linger);
 }
 
 static void yamux_on_hang_up(struct job *j)
@@ -316,7 +314,7 @@ static const struct conn_carrier yamux_carrier = { yamux_stream_writev, yamux_st
 /* 0 also for a stream that was refused. */
 static int yamux_open(struct yamux_session *s, uint32_t id)
 {
-	bool many = s->streams >= STREAMS;
+	bool many = s->streams >= LIMIT_YAMUX_STREAMS;
 	struct yamux_stream *st = many ? NULL : calloc(1, sizeof(*st));
 
 	if (!st) {

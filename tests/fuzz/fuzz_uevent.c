@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 		(void)dev_match_path(&m, ev.subsystem, ev.devpath);
 	}
-	if (pci_path_parse(text, &pci, &err) == 0 && (pci.n == 0 || pci.n > PCI_PATH_MAX))
+	if (pci_path_parse(text, &pci, &err) == 0 && (pci.n == 0 || pci.n > LIMIT_PCI_PATH))
 		abort();
 	if (confine_clean("/run", text, rel) == 0 &&
 	    (*rel == '\0' || *rel == '/' || strstr(rel, "/../")))
