@@ -3,7 +3,7 @@
  * Capability sets of a container's process, by libcap; only what has no cheap call there is a
  * prctl of ours (cap_reset_ambient asks for each capability first). No state.
  */
-#include "oci/caps.h"
+#include "oci/creds.h"
 
 #include <errno.h>
 #include <string.h>

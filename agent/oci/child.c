@@ -1,11 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The child's half: from clone3 to execve, in the order that the steps need each other. It runs in
- * a copy of the agent and never comes back; what goes wrong goes up the socket in one message.
+ * The child's half: from clone3 to execve. It runs in a copy of the agent and never comes back;
+ * what goes wrong goes up the socket in one message. The order is the one in which the steps need
+ * each other:
+ *
+ *	spawn_start, the parent, in the namespaces that are joined and lent (ipc, uts, net, pid):
+ *		clone3 with those that are new; v2: into the cgroup
+ *	shed		not dumpable, standard streams, cgroup (v1), descriptors, signals,
+ *			session, umask, OOM score; /proc is opened if a label will be written
+ *	await		a new user namespace only: the parent has mapped its ids
+ *	get_filter	seccomp: the init compiles it and leaves it for the execs
+ *	enter_namespaces
+ *			init: user, mount, cgroup joined, a new cgroup namespace, lo up; exec: all
+ *			at once through the init's pidfd; then root of the user namespace
+ *	build_container, init only
+ *		rootfs_prepare		root, mounts, devices; the guest's root is still there
+ *		MOUNTED -> go		the agent's prestart and createRuntime hooks, if any
+ *		createContainer hooks
+ *		rootfs_enter, hostname, terminal
+ *		rootfs_seal		sysctls, masked and read-only paths, read-only mounts
+ *	drop_power	user looked up, environment, cwd, labels, rlimits, no_new_privs,
+ *			filter (without no_new_privs), bounding set, ids, the other capability sets
+ *	find_executable	with the process's own rights
+ *	READY -> go	init: device rules are set, CreateContainer answers; StartContainer says go
+ *	startContainer hooks, init only
+ *	filter (with no_new_privs), execve
  */
+#include "oci/child.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,14 +39,11 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "oci/hooks.h"
 #include "oci/fs/rootfs.h"
 #include "oci/seccomp.h"
-#include "oci/spawn.h"
-#include "oci/user.h"
 #include "linux/rtnl.h"
 #include "linux/path.h"
 #include "base/auto.h"
@@ -135,26 +156,6 @@ static int enter_namespaces(const struct child *c, struct err *err)
 	return 0;
 }
 
-/* The slave's number is asked of the master: no path of the container's /dev/pts is followed. */
-static int open_pty(int *ret_slave, struct err *err)
-{
-	AUTO_CLOSE int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW);
-	struct statfs fs;
-	int unlock = 0;
-
-	if (master < 0)
-		return err_sys(err, errno,
-			       "open /dev/pts/ptmx (is devpts among the container's mounts?)");
-	if (fstatfs(master, &fs) < 0 || fs.f_type != DEVPTS_SUPER_MAGIC)
-		return err_set(err, EINVAL, "/dev/pts/ptmx is not on a devpts file system");
-	if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
-		return err_sys(err, errno, "unlock terminal");
-	*ret_slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (*ret_slave < 0)
-		return err_sys(err, errno, "open terminal");
-	return TAKE_FD(master);
-}
-
 static int send_master(const struct child *c, int master)
 {
 	int kind = MSG_TERMINAL;
@@ -179,11 +180,11 @@ static int set_up_terminal(struct child *c, struct err *err)
 {
 	const Grpc__Box *box = c->plan->process->consolesize;
 	AUTO_CLOSE int slave = FD_NONE;
-	AUTO_CLOSE int master = open_pty(&slave, err);
-	int r;
+	AUTO_CLOSE int master = FD_NONE;
+	int r = rootfs_pty(&master, &slave, err);
 
-	if (master < 0)
-		return master;
+	if (r < 0)
+		return r;
 	if (box && box->height && box->width) {
 		struct winsize ws = { .ws_row = (unsigned short)box->height,
 				      .ws_col = (unsigned short)box->width };
@@ -221,7 +222,7 @@ static void on_hook_failed(void *arg, const struct err *err)
 }
 
 /* The container's namespaces are ours by then, and so is its process's number. */
-static int run_hooks(struct child *c, enum hook_kind kind, struct err *err)
+static int child_run_hooks(struct child *c, enum hook_kind kind, struct err *err)
 {
 	struct hook_ctx ctx = *c->plan->hooks;
 
@@ -241,7 +242,6 @@ static int build_container(struct child *c, struct err *err)
 		.userns = p->ns->own_flags & CLONE_NEWUSER,
 		.cgroupns = p->ns->own_flags & CLONE_NEWCGROUP,
 		.mqueue = c->mqueue,
-		.terminal = p->process->terminal,
 		.mount_label = p->spec->linux ? p->spec->linux->mountlabel : NULL,
 	};
 	int r = rootfs_prepare(&o, &c->rootfs, err);
@@ -252,7 +252,7 @@ static int build_container(struct child *c, struct err *err)
 		tell(c, MSG_MOUNTED, NULL);
 		await(c);
 	}
-	r = run_hooks(c, HOOK_CREATE_CONTAINER, err);
+	r = child_run_hooks(c, HOOK_CREATE_CONTAINER, err);
 	if (r == 0)
 		r = rootfs_enter(c->rootfs, err);
 	if (r == 0)
@@ -496,7 +496,7 @@ static int exec_process(struct child *c, struct err *err)
 	if (c->plan->spec) {
 		await(c);
 		/* With no more power than the container's process, whose files they are. */
-		r = run_hooks(c, HOOK_START_CONTAINER, err);
+		r = child_run_hooks(c, HOOK_START_CONTAINER, err);
 	}
 	if (r == 0 && c->plan->rules->no_new_privs)
 		r = seccomp_prog_load(&c->filter, err);

@@ -31,11 +31,6 @@ static const struct {
 	[NS_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP, false },
 };
 
-const char *ns_name(enum ns_type t)
-{
-	return types[t].name;
-}
-
 int ns_home_open(struct ns_home *home)
 {
 	char path[32];

@@ -50,6 +50,4 @@ void ns_leave(const struct ns_plan *p, const struct ns_home *home);
 /* Child: joins the rest (user, mnt, cgroup). */
 int ns_join_rest(const struct ns_plan *p, struct err *err);
 
-const char *ns_name(enum ns_type t);
-
 #endif

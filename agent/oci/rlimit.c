@@ -2,7 +2,7 @@
 /*
  * Resource limits by their names in the spec. No state.
  */
-#include "oci/rlimit.h"
+#include "oci/creds.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -22,13 +22,13 @@
 #define RULES_MAX 16384u /* names times separate arguments; Docker's profile has some 450 */
 #define ARGS_MAX  6u	 /* of a system call */
 
-struct word {
+struct seccomp_word {
 	const char *name;
 	uint32_t value;
 };
 
 /* Where the action carries a number, it is added to the value. */
-static const struct word actions[] = {
+static const struct seccomp_word actions[] = {
 	{ "SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD },
 	{ "SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD },
 	{ "SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS },
@@ -40,7 +40,7 @@ static const struct word actions[] = {
 	{ "SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY },
 };
 
-static const struct word operators[] = {
+static const struct seccomp_word operators[] = {
 	{ "SCMP_CMP_NE", SCMP_CMP_NE },
 	{ "SCMP_CMP_LT", SCMP_CMP_LT },
 	{ "SCMP_CMP_LE", SCMP_CMP_LE },
@@ -50,30 +50,7 @@ static const struct word operators[] = {
 	{ "SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ },
 };
 
-static const struct word architectures[] = {
-	{ "SCMP_ARCH_NATIVE", SCMP_ARCH_NATIVE },
-	{ "SCMP_ARCH_X86", SCMP_ARCH_X86 },
-	{ "SCMP_ARCH_X86_64", SCMP_ARCH_X86_64 },
-	{ "SCMP_ARCH_X32", SCMP_ARCH_X32 },
-	{ "SCMP_ARCH_ARM", SCMP_ARCH_ARM },
-	{ "SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64 },
-	{ "SCMP_ARCH_MIPS", SCMP_ARCH_MIPS },
-	{ "SCMP_ARCH_MIPS64", SCMP_ARCH_MIPS64 },
-	{ "SCMP_ARCH_MIPS64N32", SCMP_ARCH_MIPS64N32 },
-	{ "SCMP_ARCH_MIPSEL", SCMP_ARCH_MIPSEL },
-	{ "SCMP_ARCH_MIPSEL64", SCMP_ARCH_MIPSEL64 },
-	{ "SCMP_ARCH_MIPSEL64N32", SCMP_ARCH_MIPSEL64N32 },
-	{ "SCMP_ARCH_PPC", SCMP_ARCH_PPC },
-	{ "SCMP_ARCH_PPC64", SCMP_ARCH_PPC64 },
-	{ "SCMP_ARCH_PPC64LE", SCMP_ARCH_PPC64LE },
-	{ "SCMP_ARCH_S390", SCMP_ARCH_S390 },
-	{ "SCMP_ARCH_S390X", SCMP_ARCH_S390X },
-	{ "SCMP_ARCH_PARISC", SCMP_ARCH_PARISC },
-	{ "SCMP_ARCH_PARISC64", SCMP_ARCH_PARISC64 },
-	{ "SCMP_ARCH_RISCV64", SCMP_ARCH_RISCV64 },
-};
-
-static const struct word flag_words[] = {
+static const struct seccomp_word flag_words[] = {
 	{ "SECCOMP_FILTER_FLAG_TSYNC", SECCOMP_FILTER_FLAG_TSYNC },
 	{ "SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG },
 	{ "SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW },
@@ -102,8 +79,8 @@ static void filter_releasep(scmp_filter_ctx *ctx)
 		seccomp_release(*ctx);
 }
 
-static int find_word(const struct word *table, size_t count, const char *kind, const char *name,
-		     uint32_t *ret, struct err *err)
+static int seccomp_find_word(const struct seccomp_word *table, size_t count, const char *kind,
+			     const char *name, uint32_t *ret, struct err *err)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (str_eq(table[i].name, name)) {
@@ -117,7 +94,7 @@ static int find_word(const struct word *table, size_t count, const char *kind, c
 static int parse_action(const char *name, uint32_t number, uint32_t *ret, struct err *err)
 {
 	uint32_t action = 0;
-	int r = find_word(actions, ARRAY_LEN(actions), "action", name, &action, err);
+	int r = seccomp_find_word(actions, ARRAY_LEN(actions), "action", name, &action, err);
 
 	if (r < 0)
 		return r;
@@ -136,7 +113,7 @@ static int parse_action(const char *name, uint32_t number, uint32_t *ret, struct
 static int parse_arg(const Grpc__LinuxSeccompArg *a, struct scmp_arg_cmp *ret, struct err *err)
 {
 	uint32_t op = 0;
-	int r = find_word(operators, ARRAY_LEN(operators), "operator", a->op, &op, err);
+	int r = seccomp_find_word(operators, ARRAY_LEN(operators), "operator", a->op, &op, err);
 
 	if (r < 0)
 		return r;
@@ -244,12 +221,31 @@ static int compile_rules(struct compiler *c, const Grpc__LinuxSeccomp *s, struct
 	return r;
 }
 
+/* "SCMP_ARCH_X86_64": libseccomp knows it as "x86_64". 0 for the native one. */
+static int find_architecture(const char *word, uint32_t *ret, struct err *err)
+{
+	static const char prefix[] = "SCMP_ARCH_";
+	char name[32];
+	size_t n = 0;
+
+	if (str_starts(word, prefix)) {
+		for (const char *p = word + strlen(prefix); *p && n < sizeof(name) - 1; p++)
+			name[n++] = *p >= 'A' && *p <= 'Z'   ? (char)(*p - 'A' + 'a')
+				    : *p >= 'a' && *p <= 'z' ? '?'
+							     : *p;
+	}
+	name[n] = '\0';
+	*ret = str_eq(name, "native") ? SCMP_ARCH_NATIVE : seccomp_arch_resolve_name(name);
+	if (*ret == 0 && !str_eq(name, "native"))
+		return err_set(err, EINVAL, "string %s is not a valid arch for seccomp", word);
+	return 0;
+}
+
 static int add_architectures(struct compiler *c, const Grpc__LinuxSeccomp *s, struct err *err)
 {
 	for (size_t i = 0; i < s->n_architectures; i++) {
 		uint32_t arch = 0;
-		int r = find_word(architectures, ARRAY_LEN(architectures), "arch",
-				  s->architectures[i], &arch, err);
+		int r = find_architecture(s->architectures[i], &arch, err);
 
 		if (r < 0)
 			return r;
@@ -300,7 +296,8 @@ int seccomp_compile(const Grpc__LinuxSeccomp *s, struct seccomp_prog *ret, struc
 	for (size_t i = 0; r == 0 && i < s->n_flags; i++) {
 		uint32_t flag = 0;
 
-		r = find_word(flag_words, ARRAY_LEN(flag_words), "flag", s->flags[i], &flag, err);
+		r = seccomp_find_word(flag_words, ARRAY_LEN(flag_words), "flag", s->flags[i], &flag,
+				      err);
 		prog.flags |= flag;
 	}
 	if (r < 0)

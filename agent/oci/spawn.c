@@ -13,51 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "oci/child.h"
 #include "oci/fs/tree.h"
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
-
-int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *err)
-{
-	const Grpc__Process *p = spec->process;
-	int r;
-
-	*ret = (struct ctr_rules){ .seccomp_fd = FD_NONE };
-	ret->no_new_privs = p->nonewprivileges;
-	if (spec->linux && spec->linux->intelrdt &&
-	    !str_empty(spec->linux->intelrdt->l3cacheschema))
-		return err_set(err, EOPNOTSUPP, "intelRdt: a guest has no Intel RDT to set up");
-	if (p->oomscoreadj < -1000 || p->oomscoreadj > 1000)
-		return err_set(err, EINVAL, "oomScoreAdj %lld is not within -1000 and 1000",
-			       (long long)p->oomscoreadj);
-	ret->oom_score_adj = (int)p->oomscoreadj;
-	if ((!str_empty(p->selinuxlabel) && !(ret->exec_label = strdup(p->selinuxlabel))) ||
-	    (!str_empty(p->apparmorprofile) && !(ret->apparmor = strdup(p->apparmorprofile))))
-		return err_sys(err, ENOMEM, "labels");
-	r = caps_parse(p->capabilities, &ret->caps, err);
-	if (r == 0)
-		r = rlimit_parse(p->rlimits, p->n_rlimits, &ret->rlimits, err);
-	if (r == 0 && spec->linux && spec->linux->seccomp) {
-		ret->seccomp_fd = memfd_create("seccomp", MFD_CLOEXEC);
-		if (ret->seccomp_fd < 0)
-			r = err_sys(err, errno, "seccomp filter");
-	}
-	return r;
-}
-
-void ctr_rules_release(struct ctr_rules *r)
-{
-	auto_closep(&r->seccomp_fd);
-	free(r->exec_label);
-	free(r->apparmor);
-	*r = (struct ctr_rules){ .seccomp_fd = FD_NONE };
-}
 
 void spawn_init(struct spawn *s)
 {
@@ -72,7 +36,7 @@ void spawn_release(struct spawn *s)
 	auto_closep(&s->sync);
 }
 
-static void finish(struct spawn *s, enum spawn_event event, const struct err *err)
+static void spawn_finish(struct spawn *s, enum spawn_event event, const struct err *err)
 {
 	spawn_release(s);
 	s->fn(s, event, err);
@@ -112,13 +76,13 @@ static void on_sync(struct source *src, uint32_t events)
 		/* Ready, then the end: execve, or a death whose status the reaper brings. */
 		if (!s->ready)
 			err_set(&err, ECHILD, "the process died while it was being set up");
-		finish(s, s->ready ? SPAWN_RUNNING : SPAWN_FAILED, &err);
+		spawn_finish(s, s->ready ? SPAWN_RUNNING : SPAWN_FAILED, &err);
 		return;
 	}
 	m.err.msg[sizeof(m.err.msg) - 1] = '\0';
 	switch (m.kind) {
 	case MSG_FAILED:
-		finish(s, SPAWN_FAILED, &m.err);
+		spawn_finish(s, SPAWN_FAILED, &m.err);
 		return;
 	case MSG_HOOK_FAILED:
 		s->fn(s, SPAWN_HOOK_FAILED, &m.err);

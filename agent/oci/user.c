@@ -3,7 +3,7 @@
  * The user database of a container, read without libc's help (a static program has no NSS, and
  * libc trusts what it reads). No state.
  */
-#include "oci/user.h"
+#include "oci/creds.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -86,7 +86,7 @@ static int database_read(int root, const char *path, char **ret, struct err *err
  * Cuts the next line into fields at ':'; the number of fields, -1 at the end of the text. Bytes
  * behind a NUL in the file are never seen: the text ends there.
  */
-static int next_line(char **text, char **fields, int max)
+static int user_next_line(char **text, char **fields, int max)
 {
 	char *line = strsep(text, "\n");
 	int n = 0;
@@ -107,7 +107,7 @@ static int find_user(int root, struct lookup *l, struct user *u, struct err *err
 	if (r < 0)
 		return r;
 	rest = text;
-	while ((n = next_line(&rest, f, 7)) >= 0) {
+	while ((n = user_next_line(&rest, f, 7)) >= 0) {
 		uint64_t uid, gid;
 
 		if (n < 6 || !*f[0] || str_u64(f[2], ID_MAX, &uid) < 0 ||
@@ -169,7 +169,7 @@ static int find_groups(int root, const struct lookup *l, struct user *u, struct 
 	if (r < 0)
 		return r;
 	rest = text;
-	while ((n = next_line(&rest, f, 4)) >= 0) {
+	while ((n = user_next_line(&rest, f, 4)) >= 0) {
 		uint64_t gid;
 
 		if (n < 3 || !*f[0] || str_u64(f[2], ID_MAX, &gid) < 0)

@@ -230,7 +230,7 @@ static double now_us(void)
 static int terminal(struct rootfs *rf, struct err *err)
 {
 	int master, slave;
-	int r = rootfs_pty(rf, &master, &slave, err);
+	int r = rootfs_pty(&master, &slave, err);
 
 	if (r < 0)
 		return r;
@@ -247,7 +247,6 @@ static int enter(const struct setup *s, double *us)
 		.new_mntns = !s->no_mntns,
 		.userns = s->userns,
 		.cgroupns = s->cgroupns,
-		.terminal = s->terminal,
 		.mount_label = s->label,
 	};
 	struct err err = { 0 };

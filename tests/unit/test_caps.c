@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "oci/caps.h"
+#include "oci/creds.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

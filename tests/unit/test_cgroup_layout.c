@@ -92,7 +92,7 @@ Test(cgroup_layout, none)
 	size_t count = 1;
 
 	parse("20 1 0:5 / /proc rw - proc proc rw\n", "");
-	cr_expect_eq(cgroup_root_mode(root), CGROUP_NONE);
+	cr_expect_eq(root->mode, CGROUP_NONE);
 	cr_assert_eq(cgroup_create(root, "/a/b", "cid", &res, &cg, &err), 0);
 	cr_expect_eq(cgroup_join(cg, &err), 0);
 	cr_expect_eq(cgroup_set_devices(cg, &res, &err), 0);
@@ -113,7 +113,6 @@ Test(cgroup_layout, none)
 Test(cgroup_layout, systemd_comounts_and_own_path)
 {
 	struct cgroup *cg;
-	struct cgroup_mount row;
 	char path[128];
 	struct stat st;
 
@@ -133,7 +132,7 @@ Test(cgroup_layout, systemd_comounts_and_own_path)
 	      "37 31 0:35 / @/unified rw - cgroup2 cgroup2 rw\n",
 	      "4:cpu,cpuacct:/system.slice/kata-agent.service\n3:cpuset:/\n"
 	      "1:name=systemd:/system.slice/kata-agent.service\n0::/system.slice/kata-agent.service\n");
-	cr_expect_eq(cgroup_root_mode(root), CGROUP_V1);
+	cr_expect_eq(root->mode, CGROUP_V1);
 	cr_expect_eq(root->count, 3);
 	cr_assert_eq(cgroup_create(root, "", "cid", NULL, &cg, &err), 0, "%s", err.msg);
 	(void)snprintf(path, sizeof(path), "%s/cpu,cpuacct/system.slice/kata-agent.service/cid",
@@ -141,17 +140,9 @@ Test(cgroup_layout, systemd_comounts_and_own_path)
 	cr_expect_eq(stat(path, &st), 0, "empty path: below the agent's own");
 	expect("cpuset/cid/cpuset.cpus", "0-1");
 	expect("cpuset/cid/cpuset.mems", "0");
-	cr_assert_eq(cgroup_mount_row(cg, 0, &row), 1);
-	cr_expect_str_eq(row.name, "cpu,cpuacct");
-	cr_expect_str_eq(row.links[0], "cpu");
-	cr_expect_str_eq(row.links[1], "cpuacct");
-	cr_expect_null(row.links[2]);
-	(void)close(row.fd);
-	cr_assert_eq(cgroup_mount_row(cg, 2, &row), 1);
-	cr_expect_str_eq(row.name, "systemd");
-	cr_expect_null(row.links[0]);
-	(void)close(row.fd);
-	cr_expect_eq(cgroup_mount_row(cg, 3, &row), 0);
+	cr_expect_str_eq(root->h[0].name, "cpu,cpuacct");
+	cr_expect_eq(root->h[0].ctls, 1u << CTL_CPU | 1u << CTL_CPUACCT);
+	cr_expect_str_eq(root->h[2].name, "systemd");
 	cgroup_free(cg);
 	cr_expect_eq(cgroup_create(root, "/system.slice", "cid", NULL, &cg, &err), -EINVAL);
 	cr_expect_eq(cgroup_create(root, "/system.slice/kata-agent.service", "c", NULL, &cg, &err),
@@ -211,7 +202,7 @@ static void parse_v2(void)
 	put("cgroup.controllers", "cpuset cpu io memory hugetlb pids rdma misc");
 	put("cgroup.subtree_control", "%s", "");
 	parse("32 31 0:30 / @ rw - cgroup2 cgroup2 rw,nsdelegate\n", "0::/\n");
-	cr_assert_eq(cgroup_root_mode(root), CGROUP_V2);
+	cr_assert_eq(root->mode, CGROUP_V2);
 	cr_assert_str_eq(root->enable, "+cpuset +cpu +io +memory +hugetlb +pids");
 }
 

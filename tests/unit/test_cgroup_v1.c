@@ -40,7 +40,7 @@ static void make(const char *path, const Grpc__LinuxResources *res)
 	(void)snprintf(name, sizeof(name), "kata-test-%d", getpid());
 	r = cgroup_root_open(&root, &err);
 	cr_assert_eq(r, 0, "%s", err.msg);
-	cr_assert_eq(cgroup_root_mode(root), CGROUP_V1);
+	cr_assert_eq(root->mode, CGROUP_V1);
 	r = cgroup_create(root, path ? path : name, name, res, &cg, &err);
 	cr_assert_eq(r, 0, "%s", err.msg);
 }
@@ -370,21 +370,6 @@ Test(cgroup_v1, levels_below)
 	remove_it();
 }
 
-Test(cgroup_v1, attach)
-{
-	pid_t child;
-
-	make(NULL, NULL);
-	child = fork();
-	if (child == 0)
-		_exit(do_wait());
-	cr_expect_eq(cgroup_attach(cg, child, &err), 0, "%s", err.msg);
-	cr_expect_eq(cgroup_kill(cg, SIGKILL), 1);
-	(void)status_of(child);
-	cr_expect_eq(cgroup_attach(cg, child, &err), -ESRCH);
-	remove_it();
-}
-
 static int do_use_memory(void)
 {
 	size_t size = 256 << 20;
@@ -517,22 +502,5 @@ Test(cgroup_v1, devices)
 			       minor(root->disks.dev[i]));
 		cr_expect(!strstr(list, want), "%s allowed", want);
 	}
-	remove_it();
-}
-
-Test(cgroup_v1, mount_rows)
-{
-	struct cgroup_mount row;
-	size_t i;
-	bool memory = false;
-
-	make(NULL, NULL);
-	for (i = 0; cgroup_mount_row(cg, i, &row) == 1; i++) {
-		memory = memory || str_eq(row.name, "memory");
-		cr_expect(row.fd >= 0);
-		(void)close(row.fd);
-	}
-	cr_expect_eq(i, root->count);
-	cr_expect(memory);
 	remove_it();
 }

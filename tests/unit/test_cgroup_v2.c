@@ -155,10 +155,7 @@ Test(cgroup_v2, join_and_attach)
 	if (child == 0)
 		_exit(do_join(NULL));
 	cr_expect_eq(WEXITSTATUS(status_of(child)), 0);
-	child = fork();
-	if (child == 0)
-		_exit(do_wait(NULL));
-	cr_expect_eq(cgroup_attach(cg, child, &err), 0, "%s", err.msg);
+	child = spawn(do_wait, NULL);
 	cr_expect_eq(cgroup_kill(cg, SIGKILL), 1);
 	(void)status_of(child);
 	remove_it();

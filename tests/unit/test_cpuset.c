@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "oci/cgroup/cpuset.h"
+#include "oci/cgroup/impl.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "oci/fs/mount.h"
+#include "oci/fs/impl.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

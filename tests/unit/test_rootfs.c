@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "oci/fs/sysctl.h"
+#include "oci/fs/impl.h"
 #include "base/auto.h"
 #include "base/err.h"
 #include "base/limits.h"

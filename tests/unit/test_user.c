@@ -2,7 +2,7 @@
 /*
  * The user database of an image: who is found, who isn't, and what a hostile image can't do.
  */
-#include "oci/user.h"
+#include "oci/creds.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

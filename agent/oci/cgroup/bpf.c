@@ -31,8 +31,8 @@ struct program {
 	size_t count;
 };
 
-static void emit(struct program *p, unsigned int code, unsigned int dst, unsigned int src, int off,
-		 int32_t imm)
+static void bpf_emit(struct program *p, unsigned int code, unsigned int dst, unsigned int src,
+		     int off, int32_t imm)
 {
 	struct bpf_insn *i = &p->insn[p->count++];
 
@@ -45,20 +45,20 @@ static void emit(struct program *p, unsigned int code, unsigned int dst, unsigne
 
 static void emit_return(struct program *p, int32_t value)
 {
-	emit(p, BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, value);
-	emit(p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+	bpf_emit(p, BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, value);
+	bpf_emit(p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 }
 
 static void emit_load(struct program *p, unsigned int reg, size_t field)
 {
-	emit(p, BPF_LDX | BPF_MEM | BPF_W, reg, BPF_REG_1, (int)field, 0);
+	bpf_emit(p, BPF_LDX | BPF_MEM | BPF_W, reg, BPF_REG_1, (int)field, 0);
 }
 
 /* r2: the accesses asked for, which are the upper half of access_type */
 static void emit_head(struct program *p)
 {
 	emit_load(p, BPF_REG_2, offsetof(struct bpf_cgroup_dev_ctx, access_type));
-	emit(p, BPF_ALU64 | BPF_RSH | BPF_K, BPF_REG_2, 0, 0, 16);
+	bpf_emit(p, BPF_ALU64 | BPF_RSH | BPF_K, BPF_REG_2, 0, 0, 16);
 }
 
 /*
@@ -73,29 +73,29 @@ static void emit_rule(struct program *p, const struct device_rule *r) /* 'a': al
 
 	if (r->type != 'a') {
 		emit_load(p, BPF_REG_3, offsetof(struct bpf_cgroup_dev_ctx, access_type));
-		emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_3, 0, 0, 0xffff);
+		bpf_emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_3, 0, 0, 0xffff);
 		jumps[n++] = p->count;
-		emit(p, differs, BPF_REG_3, 0, 0,
-		     r->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
+		bpf_emit(p, differs, BPF_REG_3, 0, 0,
+			 r->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
 	}
 	if (r->major >= 0) {
 		emit_load(p, BPF_REG_3, offsetof(struct bpf_cgroup_dev_ctx, major));
 		jumps[n++] = p->count;
-		emit(p, differs, BPF_REG_3, 0, 0, (int32_t)(uint32_t)r->major);
+		bpf_emit(p, differs, BPF_REG_3, 0, 0, (int32_t)(uint32_t)r->major);
 	}
 	if (r->minor >= 0) {
 		emit_load(p, BPF_REG_3, offsetof(struct bpf_cgroup_dev_ctx, minor));
 		jumps[n++] = p->count;
-		emit(p, differs, BPF_REG_3, 0, 0, (int32_t)(uint32_t)r->minor);
+		bpf_emit(p, differs, BPF_REG_3, 0, 0, (int32_t)(uint32_t)r->minor);
 	}
 	if (!whole && r->allow) {
-		emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_2, 0, 0,
-		     (int32_t)(ALL_ACCESS & ~r->access));
-		emit(p, BPF_JMP | BPF_JNE | BPF_K, BPF_REG_2, 0, 2, 0);
+		bpf_emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_2, 0, 0,
+			 (int32_t)(ALL_ACCESS & ~r->access));
+		bpf_emit(p, BPF_JMP | BPF_JNE | BPF_K, BPF_REG_2, 0, 2, 0);
 	} else if (!whole) {
-		emit(p, BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_3, BPF_REG_2, 0, 0);
-		emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_3, 0, 0, (int32_t)r->access);
-		emit(p, BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_3, 0, 2, 0);
+		bpf_emit(p, BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_3, BPF_REG_2, 0, 0);
+		bpf_emit(p, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_3, 0, 0, (int32_t)r->access);
+		bpf_emit(p, BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_3, 0, 2, 0);
 	}
 	emit_return(p, r->allow);
 	while (n-- > 0) /* what doesn't match goes on behind the rule */

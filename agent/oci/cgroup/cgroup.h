@@ -32,14 +32,11 @@
 struct cgroup_root;
 struct cgroup;
 
-enum cgroup_mode { CGROUP_NONE, CGROUP_V1, CGROUP_V2 };
 enum cgroup_frozen { CGROUP_THAWED, CGROUP_FREEZING, CGROUP_FROZEN };
 
 /* Finds what is mounted (after init has mounted it) and the disks that hold the guest's own "/". */
 int cgroup_root_open(struct cgroup_root **ret, struct err *err);
 void cgroup_root_free(struct cgroup_root *root); /* after all its cgroups */
-enum cgroup_mode cgroup_root_mode(const struct cgroup_root *root);
-bool cgroup_root_is_v2(const struct cgroup_root *root);
 
 /*
  * cgroups_path as in the spec: a path from the root of each hierarchy ("..", ".", "//" are
@@ -65,8 +62,6 @@ int cgroup_attach_fd(const struct cgroup *cg);
  * the cheap way: moving another process costs an RCU grace period, moving oneself does not.
  */
 int cgroup_join(const struct cgroup *cg, struct err *err);
-/* Moves another process with all its threads; slower than the two above. */
-int cgroup_attach(const struct cgroup *cg, pid_t pid, struct err *err);
 
 /*
  * As UpdateContainer: fields that are zero keep the kernel's value; of BlockIO only the weight,
@@ -155,14 +150,5 @@ void cgroup_free(struct cgroup *cg);
  */
 int cgroup_oom_watch(struct cgroup *cg, struct err *err);
 int cgroup_oom_check(struct cgroup *cg);
-
-/* What a container's own mount of type cgroup shows: one row for each hierarchy. */
-struct cgroup_mount {
-	const char *name;     /* directory name: "memory", "cpu,cpuacct"; v2: "" */
-	const char *links[4]; /* names that point to it: "cpu", "cpuacct"; NULL-terminated */
-	int fd;		      /* the container's directory, O_PATH; the caller's */
-};
-/* Row number i: 1, or 0 behind the last one, or -errno. name and links live as long as the root. */
-int cgroup_mount_row(const struct cgroup *cg, size_t i, struct cgroup_mount *ret);
 
 #endif

@@ -2,12 +2,14 @@
 /*
  * CPU lists. No state.
  */
-#include "oci/cgroup/cpuset.h"
+#include "oci/cgroup/impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/fdio.h"
 
 static int parse_number(const char **p, unsigned int *ret)
 {
@@ -70,4 +72,21 @@ int cpuset_clamp(const char *requested, const char *online, const char **ret)
 		return -EINVAL;
 	*ret = cpuset_contains(&have, &want) ? requested : online;
 	return 0;
+}
+
+int cgroup_online_cpus(char *buf, size_t size, struct err *err)
+{
+	ssize_t n = fdio_read_file(AT_FDCWD, "/sys/devices/system/cpu/online", buf, size);
+
+	return n < 0 ? err_sys(err, (int)-n, "read the list of online CPUs") : 0;
+}
+
+int cgroup_clamp_cpus(const char *wanted, char *buf, size_t size, const char **ret, struct err *err)
+{
+	int r = cgroup_online_cpus(buf, size, err);
+
+	if (r < 0)
+		return r;
+	r = cpuset_clamp(wanted, buf, ret);
+	return r < 0 ? err_set(err, -r, "can't read '%s' as a list of CPUs", wanted) : 0;
 }

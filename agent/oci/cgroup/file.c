@@ -7,12 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "oci/cgroup/cpuset.h"
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
@@ -152,48 +150,4 @@ void cgroup_undo(struct cgroup *cg)
 		(void)write_text(cg, j->row[j->count].ctl, j->row[j->count].file,
 				 j->row[j->count].old);
 	}
-}
-
-int cgroup_online_cpus(char *buf, size_t size, struct err *err)
-{
-	ssize_t n = fdio_read_file(AT_FDCWD, "/sys/devices/system/cpu/online", buf, size);
-
-	return n < 0 ? err_sys(err, (int)-n, "read the list of online CPUs") : 0;
-}
-
-int cgroup_clamp_cpus(const char *wanted, char *buf, size_t size, const char **ret, struct err *err)
-{
-	int r = cgroup_online_cpus(buf, size, err);
-
-	if (r < 0)
-		return r;
-	r = cpuset_clamp(wanted, buf, ret);
-	return r < 0 ? err_set(err, -r, "can't read '%s' as a list of CPUs", wanted) : 0;
-}
-
-/* "2MB", "64KB", "1GB": goes into a file name, so nothing else may. */
-bool cgroup_is_page_size(const char *s)
-{
-	size_t digits = strspn(s, "0123456789");
-
-	return digits > 0 && digits < 6 &&
-	       (str_eq(s + digits, "KB") || str_eq(s + digits, "MB") || str_eq(s + digits, "GB"));
-}
-
-int cgroup_write_hugepages(struct cgroup *cg, const Grpc__LinuxResources *res, const char *suffix,
-			   struct err *err)
-{
-	for (size_t i = 0; i < res->n_hugepagelimits; i++) {
-		const Grpc__LinuxHugepageLimit *l = res->hugepagelimits[i];
-		char file[64];
-		int r;
-
-		if (!cgroup_is_page_size(l->pagesize))
-			return err_set(err, EINVAL, "invalid huge page size '%s'", l->pagesize);
-		(void)snprintf(file, sizeof(file), "hugetlb.%s.%s", l->pagesize, suffix);
-		r = cgroup_write(cg, CTL_HUGETLB, file, err, "%" PRIu64, l->limit);
-		if (r < 0 && r != -ENOENT) /* nobody can use a size that the guest lacks */
-			return r;
-	}
-	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the cgroup_*.c files share; for nobody else.
+ * What the files of oci/cgroup share; for nobody else.
  */
 #ifndef OCI_CGROUP_IMPL_H
 #define OCI_CGROUP_IMPL_H
@@ -29,6 +29,11 @@ enum ctl {
 	CTL_SYSTEMD,
 	CTL_COUNT,
 };
+
+enum cgroup_mode { CGROUP_NONE, CGROUP_V1, CGROUP_V2 };
+
+#define SHARES_MIN 2u /* cpu.shares; the kernel clamps silently */
+#define SHARES_MAX 262144u
 
 #define CTL_NONE (-1)
 
@@ -77,11 +82,11 @@ struct cgroup {
 	struct journal *journal; /* set while an update runs */
 };
 
-/* cgroup_layout.c: from the texts of /proc/self/mountinfo and /proc/self/cgroup, cut in place. */
+/* layout.c: from the texts of /proc/self/mountinfo and /proc/self/cgroup, cut in place. */
 int cgroup_root_parse(char *mountinfo, char *self, struct cgroup_root **ret, struct err *err);
 extern const char *const cgroup_ctl_names[CTL_COUNT];
 
-/* cgroup_file.c: files of a container's cgroup. -ENOENT also when the controller isn't there. */
+/* file.c: files of a container's cgroup. -ENOENT also when the controller isn't there. */
 struct cgroup_path {
 	char text[PATH_MAX];
 };
@@ -103,17 +108,38 @@ int cgroup_write(struct cgroup *cg, enum ctl ctl, const char *file, struct err *
 /* Writes back what the journal holds, newest first. */
 void cgroup_undo(struct cgroup *cg);
 
+/* cpuset.c: lists of CPU numbers as the kernel writes them: "0-3,8" */
+#define CPUSET_MAX 8192u /* the largest NR_CPUS of any Linux */
+
+struct cpuset {
+	uint64_t bits[CPUSET_MAX / 64];
+};
+
+/* Numbers and rising ranges separated by commas, "" for the empty set; else -EINVAL. */
+int cpuset_parse(const char *list, struct cpuset *ret);
+bool cpuset_contains(const struct cpuset *set, const struct cpuset *subset);
+/*
+ * What to write for a container that asks for requested in a guest with these CPUs online: one of
+ * the two strings. -EINVAL when either can't be parsed.
+ */
+int cpuset_clamp(const char *requested, const char *online, const char **ret);
+
 /* The CPUs that are online, as text; 0 or -errno. */
 int cgroup_online_cpus(char *buf, size_t size, struct err *err);
 /* wanted, or what is online where wanted has more; the text may live in buf. */
 int cgroup_clamp_cpus(const char *wanted, char *buf, size_t size, const char **ret,
 		      struct err *err);
+
+/* limits.c: what both versions do */
+/* What no version takes, before anything is written. */
+int cgroup_check_limits(const Grpc__LinuxResources *res, bool update, struct err *err);
+int cgroup_write_pids(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err);
 bool cgroup_is_page_size(const char *s);
 /* Writes the huge page limits to "hugetlb.<size>.<suffix>". */
 int cgroup_write_hugepages(struct cgroup *cg, const Grpc__LinuxResources *res, const char *suffix,
 			   struct err *err);
 
-/* cgroup_v1.c, cgroup_v2.c */
+/* v1.c, v2.c */
 int cgroup_v1_prepare(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err);
 int cgroup_v1_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
 		     struct err *err);
@@ -122,7 +148,7 @@ int cgroup_v2_enable(struct cgroup *cg, struct err *err);
 int cgroup_v2_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
 		     struct err *err);
 
-/* cgroup_devices.c, cgroup_bpf.c */
+/* devices.c, bpf.c */
 struct device_rule {
 	bool allow;
 	char type;	      /* 'a', 'b' or 'c' */

@@ -203,13 +203,3 @@ int cgroup_root_open(struct cgroup_root **ret, struct err *err)
 		rootdisk_find(&(*ret)->disks);
 	return r;
 }
-
-enum cgroup_mode cgroup_root_mode(const struct cgroup_root *root)
-{
-	return root->mode;
-}
-
-bool cgroup_root_is_v2(const struct cgroup_root *root)
-{
-	return root->mode == CGROUP_V2;
-}

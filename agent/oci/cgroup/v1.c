@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Limits in cgroup v1. No state. Values come from proto3, where zero means "not given": a zero is
- * never written.
+ * Limits in cgroup v1. No state.
  */
 #include "oci/cgroup/impl.h"
 
@@ -13,9 +12,6 @@
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
-
-#define SHARES_MIN 2u /* the kernel's; it clamps silently */
-#define SHARES_MAX 262144u
 
 /* --- cpuset -------------------------------------------------------------------------- */
 
@@ -221,16 +217,11 @@ static int kernel_memory(struct cgroup *cg, const char *file, int64_t limit, str
 	return r == -ENOENT || r == -EOPNOTSUPP ? 0 : r;
 }
 
-static int set_memory(struct cgroup *cg, const Grpc__LinuxMemory *m, bool update, struct err *err)
+static int v1_set_memory(struct cgroup *cg, const Grpc__LinuxMemory *m, bool update,
+			 struct err *err)
 {
 	int r;
 
-	if (m->limit < -1 || m->swap < -1 || m->reservation < -1 || m->kernel < -1 ||
-	    m->kerneltcp < -1)
-		return err_set(err, EINVAL, "memory limits below -1 have no meaning");
-	if (!update && m->swappiness > 100)
-		return err_set(err, EINVAL, "memory swappiness %" PRIu64 " is above 100",
-			       m->swappiness);
 	r = memory_limits(cg, m->limit, m->swap, err);
 	if (r == 0)
 		r = kernel_memory(cg, "memory.kmem.limit_in_bytes", m->kernel, err);
@@ -266,14 +257,10 @@ static int set_period(struct cgroup *cg, const char *period_file, uint64_t perio
 	return 0;
 }
 
-static int set_cpu(struct cgroup *cg, const Grpc__LinuxCPU *c, struct err *err)
+static int v1_set_cpu(struct cgroup *cg, const Grpc__LinuxCPU *c, struct err *err)
 {
 	int r = 0;
 
-	if (c->shares > SHARES_MAX)
-		return err_set(err, EINVAL, "The maximum allowed cpu-shares is %u", SHARES_MAX);
-	if (c->shares && c->shares < SHARES_MIN)
-		return err_set(err, EINVAL, "The minimum allowed cpu-shares is %u", SHARES_MIN);
 	if (c->shares)
 		r = cgroup_write(cg, CTL_CPU, "cpu.shares", err, "%" PRIu64, c->shares);
 	if (r == 0)
@@ -327,7 +314,7 @@ static int set_weights(struct cgroup *cg, const Grpc__LinuxBlockIO *b, bool upda
 	return r;
 }
 
-static int set_throttles(struct cgroup *cg, const Grpc__LinuxBlockIO *b, struct err *err)
+static int v1_set_throttles(struct cgroup *cg, const Grpc__LinuxBlockIO *b, struct err *err)
 {
 	const struct {
 		const char *file;
@@ -369,20 +356,18 @@ static int set_network(struct cgroup *cg, const Grpc__LinuxNetwork *n, struct er
 int cgroup_v1_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
 		     struct err *err)
 {
-	int r = 0;
+	int r = cgroup_check_limits(res, update, err);
 
-	if (res->cpu)
-		r = set_cpu(cg, res->cpu, err);
+	if (r == 0 && res->cpu)
+		r = v1_set_cpu(cg, res->cpu, err);
 	if (r == 0 && res->memory)
-		r = set_memory(cg, res->memory, update, err);
-	if (r == 0 && res->pids && res->pids->limit > 0)
-		r = cgroup_write(cg, CTL_PIDS, "pids.max", err, "%" PRId64, res->pids->limit);
-	else if (r == 0 && res->pids && res->pids->limit < 0)
-		r = cgroup_write(cg, CTL_PIDS, "pids.max", err, "max");
+		r = v1_set_memory(cg, res->memory, update, err);
+	if (r == 0)
+		r = cgroup_write_pids(cg, res, err);
 	if (r == 0 && res->blockio)
 		r = set_weights(cg, res->blockio, update, err);
 	if (r == 0 && res->blockio && !update)
-		r = set_throttles(cg, res->blockio, err);
+		r = v1_set_throttles(cg, res->blockio, err);
 	if (r == 0)
 		r = cgroup_write_hugepages(cg, res, "limit_in_bytes", err);
 	if (r == 0 && res->network && !update)

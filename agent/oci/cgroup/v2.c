@@ -14,9 +14,6 @@
 #include "base/fdio.h"
 #include "base/str.h"
 
-#define SHARES_MIN 2u
-#define SHARES_MAX 262144u
-
 /* --- controllers --------------------------------------------------------------------- */
 
 static int enable_at(const struct cgroup_root *root, const char *dir)
@@ -111,16 +108,12 @@ static int set_cpu_max(struct cgroup *cg, int64_t quota, uint64_t period, struct
 	return cgroup_write(cg, CTL_CPU, "cpu.max", err, "%s", text);
 }
 
-static int set_cpu(struct cgroup *cg, const Grpc__LinuxCPU *c, struct err *err)
+static int v2_set_cpu(struct cgroup *cg, const Grpc__LinuxCPU *c, struct err *err)
 {
 	char online[1024];
 	const char *cpus;
 	int r = 0;
 
-	if (c->shares > SHARES_MAX)
-		return err_set(err, EINVAL, "The maximum allowed cpu-shares is %u", SHARES_MAX);
-	if (c->shares && c->shares < SHARES_MIN)
-		return err_set(err, EINVAL, "The minimum allowed cpu-shares is %u", SHARES_MIN);
 	if (c->realtimeperiod || c->realtimeruntime)
 		return err_set(err, EOPNOTSUPP, "cgroup v2 has no real-time scheduling limits");
 	if (c->shares) /* 2..262144 onto 1..10000 */
@@ -178,15 +171,10 @@ static int set_swap(struct cgroup *cg, int64_t limit, int64_t swap, struct err *
 	return r == -ENOENT ? 0 : r; /* a kernel without swap needs no limit on it */
 }
 
-static int set_memory(struct cgroup *cg, const Grpc__LinuxMemory *m, bool update, struct err *err)
+static int v2_set_memory(struct cgroup *cg, const Grpc__LinuxMemory *m, struct err *err)
 {
 	int r = 0;
 
-	if (m->limit < -1 || m->swap < -1 || m->reservation < -1)
-		return err_set(err, EINVAL, "memory limits below -1 have no meaning");
-	if (!update && m->swappiness > 100)
-		return err_set(err, EINVAL, "memory swappiness %" PRIu64 " is above 100",
-			       m->swappiness);
 	if (m->limit)
 		r = write_limit(cg, "memory.max", m->limit, err);
 	if (r == 0)
@@ -214,7 +202,7 @@ static int write_weight(struct cgroup *cg, const char *prefix, uint32_t weight, 
 			    io_weight(weight));
 }
 
-static int set_throttles(struct cgroup *cg, const Grpc__LinuxBlockIO *b, struct err *err)
+static int v2_set_throttles(struct cgroup *cg, const Grpc__LinuxBlockIO *b, struct err *err)
 {
 	const struct {
 		const char *key;
@@ -260,22 +248,20 @@ static int set_io(struct cgroup *cg, const Grpc__LinuxBlockIO *b, bool update, s
 		if (b->weightdevice[i]->weight)
 			r = write_weight(cg, device, b->weightdevice[i]->weight, err);
 	}
-	return r == 0 ? set_throttles(cg, b, err) : r;
+	return r == 0 ? v2_set_throttles(cg, b, err) : r;
 }
 
 int cgroup_v2_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
 		     struct err *err)
 {
-	int r = 0;
+	int r = cgroup_check_limits(res, update, err);
 
-	if (res->cpu)
-		r = set_cpu(cg, res->cpu, err);
+	if (r == 0 && res->cpu)
+		r = v2_set_cpu(cg, res->cpu, err);
 	if (r == 0 && res->memory)
-		r = set_memory(cg, res->memory, update, err);
-	if (r == 0 && res->pids && res->pids->limit > 0)
-		r = cgroup_write(cg, CTL_PIDS, "pids.max", err, "%" PRId64, res->pids->limit);
-	else if (r == 0 && res->pids && res->pids->limit < 0)
-		r = cgroup_write(cg, CTL_PIDS, "pids.max", err, "max");
+		r = v2_set_memory(cg, res->memory, err);
+	if (r == 0)
+		r = cgroup_write_pids(cg, res, err);
 	if (r == 0 && res->blockio)
 		r = set_io(cg, res->blockio, update, err);
 	if (r == 0)

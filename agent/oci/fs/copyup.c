@@ -3,7 +3,8 @@
  * Recursive copy between two directory fds. No state. Names are opened one component at a time and
  * links are never followed, so whoever changes the source meanwhile only changes what is copied.
  */
-#include "oci/fs/copyup.h"
+
+#include "oci/fs/impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -58,7 +59,7 @@ static int copy_file(int from, int to, const char *name, struct err *err)
 	return r < 0 ? err_sys(err, -r, "tmpcopyup: copy '%s'", name) : 0;
 }
 
-static int copy_link(int from, int to, const char *name, struct err *err)
+static int copyup_link(int from, int to, const char *name, struct err *err)
 {
 	char target[PATH_MAX];
 	ssize_t n = readlinkat(from, name, target, sizeof(target) - 1);
@@ -100,7 +101,7 @@ static int copy_entry(int from, int to, const char *name, int depth, struct err 
 	else if (S_ISREG(st.st_mode))
 		r = copy_file(from, to, name, err);
 	else if (S_ISLNK(st.st_mode))
-		r = copy_link(from, to, name, err);
+		r = copyup_link(from, to, name, err);
 	else
 		r = mknodat(to, name, st.st_mode & (S_IFMT | 0600), st.st_rdev) < 0
 			    ? err_sys(err, errno, "tmpcopyup: mknod '%s'", name)

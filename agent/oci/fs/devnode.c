@@ -3,7 +3,8 @@
  * Device nodes. No state. /dev must be a real directory, nodes are made by name in the fd of their
  * directory, and what a name already stands for is only looked at, never followed.
  */
-#include "oci/fs/devnode.h"
+
+#include "oci/fs/impl.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,8 @@
  * container's own /dev, which it could have forged (CVE-2025-31133), and are read-only so that a
  * chmod from inside doesn't reach the guest's null device.
  */
-#include "oci/fs/mask.h"
+
+#include "oci/fs/impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "oci/fs/devnode.h"
 #include "oci/fs/tree.h"
 #include "linux/path.h"
 #include "base/auto.h"
@@ -56,7 +56,7 @@ void mask_free(struct mask *m)
 }
 
 /* Attaches the cover itself the first time, a clone of it later. */
-static int cover(int tree, int *used, int target, struct err *err)
+static int mask_cover(int tree, int *used, int target, struct err *err)
 {
 	AUTO_CLOSE int copy = FD_NONE;
 	int r;
@@ -71,7 +71,7 @@ static int cover(int tree, int *used, int target, struct err *err)
 	return copy < 0 ? copy : tree_attach(copy, target, err);
 }
 
-static int cover_dir(struct mask *m, int target, struct err *err)
+static int mask_cover_dir(struct mask *m, int target, struct err *err)
 {
 	if (m->empty < 0) {
 		const struct tree_fs fs = { .type = "tmpfs",
@@ -85,11 +85,11 @@ static int cover_dir(struct mask *m, int target, struct err *err)
 			return tree;
 		m->empty = tree;
 	}
-	return cover(m->empty, &m->empty_used, target, err);
+	return mask_cover(m->empty, &m->empty_used, target, err);
 }
 
 /* The fd, or -errno; *ret_gone: nothing is there, which is no error. */
-static int open_target(int root, const char *path, bool *ret_gone, struct stat *st, struct err *err)
+static int mask_open(int root, const char *path, bool *ret_gone, struct stat *st, struct err *err)
 {
 	AUTO_CLOSE int fd = path_open_in(root, path, O_PATH | O_NOFOLLOW, 0);
 
@@ -112,12 +112,13 @@ int mask_hide(struct mask *m, int root, const char *path, struct err *err)
 	bool gone;
 	int r;
 
-	fd = open_target(root, path, &gone, &st, err);
+	fd = mask_open(root, path, &gone, &st, err);
 	if (gone)
 		return 0;
 	if (fd < 0)
 		return err_wrap(err, "masked path");
-	r = S_ISDIR(st.st_mode) ? cover_dir(m, fd, err) : cover(m->null, &m->null_used, fd, err);
+	r = S_ISDIR(st.st_mode) ? mask_cover_dir(m, fd, err)
+				: mask_cover(m->null, &m->null_used, fd, err);
 	return r < 0 ? err_wrap(err, "masked path '%s'", path) : 0;
 }
 
@@ -128,7 +129,7 @@ int mask_readonly(int root, const char *path, struct err *err)
 	bool gone;
 	int r;
 
-	fd = open_target(root, path, &gone, &st, err);
+	fd = mask_open(root, path, &gone, &st, err);
 	if (gone)
 		return 0;
 	if (fd < 0)

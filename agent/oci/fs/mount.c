@@ -2,7 +2,8 @@
 /*
  * Carrying out mount entries. No state beyond what mount_done hands back.
  */
-#include "oci/fs/mount.h"
+
+#include "oci/fs/impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,8 +14,6 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include "oci/fs/copyup.h"
-#include "oci/fs/mountcgroup.h"
 #include "oci/fs/tree.h"
 #include "linux/path.h"
 #include "base/arena.h"
@@ -48,7 +47,7 @@ static const struct {
 static const char *const unlabelled[] = { "proc", "sysfs", "mqueue", "cgroup", "cgroup2" };
 
 /* An entry being carried out. */
-struct job {
+struct mount_job {
 	const struct mount_env *env;
 	const Grpc__Mount *m;
 	struct mountopt opt;
@@ -130,7 +129,7 @@ int mount_check(const Grpc__Mount *m, struct err *err)
 }
 
 /* The container's root itself, reached through a link, must stay uncovered. */
-static int refuse_root(const struct job *j, int target, struct err *err)
+static int refuse_root(const struct mount_job *j, int target, struct err *err)
 {
 	const unsigned int mask = STATX_INO | STATX_MNT_ID;
 	struct statx a, b;
@@ -147,7 +146,7 @@ static int refuse_root(const struct job *j, int target, struct err *err)
  * A link in the image may have led a harmless destination into a procfs that is already mounted;
  * what counts is the file system that the target lies on.
  */
-static int refuse_proc(const struct job *j, int target, struct err *err)
+static int refuse_proc(const struct mount_job *j, int target, struct err *err)
 {
 	struct statfs fs;
 	struct stat st;
@@ -163,7 +162,7 @@ static int refuse_proc(const struct job *j, int target, struct err *err)
 	return err_set(err, EPERM, "'%s' cannot be mounted because it is inside /proc", j->dest);
 }
 
-static int check_target(const struct job *j, int target, struct err *err)
+static int check_target(const struct mount_job *j, int target, struct err *err)
 {
 	int r = refuse_root(j, target, err);
 
@@ -173,23 +172,42 @@ static int check_target(const struct job *j, int target, struct err *err)
 /* ---- the steps that all kinds share ---- */
 
 /* "/dev" and tmpfs get their content and mount points first, and turn read-only at the end. */
-static bool is_sealed_later(const struct job *j)
+static bool is_sealed_later(const struct mount_job *j)
 {
 	return (j->opt.flags & MS_RDONLY) &&
 	       (str_eq(j->dest, "/dev") || (!j->bind && str_eq(j->m->type, "tmpfs")));
 }
 
-static void done(const struct job *j, int fd, struct mount_done *ret)
+/* All that remains to be done to a tree that is attached or (target) is to be; takes it over. */
+static int attach(const struct mount_job *j, int *tree, int target, struct mount_done *ret,
+		  struct err *err)
 {
-	ret->fd = fd;
+	int r = tree_options(*tree, &j->opt, err);
+
+	if (r == 0 && target >= 0)
+		r = tree_attach(*tree, target, err);
+	if (r < 0)
+		return r;
+	ret->fd = TAKE_FD(*tree);
 	ret->seal = is_sealed_later(j);
 	ret->n_propagation = j->opt.n_propagation;
 	memcpy(ret->propagation, j->opt.propagation, sizeof(ret->propagation));
+	return 0;
+}
+
+/* 1 if the fd is the top of a mount, 0 if not. */
+static int is_mount_top(int fd, struct err *err)
+{
+	struct statx stx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) < 0)
+		return err_sys(err, errno, "stat the mount");
+	return (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
 /* ---- binds ---- */
 
-static int clone_source(const struct job *j, struct err *err)
+static int clone_source(const struct mount_job *j, struct err *err)
 {
 	bool recursive = j->opt.flags & MS_REC;
 	char path[2 * LIMIT_PATH], clean[LIMIT_PATH];
@@ -212,7 +230,8 @@ static int clone_source(const struct job *j, struct err *err)
 	return tree_clone_fd(fd, recursive, err);
 }
 
-static int check_bind_source(const struct job *j, int tree, const struct stat *st, struct err *err)
+static int check_bind_source(const struct mount_job *j, int tree, const struct stat *st,
+			     struct err *err)
 {
 	struct statfs fs;
 
@@ -227,7 +246,7 @@ static int check_bind_source(const struct job *j, int tree, const struct stat *s
 	return 0;
 }
 
-static int make_bind(const struct job *j, struct mount_done *ret, struct err *err)
+static int make_bind(const struct mount_job *j, struct mount_done *ret, struct err *err)
 {
 	AUTO_CLOSE int tree = clone_source(j, err);
 	AUTO_CLOSE int target = FD_NONE;
@@ -248,19 +267,13 @@ static int make_bind(const struct job *j, struct mount_done *ret, struct err *er
 	r = check_target(j, target, err);
 	if (r == 0)
 		r = tree_bind_options(tree, &j->opt, is_sealed_later(j), err);
-	if (r == 0)
-		r = tree_options(tree, &j->opt, err);
-	if (r == 0)
-		r = tree_attach(tree, target, err);
-	if (r == 0)
-		done(j, TAKE_FD(tree), ret);
-	return r;
+	return r < 0 ? r : attach(j, &tree, target, ret, err);
 }
 
 /* ---- file systems ---- */
 
 /* The fd of the directory to mount on; *ret_mode: its mode if it was there before, else empty. */
-static int open_target(const struct job *j, char ret_mode[static 8], struct err *err)
+static int open_mount_point(const struct mount_job *j, char ret_mode[static 8], struct err *err)
 {
 	bool real = str_eq(j->m->type, "proc") || str_eq(j->m->type, "sysfs");
 	AUTO_CLOSE int fd = path_open_in(j->env->root, j->dest,
@@ -285,7 +298,7 @@ static int open_target(const struct job *j, char ret_mode[static 8], struct err 
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
-static int lent_tree(const struct job *j, struct err *err)
+static int lent_tree(const struct mount_job *j, struct err *err)
 {
 	AUTO_CLOSE int tree = fcntl(j->env->mqueue, F_DUPFD_CLOEXEC, 3);
 	int r;
@@ -296,7 +309,7 @@ static int lent_tree(const struct job *j, struct err *err)
 	return r < 0 ? r : TAKE_FD(tree);
 }
 
-static int guest_tree(const struct job *j, struct err *err)
+static int guest_tree(const struct mount_job *j, struct err *err)
 {
 	if (j->env->mqueue >= 0 && str_eq(j->m->type, "mqueue"))
 		return lent_tree(j, err);
@@ -315,7 +328,7 @@ static int guest_tree(const struct job *j, struct err *err)
 	return -EPERM;
 }
 
-static int new_tree(const struct job *j, const char *mode, struct err *err)
+static int new_tree(const struct mount_job *j, const char *mode, struct err *err)
 {
 	bool labelled = !in_list(unlabelled, ARRAY_LEN(unlabelled), j->m->type);
 	bool tmpfs = str_eq(j->m->type, "tmpfs");
@@ -340,12 +353,12 @@ static int new_tree(const struct job *j, const char *mode, struct err *err)
  * the mount's fd is found again by name; a mount that isn't there then means that someone moved
  * the directories about.
  */
-static int mount_long(const struct job *j, int target, struct mount_done *ret, struct err *err)
+static int mount_long(const struct mount_job *j, int target, struct mount_done *ret,
+		      struct err *err)
 {
 	const unsigned long not_now = (unsigned long)(MS_BIND | MS_REC | MS_REMOUNT);
 	AUTO_CLOSE int fd = FD_NONE;
 	struct fd_path path;
-	struct statx stx;
 	int r;
 
 	if (mount(*j->m->source ? j->m->source : NULL, fdio_path(&path, target), j->m->type,
@@ -354,35 +367,31 @@ static int mount_long(const struct job *j, int target, struct mount_done *ret, s
 	fd = path_open_in(j->env->root, j->dest, O_PATH | O_DIRECTORY, 0);
 	if (fd < 0)
 		return err_sys(err, -fd, "open the mount");
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) < 0)
-		return err_sys(err, errno, "stat the mount");
-	if (!(stx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+	r = is_mount_top(fd, err);
+	if (r < 0)
+		return r;
+	if (r == 0)
 		return err_set(err, EAGAIN, "the mount point changed meanwhile");
-	r = tree_options(fd, &j->opt, err);
-	if (r == 0) {
-		done(j, TAKE_FD(fd), ret);
+	r = attach(j, &fd, FD_NONE, ret, err);
+	if (r == 0)
 		ret->seal = false;
-	}
 	return r;
 }
 
-static int make_fs(const struct job *j, struct mount_done *ret, struct err *err)
+static int make_fs(const struct mount_job *j, struct mount_done *ret, struct err *err)
 {
 	AUTO_CLOSE int target = FD_NONE, tree = FD_NONE;
 	char mode[8];
 	int r;
 
-	target = open_target(j, mode, err);
+	target = open_mount_point(j, mode, err);
 	if (target < 0)
 		return target;
 	if (str_eq(j->m->type, "cgroup") || str_eq(j->m->type, "cgroup2")) {
 		tree = mountcgroup(j->env, target, &j->opt, err);
 		if (tree < 0)
 			return tree;
-		r = tree_options(tree, &j->opt, err);
-		if (r == 0)
-			done(j, TAKE_FD(tree), ret);
-		return r;
+		return attach(j, &tree, FD_NONE, ret, err);
 	}
 	if (!tree_fits(j->m->source, j->opt.data))
 		return mount_long(j, target, ret, err);
@@ -390,28 +399,21 @@ static int make_fs(const struct job *j, struct mount_done *ret, struct err *err)
 	if (tree < 0)
 		return tree;
 	r = j->opt.tmpcopyup ? copyup(target, tree, err) : 0;
-	if (r == 0)
-		r = tree_options(tree, &j->opt, err);
-	if (r == 0)
-		r = tree_attach(tree, target, err);
-	if (r == 0)
-		done(j, TAKE_FD(tree), ret);
-	return r;
+	return r < 0 ? r : attach(j, &tree, target, ret, err);
 }
 
 /* ---- remount: new flags for what an earlier entry or the image's storage mounted there ---- */
 
-static int reconfigure(const struct job *j, int fd, struct err *err)
+static int reconfigure(const struct mount_job *j, int fd, struct err *err)
 {
 	struct tree_fs fs = { .type = j->m->type, .data = j->opt.data, .flags = j->opt.flags };
 
 	return tree_reconfigure(fd, &fs, err);
 }
 
-static int make_remount(const struct job *j, struct mount_done *ret, struct err *err)
+static int make_remount(const struct mount_job *j, struct mount_done *ret, struct err *err)
 {
 	AUTO_CLOSE int fd = path_open_in(j->env->root, j->dest, O_PATH, 0);
-	struct statx stx;
 	int r;
 
 	if (fd < 0)
@@ -419,25 +421,21 @@ static int make_remount(const struct job *j, struct mount_done *ret, struct err 
 	r = refuse_root(j, fd, err);
 	if (r < 0)
 		return r;
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) < 0)
-		return err_sys(err, errno, "stat the mount");
-	if (!(stx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+	r = is_mount_top(fd, err);
+	if (r < 0)
+		return r;
+	if (r == 0)
 		return err_set(err, EINVAL, "remount: nothing is mounted there");
-	if (!j->bind)
-		r = reconfigure(j, fd, err);
+	r = j->bind ? 0 : reconfigure(j, fd, err);
 	if (r == 0)
 		r = tree_bind_options(fd, &j->opt, is_sealed_later(j), err);
-	if (r == 0)
-		r = tree_options(fd, &j->opt, err);
-	if (r == 0)
-		done(j, TAKE_FD(fd), ret);
-	return r;
+	return r < 0 ? r : attach(j, &fd, FD_NONE, ret, err);
 }
 
 int mount_make(const struct mount_env *env, const Grpc__Mount *m, struct mount_done *ret,
 	       struct err *err)
 {
-	struct job j = { .env = env, .m = m, .bind = mount_is_bind(m) };
+	struct mount_job j = { .env = env, .m = m, .bind = mount_is_bind(m) };
 	struct arena arena;
 	int r;
 

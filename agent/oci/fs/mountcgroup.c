@@ -4,7 +4,8 @@
  * mounted in the guest from the customary names below /sys/fs/cgroup, so that no mount table has
  * to be read.
  */
-#include "oci/fs/mountcgroup.h"
+
+#include "oci/fs/impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,6 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include "oci/fs/mount.h"
 #include "oci/fs/tree.h"
 #include "linux/mountinfo.h"
 #include "linux/path.h"

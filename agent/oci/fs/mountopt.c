@@ -16,13 +16,13 @@
 #define ATIME_FLAGS ((unsigned long)(MS_NOATIME | MS_RELATIME | MS_STRICTATIME))
 #define TREE_WIDE   1u /* the word also exists with an "r" before it, for the whole tree */
 
-struct word {
+struct option_word {
 	const char *name;
 	unsigned long set, clear; /* MS_* */
 	unsigned int how;
 };
 
-static const struct word words[] = {
+static const struct option_word words[] = {
 	{ "acl", MS_POSIXACL, 0, 0 },
 	{ "async", 0, MS_SYNCHRONOUS, 0 },
 	{ "atime", 0, MS_NOATIME, TREE_WIDE },
@@ -80,7 +80,7 @@ static const struct {
 	{ MS_NODIRATIME, MOUNT_ATTR_NODIRATIME }, { MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW },
 };
 
-static const struct word *find_word(const char *name)
+static const struct option_word *find_option(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		if (str_eq(words[i].name, name))
@@ -148,7 +148,7 @@ bool mountopt_has(const char *data, const char *key)
 	return false;
 }
 
-static void apply_word(struct mountopt *o, const struct word *w)
+static void apply_word(struct mountopt *o, const struct option_word *w)
 {
 	unsigned long set = w->set, clear = w->clear;
 
@@ -160,7 +160,7 @@ static void apply_word(struct mountopt *o, const struct word *w)
 	o->clear = (o->clear | clear) & ~set;
 }
 
-static void apply_tree_word(struct mountopt *o, const struct word *w)
+static void apply_tree_word(struct mountopt *o, const struct option_word *w)
 {
 	uint64_t set, clr;
 
@@ -173,7 +173,7 @@ static void apply_tree_word(struct mountopt *o, const struct word *w)
 static int sort_word(struct mountopt *o, const char *name, struct err *err)
 {
 	unsigned long propagation = mountopt_propagation(name);
-	const struct word *w;
+	const struct option_word *w;
 
 	if (propagation) {
 		if (o->n_propagation == MOUNTOPT_PROPAGATION)
@@ -182,13 +182,13 @@ static int sort_word(struct mountopt *o, const char *name, struct err *err)
 		o->propagation[o->n_propagation++] = propagation;
 		return 1;
 	}
-	w = find_word(name);
+	w = find_option(name);
 	if (w) {
 		apply_word(o, w);
 		return 1;
 	}
 	if (name[0] == 'r') {
-		w = find_word(name + 1);
+		w = find_option(name + 1);
 		if (w && (w->how & TREE_WIDE)) {
 			apply_tree_word(o, w);
 			return 1;

@@ -6,7 +6,8 @@
  * it goes: a privileged process that finds its way down must not meet an unmasked /proc, and a
  * share or disk must not stay busy for as long as this container lives.
  */
-#include "oci/fs/moveroot.h"
+
+#include "oci/fs/impl.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -18,11 +18,7 @@
 #include <sys/vfs.h>
 #include <termios.h>
 
-#include "oci/fs/devnode.h"
-#include "oci/fs/mask.h"
-#include "oci/fs/mount.h"
-#include "oci/fs/moveroot.h"
-#include "oci/fs/sysctl.h"
+#include "oci/fs/impl.h"
 #include "oci/fs/tree.h"
 #include "linux/path.h"
 #include "base/auto.h"
@@ -241,7 +237,7 @@ static int bind_root(struct rootfs *rf, int dir, struct err *err)
 	return 0;
 }
 
-static int open_root(struct rootfs *rf, struct err *err)
+static int rootfs_open_root(struct rootfs *rf, struct err *err)
 {
 	const Grpc__Spec *spec = rf->opts.spec;
 	AUTO_CLOSE int dir = FD_NONE;
@@ -323,7 +319,7 @@ static bool brings_own_dev(const Grpc__Spec *spec)
 	return false;
 }
 
-static int fill(struct rootfs *rf, struct err *err)
+static int rootfs_fill(struct rootfs *rf, struct err *err)
 {
 	const Grpc__Spec *spec = rf->opts.spec;
 	const Grpc__Linux *l = spec->linux;
@@ -351,10 +347,10 @@ int rootfs_prepare(const struct rootfs_opts *o, struct rootfs **ret, struct err 
 		rf->propagation = mountopt_propagation(l->rootfspropagation);
 	r = open_proc(rf, err);
 	if (r == 0)
-		r = open_root(rf, err);
+		r = rootfs_open_root(rf, err);
 	if (r == 0 && o->new_mntns) {
 		mask = umask(0); /* nodes and directories get exactly their modes */
-		r = fill(rf, err);
+		r = rootfs_fill(rf, err);
 		(void)umask(mask);
 	}
 	if (r < 0)
@@ -418,18 +414,18 @@ int rootfs_enter(struct rootfs *rf, struct err *err)
 
 /* ---- terminal ---- */
 
-int rootfs_pty(struct rootfs *rf, int *ret_master, int *ret_slave, struct err *err)
+int rootfs_pty(int *ret_master, int *ret_slave, struct err *err)
 {
-	AUTO_CLOSE int pts =
-		path_open_in(rf->root, "/dev/pts", O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+	AUTO_CLOSE int pts = open("/dev/pts", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	AUTO_CLOSE int master = FD_NONE;
 	struct statfs fs;
 	int slave, unlock = 0;
 
 	if (pts < 0)
-		return err_sys(err, -pts, "terminal: open /dev/pts");
+		return err_sys(err, errno, "terminal: open /dev/pts");
 	if (fstatfs(pts, &fs) < 0 || fs.f_type != DEVPTS_SUPER_MAGIC)
-		return err_set(err, ENODEV, "terminal: /dev/pts is not a devpts file system");
+		return err_set(err, ENODEV,
+			       "terminal: /dev/pts is not a devpts file system (is one mounted?)");
 	master = openat(pts, "ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
 	if (master < 0)
 		return err_sys(err, errno, "terminal: open /dev/pts/ptmx");

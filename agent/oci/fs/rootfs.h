@@ -22,7 +22,6 @@ struct rootfs_opts {
 	bool new_mntns;
 	bool userns;   /* in a new user namespace: devices are bound, not made */
 	bool cgroupns; /* in a new cgroup namespace, listed in the spec or not */
-	bool terminal;
 	/* detached mqueue file system for a user namespace, or FD_NONE */
 	int mqueue;
 	const char *mount_label; /* SELinux context for new file systems, if enabled */
@@ -44,10 +43,10 @@ int rootfs_prepare(const struct rootfs_opts *o, struct rootfs **ret, struct err 
 int rootfs_enter(struct rootfs *rf, struct err *err);
 
 /*
- * A pty of the container's own devpts, through fds only: the master for the agent, the slave for
- * the process. Both the caller's.
+ * A pty of the devpts in the caller's "/" (the container's: init or exec), through fds only: the
+ * master for the agent, the slave for the process. Both the caller's.
  */
-int rootfs_pty(struct rootfs *rf, int *ret_master, int *ret_slave, struct err *err);
+int rootfs_pty(int *ret_master, int *ret_slave, struct err *err);
 /* Binds the slave on /dev/console, which must be a file, a device or missing; never a link. */
 int rootfs_console(struct rootfs *rf, int slave, struct err *err);
 

@@ -4,7 +4,8 @@
  * writer, not by the procfs mount, so the guest's own procfs serves and nothing that the container
  * could have forged is opened.
  */
-#include "oci/fs/sysctl.h"
+
+#include "oci/fs/impl.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -230,7 +230,7 @@ int cgroup_remove(struct cgroup *cg, struct err *err)
 	return remove_from(cg, UINT32_MAX, err);
 }
 
-static int fill(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err)
+static int cgroup_fill(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err)
 {
 	int r;
 
@@ -263,7 +263,7 @@ int cgroup_create(struct cgroup_root *root, const char *cgroups_path, const char
 	r = choose_path(cg, cgroups_path, cid, err);
 	if (r < 0)
 		return r;
-	r = fill(cg, res, err);
+	r = cgroup_fill(cg, res, err);
 	if (r < 0) {
 		(void)remove_from(cg, cg->made, NULL);
 		return r;
@@ -279,8 +279,8 @@ int cgroup_attach_fd(const struct cgroup *cg)
 	return cg->root->mode == CGROUP_V2 ? cg->dir_fd : -1;
 }
 
-static int write_pid(const struct cgroup *cg, const struct hierarchy *h, const char *file,
-		     const char *pid, struct err *err)
+static int cgroup_enter(const struct cgroup *cg, const struct hierarchy *h, const char *file,
+			struct err *err)
 {
 	AUTO_CLOSE int fd = FD_NONE;
 	struct cgroup_path path;
@@ -291,14 +291,12 @@ static int write_pid(const struct cgroup *cg, const struct hierarchy *h, const c
 		r = fd < 0 ? -errno : 0;
 	}
 	/* A task that has only just been forked may not be movable for an instant. */
-	for (int try = 0; r == 0 && write(fd, pid, strlen(pid)) < 0; try++) {
+	for (int try = 0; r == 0 && write(fd, "0", 1) < 0; try++) {
 		if (errno != EINVAL || try == ATTACH_TRIES)
 			r = -errno;
 		(void)sched_yield();
 	}
-	return r < 0 ? err_sys(err, -r, "move process %s into cgroup '%s' of %s", pid, cg->path,
-			       h->name)
-		     : 0;
+	return r < 0 ? err_sys(err, -r, "move into cgroup '%s' of %s", cg->path, h->name) : 0;
 }
 
 int cgroup_join(const struct cgroup *cg, struct err *err)
@@ -308,18 +306,7 @@ int cgroup_join(const struct cgroup *cg, struct err *err)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < cg->root->count; i++)
-		r = write_pid(cg, &cg->root->h[i], file, "0", err);
-	return r;
-}
-
-int cgroup_attach(const struct cgroup *cg, pid_t pid, struct err *err)
-{
-	char text[16];
-	int r = 0;
-
-	(void)snprintf(text, sizeof(text), "%d", pid);
-	for (size_t i = 0; r == 0 && i < cg->root->count; i++)
-		r = write_pid(cg, &cg->root->h[i], "cgroup.procs", text, err);
+		r = cgroup_enter(cg, &cg->root->h[i], file, err);
 	return r;
 }
 
@@ -454,7 +441,7 @@ static int visit_all(const struct cgroup *cg, struct visitor *v)
 	return 0;
 }
 
-static int collect(struct visitor *v, pid_t pid)
+static int collect_pid(struct visitor *v, pid_t pid)
 {
 	if (v->count == v->room) {
 		size_t room = v->room ? v->room * 2 : 32;
@@ -473,7 +460,7 @@ static int collect(struct visitor *v, pid_t pid)
 
 int cgroup_pids(const struct cgroup *cg, struct arena *mem, pid_t **ret, size_t *ret_count)
 {
-	struct visitor v = { .visit = collect, .mem = mem };
+	struct visitor v = { .visit = collect_pid, .mem = mem };
 	int r = visit_all(cg, &v);
 
 	if (r < 0)
@@ -532,35 +519,4 @@ int cgroup_kill(struct cgroup *cg, int signal)
 	if (freezes)
 		(void)write_frozen(cg, false, NULL);
 	return r < 0 ? r : (int)v.count;
-}
-
-/* --- for the container's own mount --------------------------------------------------- */
-
-int cgroup_mount_row(const struct cgroup *cg, size_t i, struct cgroup_mount *ret)
-{
-	const struct hierarchy *h;
-	struct cgroup_mount row = { .name = "" };
-	struct cgroup_path path;
-	size_t links = 0;
-	int r;
-
-	if (i >= cg->root->count)
-		return 0;
-	h = &cg->root->h[i];
-	r = cgroup_path(cg, h, NULL, &path);
-	if (r < 0)
-		return r;
-	if (cg->root->mode == CGROUP_V1)
-		row.name = h->name;
-	if (h->ctls & (h->ctls - 1)) { /* more than one */
-		for (unsigned int c = 0; c < CTL_COUNT && links < ARRAY_LEN(row.links) - 1; c++) {
-			if ((h->ctls >> c & 1) && !str_eq(cgroup_ctl_names[c], h->name))
-				row.links[links++] = cgroup_ctl_names[c];
-		}
-	}
-	row.fd = openat(h->fd, path.text, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (row.fd < 0)
-		return -errno;
-	*ret = row;
-	return 1;
 }
