@@ -12,11 +12,10 @@
 
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "linux/run.h"
 
-#define LIST_DIR  "/etc/modules-load.d"
-#define LIST_MAX  (64u << 10)
-#define WORDS_MAX 32u
+#define LIST_DIR "/etc/modules-load.d"
 
 bool modules_wanted(void)
 {
@@ -26,10 +25,10 @@ bool modules_wanted(void)
 static int load_line(char *line, struct err *err)
 {
 	static char modprobe[] = "modprobe", quiet[] = "-q";
-	char *argv[WORDS_MAX + 3] = { modprobe, quiet }, *save = NULL;
+	char *argv[LIMIT_MODULE_WORDS + 3] = { modprobe, quiet }, *save = NULL;
 	size_t n = 2;
 
-	for (char *w = strtok_r(line, " \t\r", &save); w && n < WORDS_MAX + 2;
+	for (char *w = strtok_r(line, " \t\r", &save); w && n < LIMIT_MODULE_WORDS + 2;
 	     w = strtok_r(NULL, " \t\r", &save))
 		argv[n++] = w;
 	if (n == 2 || argv[2][0] == '#' || argv[2][0] == ';')
@@ -44,7 +43,7 @@ static void load_file(int dir, const char *name, struct err *first)
 	AUTO_FREE char *text = NULL;
 	char *next;
 
-	if (fdio_slurp(dir, name, LIST_MAX, &text) < 0)
+	if (fdio_slurp(dir, name, LIMIT_MODULE_LIST, &text) < 0)
 		return;
 	next = text;
 	while (next && *next) {

@@ -72,6 +72,12 @@ spdx() {
 formatted() {
 	git ls-files '*.c' '*.h' | xargs clang-format --dry-run 2>&1 | find_lines 'warning:'
 }
+# Each header compiles without another before it. Needs the generated ones: none before the first make.
+alone() {
+	[[ -d build/gen ]] || return 0
+	git ls-files 'agent/*.h' 'init/*.h' | xargs -P 2 -I H sh -c \
+		'gcc -std=gnu11 -Ulinux -D_GNU_SOURCE -Wall -fsyntax-only -iquote agent -iquote init -isystem build/gen -include H -x c /dev/null 2>&1 | head -2'
+}
 circles() { /usr/bin/python3 tests/names.py circles; }
 names() { /usr/bin/python3 tests/names.py names; }
 check "layers include downwards only" layers
@@ -82,6 +88,7 @@ check "only the reaper calls waitid" reapers
 check "files, functions and lines keep their measure" measures
 check "each file says its license" spdx
 check "clang-format has nothing to say" formatted
+check "each header stands alone" alone
 check "no circle of files" circles
 check "one name, one thing" names
 echo "1..$n"

@@ -53,6 +53,21 @@
 #define LIMIT_ONLINE_MS	 60000 /* CPUs and memory that the host has plugged */
 #define LIMIT_RULES_MS	 20000 /* a program of iptables */
 
+/* A container's spec and image. */
+#define LIMIT_DEVICE_RULES  512u	/* of one cgroup; each is some BPF instructions */
+#define LIMIT_SECCOMP_RULES 16384u	/* names times separate arguments; Docker's has 450 */
+#define LIMIT_MOUNT_OPTIONS (64u << 10) /* memory for one entry's option texts */
+#define LIMIT_SYSCTL_NAME   256u
+#define LIMIT_HOOK_SECONDS  1000000	/* a longer timeout is none */
+#define LIMIT_USER_DATABASE (4u << 20)	/* bytes of the image's passwd, of its group */
+#define LIMIT_COPYUP_DEPTH  64		/* directories one in another */
+#define LIMIT_CGROUP_DEPTH  64		/* levels that a container made below its own */
+#define LIMIT_CGROUP_FILE   65536u	/* cpuacct.usage_percpu and io.stat grow with the machine */
+#define LIMIT_CPUS	    8192u	/* the largest NR_CPUS of any Linux */
+#define LIMIT_ROOT_DISKS    32u		/* block devices that "/" may stand on */
+#define LIMIT_MODULE_LIST   (64u << 10) /* bytes of a file of modules-load.d */
+#define LIMIT_MODULE_WORDS  32u		/* parameters of one module */
+
 #define LIMIT_WORK_OUT	  (64u << 10)  /* bytes that a worker may hand over for an answer */
 #define LIMIT_RULES	  (3u << 20)   /* bytes that iptables-save may say: fits into an answer */
 #define LIMIT_TERM_LOG	  4096u	       /* bytes of a container's last message */

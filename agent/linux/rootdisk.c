@@ -33,7 +33,7 @@ bool rootdisk_has(const struct rootdisk *list, dev_t dev)
 
 static void rootdisk_put(struct rootdisk *list, dev_t dev)
 {
-	if (list->n < ROOTDISK_MAX && !rootdisk_has(list, dev))
+	if (list->n < LIMIT_ROOT_DISKS && !rootdisk_has(list, dev))
 		list->dev[list->n++] = dev;
 }
 

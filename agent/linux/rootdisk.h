@@ -11,12 +11,11 @@
 #include <sys/types.h>
 
 #include "base/err.h"
-
-#define ROOTDISK_MAX 32u
+#include "base/limits.h"
 
 struct rootdisk {
 	size_t n; /* 0: "/" is on no disk (an initramfs, an overlay) */
-	dev_t dev[ROOTDISK_MAX];
+	dev_t dev[LIMIT_ROOT_DISKS];
 };
 
 /* Asks sysfs what "/" stands on: disk, its partitions, and all that is below a mapping. */

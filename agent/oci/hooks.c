@@ -20,9 +20,6 @@
 #include "base/str.h"
 #include "linux/run.h"
 
-#define STATE_MAX   LIMIT_MESSAGE /* bytes of JSON that a hook is told */
-#define TIMEOUT_MAX 1000000	  /* seconds; more is none */
-
 /* clang-format off */
 static const struct {
 	const char *name, *status;
@@ -57,7 +54,7 @@ static char *state_json(const struct hook_ctx *ctx, enum hook_kind kind)
 	const Grpc__Spec *spec = ctx->spec;
 	char *text = NULL, number[32];
 	size_t len;
-	struct json j = { .f = open_memstream(&text, &len), .left = STATE_MAX };
+	struct json j = { .f = open_memstream(&text, &len), .left = LIMIT_MESSAGE };
 	int r;
 
 	if (!j.f)
@@ -107,7 +104,7 @@ static int run_hook(struct run *run, const Grpc__Hook *h, int64_t usual_timeout,
 	run->path = h->path;
 	run->argv = h->n_args ? argv : fallback;
 	run->envp = envp;
-	run->timeout_ms = timeout > 0 && timeout < TIMEOUT_MAX ? timeout * 1000 : 0;
+	run->timeout_ms = timeout > 0 && timeout < LIMIT_HOOK_SECONDS ? timeout * 1000 : 0;
 	r = run_program(run, err);
 	if (r == -ETIMEDOUT)
 		return err_set(err, ETIMEDOUT, "hook '%s' ran past its timeout of %lld s", h->path,

@@ -17,10 +17,10 @@
 
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/str.h"
 
-#define RULES_MAX 16384u /* names times separate arguments; Docker's profile has some 450 */
-#define ARGS_MAX  6u	 /* of a system call */
+#define ARGS_MAX 6u /* of a system call */
 
 struct seccomp_word {
 	const char *name;
@@ -132,8 +132,8 @@ static int add_rule(struct compiler *c, uint32_t action, int nr, const char *nam
 {
 	int r;
 
-	if (++c->rules > RULES_MAX)
-		return err_set(err, E2BIG, "more than %u seccomp rules", RULES_MAX);
+	if (++c->rules > LIMIT_SECCOMP_RULES)
+		return err_set(err, E2BIG, "more than %u seccomp rules", LIMIT_SECCOMP_RULES);
 	r = seccomp_rule_add_array(c->ctx, action, nr, n, args);
 	if (r < 0 && r != -EEXIST)
 		return err_sys(err, -r, "seccomp rule for %s", name);
@@ -167,8 +167,8 @@ static int compile_rule(struct compiler *c, const struct rule *rule, struct err 
 
 	if (r < 0 || action == c->default_action)
 		return r;
-	if (rule->n_args > RULES_MAX)
-		return err_set(err, E2BIG, "more than %u seccomp arguments", RULES_MAX);
+	if (rule->n_args > LIMIT_SECCOMP_RULES)
+		return err_set(err, E2BIG, "more than %u seccomp arguments", LIMIT_SECCOMP_RULES);
 	args = calloc(rule->n_args + 1, sizeof(*args));
 	if (!args)
 		return err_set(err, ENOMEM, "no memory for seccomp arguments");

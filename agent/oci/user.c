@@ -19,11 +19,11 @@
 #include "linux/path.h"
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/str.h"
 
-#define DATABASE_MAX (4u << 20) /* bytes of one file */
-#define GROUPS_MAX   ((size_t)NGROUPS_MAX)
-#define ID_MAX	     (UINT32_MAX - 1) /* the last one means "unchanged" to the kernel */
+#define GROUPS_MAX ((size_t)NGROUPS_MAX)
+#define ID_MAX	   (UINT32_MAX - 1) /* the last one means "unchanged" to the kernel */
 
 struct lookup {
 	char *user, *group; /* as asked for; group may be NULL */
@@ -68,9 +68,9 @@ static int database_read(int root, const char *path, char **ret, struct err *err
 	    (fd = path_open_in(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0)) < 0 ||
 	    fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		st.st_size = 0;
-	if (st.st_size > DATABASE_MAX)
+	if (st.st_size > LIMIT_USER_DATABASE)
 		return err_set(err, EFBIG, "%s of the container is larger than %u bytes", path,
-			       DATABASE_MAX);
+			       LIMIT_USER_DATABASE);
 	text = malloc((size_t)st.st_size + 1);
 	if (!text)
 		return err_set(err, ENOMEM, "no memory for %s of the container", path);

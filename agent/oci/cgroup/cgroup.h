@@ -3,8 +3,8 @@
  * Control groups of containers, cgroup v1 and v2.
  *
  * A struct cgroup_root is the guest's layout, read once. A struct cgroup is one container's
- * directory in every hierarchy. Nothing here sleeps: what takes time (freezing,
- * removal, an OOM kill being counted) is a question that the caller repeats from a timer.
+ * directory in every hierarchy. What takes time (freezing, removal, an OOM kill being counted) is a
+ * question that the caller repeats from a timer; cgroup_kill alone waits, 10 ms at most.
  *
  * The life of a container:
  *

@@ -18,7 +18,7 @@ static int parse_number(const char **p, unsigned int *ret)
 
 	while (*s >= '0' && *s <= '9') {
 		n = n * 10 + (unsigned int)(*s++ - '0');
-		if (n >= CPUSET_MAX)
+		if (n >= LIMIT_CPUS)
 			return -EINVAL;
 	}
 	if (s == *p)

@@ -13,9 +13,8 @@
 #include <sys/sysmacros.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "base/str.h"
-
-#define RULES_MAX 512u
 
 #define MKNOD BPF_DEVCG_ACC_MKNOD
 #define READ  BPF_DEVCG_ACC_READ
@@ -96,13 +95,13 @@ static int write_v1(struct cgroup *cg, const struct device_rule *r, struct err *
 int cgroup_set_devices(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err)
 {
 	size_t asked = res ? res->n_devices : 0, count = 0;
-	struct device_rule rules[RULES_MAX + ROOTDISK_MAX + ARRAY_LEN(always)];
+	struct device_rule rules[LIMIT_DEVICE_RULES + LIMIT_ROOT_DISKS + ARRAY_LEN(always)];
 	const struct rootdisk *own = &cg->root->disks;
 	bool denies = own->n > 0;
 	int r = 0;
 
-	if (asked > RULES_MAX)
-		return err_set(err, E2BIG, "more than %u device rules", RULES_MAX);
+	if (asked > LIMIT_DEVICE_RULES)
+		return err_set(err, E2BIG, "more than %u device rules", LIMIT_DEVICE_RULES);
 	for (; r == 0 && count < asked; count++) {
 		r = cgroup_device_rule(res->devices[count], count, &rules[count], err);
 		denies = denies || !res->devices[count]->allow;

@@ -19,9 +19,9 @@
 #include "linux/path.h"
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/str.h"
 
-#define DEPTH_MAX      64 /* levels below a container that are walked */
 #define ATTACH_TRIES   5
 #define FREEZE_WAIT_US 10000
 
@@ -157,7 +157,7 @@ static int remove_dir(int top, const char *name, int depth)
 
 	if (unlinkat(top, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
 		return 0;
-	if ((errno != EBUSY && errno != ENOTEMPTY) || depth == DEPTH_MAX)
+	if ((errno != EBUSY && errno != ENOTEMPTY) || depth == LIMIT_CGROUP_DEPTH)
 		return -errno;
 	fd = openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
@@ -412,7 +412,7 @@ static int visit_tree(int fd, struct visitor *v, int depth)
 
 		if (e->d_type != DT_DIR || str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
 			continue;
-		if (depth == DEPTH_MAX)
+		if (depth == LIMIT_CGROUP_DEPTH)
 			return -ELOOP;
 		sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (sub >= 0)

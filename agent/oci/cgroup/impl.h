@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "oci/cgroup/cgroup.h"
+#include "base/limits.h"
 #include "base/list.h"
 #include "linux/rootdisk.h"
 
@@ -109,10 +110,8 @@ int cgroup_write(struct cgroup *cg, enum ctl ctl, const char *file, struct err *
 void cgroup_undo(struct cgroup *cg);
 
 /* cpuset.c: lists of CPU numbers as the kernel writes them: "0-3,8" */
-#define CPUSET_MAX 8192u /* the largest NR_CPUS of any Linux */
-
 struct cpuset {
-	uint64_t bits[CPUSET_MAX / 64];
+	uint64_t bits[LIMIT_CPUS / 64];
 };
 
 /* Numbers and rising ranges separated by commas, "" for the empty set; else -EINVAL. */

@@ -12,16 +12,16 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "base/str.h"
 
-#define FILE_MAX    65536u    /* cpuacct.usage_percpu and io.stat grow with the machine */
 #define NS_PER_TICK 10000000u /* USER_HZ is 100 everywhere Linux runs */
 #define NS_PER_US   1000u
 
 struct stats_reader {
 	const struct cgroup *cg;
 	struct arena *mem;
-	char *buf; /* FILE_MAX bytes */
+	char *buf; /* LIMIT_CGROUP_FILE bytes */
 };
 
 static void get_number(struct stats_reader *x, enum ctl ctl, const char *file, uint64_t *ret)
@@ -32,7 +32,7 @@ static void get_number(struct stats_reader *x, enum ctl ctl, const char *file, u
 /* The file as text in x->buf, "" when it can't be read. */
 static char *slurp(struct stats_reader *x, enum ctl ctl, const char *file)
 {
-	if (cgroup_read(x->cg, ctl, file, x->buf, FILE_MAX) < 0)
+	if (cgroup_read(x->cg, ctl, file, x->buf, LIMIT_CGROUP_FILE) < 0)
 		x->buf[0] = '\0';
 	return x->buf;
 }
@@ -410,7 +410,9 @@ static int hugetlb_stats(struct stats_reader *x, struct cgroup_stats *s)
 int cgroup_stats(const struct cgroup *cg, struct arena *mem, struct cgroup_stats *ret,
 		 struct err *err)
 {
-	struct stats_reader x = { .cg = cg, .mem = mem, .buf = arena_alloc(mem, FILE_MAX) };
+	struct stats_reader x = { .cg = cg,
+				  .mem = mem,
+				  .buf = arena_alloc(mem, LIMIT_CGROUP_FILE) };
 	int r = x.buf ? 0 : -ENOMEM;
 
 	*ret = (struct cgroup_stats){ 0 };

@@ -16,9 +16,8 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/str.h"
-
-#define DEPTH_MAX 64
 
 static int copy_dir(int from, int to, int depth, struct err *err);
 
@@ -124,8 +123,8 @@ static int copy_dir(int from, int to, int depth, struct err *err)
 	struct dirent *e;
 	int fd;
 
-	if (depth > DEPTH_MAX)
-		return err_set(err, ELOOP, "tmpcopyup: more than %d levels", DEPTH_MAX);
+	if (depth > LIMIT_COPYUP_DEPTH)
+		return err_set(err, ELOOP, "tmpcopyup: more than %d levels", LIMIT_COPYUP_DEPTH);
 	fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(err, errno, "tmpcopyup: open directory");

@@ -20,11 +20,11 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/str.h"
 
 #define FILE_MODE     0755
 #define PROC_ROOT_INO 1u
-#define OPTION_MEMORY 65536u /* for one entry's option texts */
 
 /* What may be covered inside a procfs, by files that imitate it (lxcfs). */
 static const char *const proc_files[] = {
@@ -118,7 +118,7 @@ int mount_check(const Grpc__Mount *m, struct err *err)
 	r = check_proc_destination(dest, m, bind, err);
 	if (r < 0)
 		return r;
-	arena_init(&arena, OPTION_MEMORY);
+	arena_init(&arena, LIMIT_MOUNT_OPTIONS);
 	r = mountopt_parse(m->options, m->n_options, &o, &arena, err);
 	arena_free(&arena);
 	if (r < 0)
@@ -441,7 +441,7 @@ int mount_make(const struct mount_env *env, const Grpc__Mount *m, struct mount_d
 
 	if (path_clean(m->destination, j.dest) < 0)
 		return err_set(err, ENAMETOOLONG, "mount destination too long");
-	arena_init(&arena, OPTION_MEMORY);
+	arena_init(&arena, LIMIT_MOUNT_OPTIONS);
 	r = mountopt_parse(m->options, m->n_options, &j.opt, &arena, err);
 	if (r == 0 && (j.opt.flags & MS_REMOUNT))
 		r = make_remount(&j, ret, err);

@@ -20,9 +20,8 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/str.h"
-
-#define NAME_MAX_LEN 256u
 
 /*
  * prefix: everything that begins so. The ipc and uts namespaces are always the sandbox's own. The
@@ -50,12 +49,12 @@ static const struct {
  * The name with dots between its parts, whichever of the two customary spellings it came in: the
  * first separator tells (net.ipv4.conf.lo, net/ipv4/conf/eth0.1 with the dot kept as a slash).
  */
-static int swap_separators(const char *name, char ret[static NAME_MAX_LEN])
+static int swap_separators(const char *name, char ret[static LIMIT_SYSCTL_NAME])
 {
 	size_t len = strlen(name);
 	bool slashes = name[strcspn(name, "./")] == '/';
 
-	if (len == 0 || len >= NAME_MAX_LEN)
+	if (len == 0 || len >= LIMIT_SYSCTL_NAME)
 		return -EINVAL;
 	for (size_t i = 0; i <= len; i++) {
 		char c = name[i];
@@ -90,7 +89,7 @@ int sysctl_check(const Grpc__Linux *linux, struct err *err)
 {
 	for (size_t i = 0; i < linux->n_sysctl; i++) {
 		const char *key = linux->sysctl[i]->key;
-		char name[NAME_MAX_LEN], path[NAME_MAX_LEN + 8];
+		char name[LIMIT_SYSCTL_NAME], path[LIMIT_SYSCTL_NAME + 8];
 
 		if (swap_separators(key, name) < 0)
 			return err_set(err, EINVAL, "sysctl name is empty or too long");
@@ -113,7 +112,7 @@ static int write_one(int proc, const char *key, const char *value, struct err *e
 		.flags = O_WRONLY | O_CLOEXEC,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
 	};
-	char name[NAME_MAX_LEN], path[NAME_MAX_LEN + 8];
+	char name[LIMIT_SYSCTL_NAME], path[LIMIT_SYSCTL_NAME + 8];
 	AUTO_CLOSE int fd = FD_NONE;
 	int r;
 
