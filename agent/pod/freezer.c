@@ -77,16 +77,20 @@ int freezer_resume(struct container *ctr, struct call *c, struct err *err)
 {
 	if (ctr->freezer.until_settled)
 		return freezer_busy(ctr, err);
+	if (ctr->freezer.state == FREEZER_SIGNALLED && !container_is_removing(ctr)) {
+		freezer_enter(ctr, FREEZER_THAWED);
+		return call_reply_empty(c);
+	}
 	/* The removal thaws by itself. */
 	if (!container_is_paused(ctr) || container_is_removing(ctr))
 		return err_rpc(err, RPC_UNKNOWN, "container not paused");
 	return freezer_start(ctr, FREEZER_THAWING, c, err);
 }
 
-void freezer_thawed(struct container *ctr)
+void freezer_signalled(struct container *ctr)
 {
 	if (ctr->freezer.state == FREEZER_FROZEN)
-		freezer_enter(ctr, FREEZER_THAWED);
+		freezer_enter(ctr, FREEZER_SIGNALLED);
 }
 
 void freezer_abandon(struct container *ctr)

@@ -11,7 +11,7 @@
 int freezer_pause(struct container *ctr, struct call *c, struct err *err);
 int freezer_resume(struct container *ctr, struct call *c, struct err *err);
 /* A signal has thawed it. */
-void freezer_thawed(struct container *ctr);
+void freezer_signalled(struct container *ctr);
 /* The container is being removed: what is under way fails. */
 void freezer_abandon(struct container *ctr);
 /* The container's status in the words that 1.x has for it. */

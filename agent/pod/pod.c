@@ -16,7 +16,7 @@ static const struct sandbox_row {
 	bool running, none; /* may until_running, until_none be parked? */
 	const char *name;
 } sandbox_rows[] = {
-	[SANDBOX_NONE] = { TO(SANDBOX_MODULES), false, false, "none" },
+	[SANDBOX_NONE] = { TO(SANDBOX_MODULES) | TO(SANDBOX_EMPTYING), false, false, "none" },
 	[SANDBOX_MODULES] = { TO(SANDBOX_MOUNTING) | TO(SANDBOX_NONE), true, false, "modules" },
 	[SANDBOX_MOUNTING] = { TO(SANDBOX_RUNNING) | TO(SANDBOX_UNDOING) | TO(SANDBOX_NONE), true,
 			       false, "mounting" },
@@ -85,8 +85,9 @@ void freezer_enter(struct container *ctr, enum freezer_state state)
 	static const unsigned int next[] = {
 		[FREEZER_THAWED] = TO(FREEZER_FREEZING) | TO(FREEZER_THAWED),
 		[FREEZER_FREEZING] = TO(FREEZER_FROZEN) | TO(FREEZER_THAWED),
-		[FREEZER_FROZEN] = TO(FREEZER_THAWING) | TO(FREEZER_THAWED),
+		[FREEZER_FROZEN] = TO(FREEZER_THAWING) | TO(FREEZER_SIGNALLED) | TO(FREEZER_THAWED),
 		[FREEZER_THAWING] = TO(FREEZER_THAWED) | TO(FREEZER_FROZEN),
+		[FREEZER_SIGNALLED] = TO(FREEZER_THAWED) | TO(FREEZER_FREEZING),
 	};
 
 	assert(next[ctr->freezer.state] & TO(state));

@@ -10,7 +10,8 @@
  *
  * Sandbox. Parked: until_running (CreateSandbox), until_none (DestroySandbox).
  *
- *	NONE		CreateSandbox: -> MODULES. DestroySandbox: answered, there is nothing.
+ *	NONE		CreateSandbox: -> MODULES. DestroySandbox: answered, there is nothing; but with
+ *			containers, which 3.x makes without a sandbox: -> EMPTYING.
  *	MODULES		until_running. Kernel modules loaded: -> MOUNTING. Failed: -> NONE, fails.
  *	MOUNTING	until_running. Storages mounted: -> RUNNING, answered. Failed: -> NONE,
  *			fails. No name servers: -> UNDOING.
@@ -56,8 +57,10 @@
  *
  *	THAWED		PauseContainer: -> FREEZING.
  *	FREEZING	until_settled. Frozen: -> FROZEN, answered. 5 s: -> THAWED, fails.
- *	FROZEN		ResumeContainer: -> THAWING. A signal to all thaws: -> THAWED.
+ *	FROZEN		ResumeContainer: -> THAWING. A signal to all thaws: -> SIGNALLED.
  *	THAWING		until_settled. Thawed: -> THAWED, answered. 5 s: -> FROZEN, fails.
+ *	SIGNALLED	Thawed, but the host that paused it believes that it has yet to resume it:
+ *			ResumeContainer: -> THAWED, answered. PauseContainer: -> FREEZING.
  *	The container's removal: -> THAWED, until_settled fails.
  *
  * Process. Parked: until_running (ExecProcess), until_exited (WaitProcess).
@@ -138,7 +141,13 @@ enum container_state {
 	CTR_GONE,
 };
 
-enum freezer_state { FREEZER_THAWED, FREEZER_FREEZING, FREEZER_FROZEN, FREEZER_THAWING };
+enum freezer_state {
+	FREEZER_THAWED,
+	FREEZER_FREEZING,
+	FREEZER_FROZEN,
+	FREEZER_THAWING,
+	FREEZER_SIGNALLED,
+};
 
 enum process_state {
 	PROC_NEW,

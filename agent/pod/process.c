@@ -311,8 +311,9 @@ int process_signal_all(struct container *ctr, int sig, struct err *err)
 
 	if (r == -ENOENT) /* no cgroups in this guest: init takes its namespace along */
 		r = kill(ctr->init->spawn.pid, sig) < 0 ? -errno : 0;
-	if (r == 0 && container_is_paused(ctr) && cgroup_freeze(ctr->cgroup, false, err) == 0)
-		freezer_thawed(ctr);
+	/* cgroup_kill has thawed them, so that they heed the signal. */
+	if (r >= 0 && sig != 0)
+		freezer_signalled(ctr);
 	return r < 0 && r != -ESRCH
 		       ? err_sys(err, -r, "signal %d to all of container %s", sig, ctr->id)
 		       : 0;

@@ -23,7 +23,7 @@ int process_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, str
 int process_wait(struct process *p, struct call *c);
 /* To the one process; where 1.x and 3.x disagree, as in schema. 0 or -errno with *err. */
 int process_signal(struct process *p, int sig, enum schema schema, struct err *err);
-/* To all processes of the container, which thaws it. 0 or -errno with *err. */
+/* To all processes of the container, which thaws it unless sig is 0. 0 or -errno with *err. */
 int process_signal_all(struct container *ctr, int sig, struct err *err);
 
 #endif

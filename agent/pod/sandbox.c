@@ -297,15 +297,19 @@ static void sandbox_synced(void *arg, const struct err *err, const struct buf *o
 
 int sandbox_destroy(struct sandbox *sb, struct call *c, struct err *err)
 {
-	if (sb->state == SANDBOX_NONE)
+	bool first = sb->state <= SANDBOX_RUNNING;
+
+	/* 3.x makes containers without a sandbox, too. */
+	if (sb->state == SANDBOX_NONE && list_empty(&sb->containers))
 		return call_reply_empty(c);
-	if (sb->state < SANDBOX_RUNNING)
+	if (sb->state != SANDBOX_NONE && sb->state < SANDBOX_RUNNING)
 		return err_rpc(err, RPC_FAILED_PRECONDITION, "the sandbox is being created");
-	if (sb->state == SANDBOX_RUNNING) {
+	if (first)
 		sandbox_enter(sb, SANDBOX_EMPTYING);
+	(void)call_park(c, &sb->until_none, call_go_on, sb);
+	if (first)
 		destroy_next(sb);
-	}
-	return call_park(c, &sb->until_none, call_go_on, sb);
+	return CALL_PENDING;
 }
 
 static void on_emptied(struct gone_waiter *w, const struct err *err)

@@ -61,7 +61,7 @@ int svc_signal_process(struct call *c, const void *request, struct err *err)
 	/* 3.x: of all processes only SIGKILL is meant; any other signal is for the init. */
 	if (all && c->schema == SCHEMA_3X && req->signal != SIGKILL) {
 		r = process_signal(ctr->init, (int)req->signal, c->schema, err);
-	} else if (all || container_is_paused(ctr)) {
+	} else if (all || (c->schema == SCHEMA_1X && container_is_paused(ctr))) {
 		r = process_signal_all(ctr, (int)req->signal, err);
 	} else {
 		p = process_find(ctr, req->exec_id, err);

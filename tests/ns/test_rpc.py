@@ -202,6 +202,28 @@ def sandbox_life(agent, c, road):
     c.DestroySandbox()
 
 
+def sandbox_destroyed_twice(agent, c, road):
+    """Who asks again waits for the same end; in 3.x containers go whether or not there was a sandbox."""
+    def slow(spec):
+        spec.Hooks.Poststop.add(Path='/bin/sleep', Args=['sleep', '0.5'])
+    c.CreateSandbox(sandbox_id='sb')
+    sb = Sandbox(c, road)
+    sb.start('x', edit=slow)
+    both = [c.DestroySandbox(_later=True) for _ in range(2)]
+    time.sleep(0.1)
+    fails(S.ALREADY_EXISTS, c.CreateSandbox, sandbox_id='sb')
+    expect([f.done() for f in both], [False, False])
+    expect([f.exception() for f in both], [None, None])
+    fails(S.FAILED_PRECONDITION, sb.create, 'x')
+    road.ctl('create-container', '--protocol', 'ttrpc', '--no-share', '--id', 'alone', road.bundle('exec sleep 1000'),
+             check=0)
+    expect(nsagent.cgroup_dirs('alone') != [], True)
+    road.ctl('destroy-sandbox', '--protocol', 'ttrpc', check=0)
+    expect(nsagent.cgroup_dirs('alone'), [])
+    c.CreateSandbox(sandbox_id='sb')
+    c.DestroySandbox()
+
+
 def sandbox_dns(agent, c, road):
     """T31"""
     with open(agent.root + '/etc/resolv.conf') as f:
@@ -553,6 +575,42 @@ def signal_process(agent, c, road):
         c.PauseContainer(container_id='z')
         c.SignalProcess(container_id='z', exec_id='z', signal=9)
         expect(sb.wait('z').status, 137)
+        c.ResumeContainer(container_id='z')     # docker does so after its kill
+        fails(S.UNKNOWN, c.ResumeContainer, container_id='z', words='not paused')
+
+
+def signal_to_a_paused_container(agent, c, road):
+    """It is not paused any more: signals for one process go to it alone, exec and pause are as ever."""
+    with Sandbox(c, road) as sb:
+        sb.start('x', 'trap "echo usr1" USR1; echo up; while :; do sleep 0.05; done')
+        expect(c.ReadStdout(container_id='x', exec_id='x', len=100).data, b'up\n')
+        sb.execute('x', 'e', 'sleep', '1000')
+        c.PauseContainer(container_id='x')
+        c.SignalProcess(container_id='x', exec_id='x', signal=0)        # only asks
+        fails(S.FAILED_PRECONDITION, sb.execute, 'x', 'f', 'true', words='paused')
+        c.SignalProcess(container_id='x', exec_id='x', signal=18)
+        sb.execute('x', 'f', 'sh', '-c', 'exit 5')
+        expect(sb.wait('x', 'f').status, 5)
+        c.SignalProcess(container_id='x', exec_id='x', signal=10)
+        expect(c.ReadStdout(container_id='x', exec_id='x', len=100).data, b'usr1\n')
+        waiter = sb.wait('x', 'e', _later=True)
+        time.sleep(0.1)
+        expect(waiter.done(), False, 'USR1 was for the init alone')
+        for _ in range(2):
+            c.PauseContainer(container_id='x')
+            fails(S.UNKNOWN, c.PauseContainer, container_id='x', words='paused')
+            c.ResumeContainer(container_id='x')
+        c.PauseContainer(container_id='x')
+        c.SignalProcess(container_id='x', exec_id='', signal=18)
+        c.ResumeContainer(container_id='x')
+        fails(S.UNKNOWN, c.ResumeContainer, container_id='x', words='not paused')
+        # 3.x: to the one process, and the container stays paused.
+        c.PauseContainer(container_id='x')
+        road.ctl('signal', '--protocol', 'ttrpc', '--exec', 'e', 'x', 'TERM', check=0)
+        fails(S.UNKNOWN, c.PauseContainer, container_id='x', words='paused')
+        expect(waiter.done(), False)
+        c.ResumeContainer(container_id='x')
+        expect(waiter.result().status, 143)
 
 
 def list_processes(agent, c, road):
@@ -1084,11 +1142,11 @@ def storm(tap, seconds):
         return nsagent.finish(tap, agent) if not agent.alive() else None
 
 
-CASES = [health, without_a_sandbox, sandbox_life, sandbox_dns, sandbox_bad, sandbox_pidns, create_container,
+CASES = [health, without_a_sandbox, sandbox_life, sandbox_destroyed_twice, sandbox_dns, sandbox_bad, sandbox_pidns, create_container,
          create_container_without_parts, container_devices_and_storages, start_container, remove_container,
          remove_container_timeout, remove_container_being_created, remove_container_answers_all,
          exec_races_with_remove, concurrent_duplicates, client_leaves_during_creation, exec_process, exec_many,
-         wait_process, signal_process, list_processes, update_container, stats_container, pause_resume,
+         wait_process, signal_process, signal_to_a_paused_container, list_processes, update_container, stats_container, pause_resume,
          standard_streams, cancelled_reader_takes_nothing_along, close_stdin_behind_a_blocked_write, terminal, oom_event,
          network, guest_details, guest_errors, copy_file, tracing, methods_of_3x, bad_ids, bad_bytes, too_large,
          unknown_methods, a_thousand_parked_calls]
