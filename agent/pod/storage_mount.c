@@ -7,12 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <sys/vfs.h>
 
 #include "base/auto.h"
 #include "base/fdio.h"
@@ -31,8 +32,10 @@ static int storage_open_run(struct err *err)
 	return fd < 0 ? err_sys(err, errno, "open " STORAGE_ROOT) : fd;
 }
 
+/* ---- the pool of huge pages: each volume adds its own to it, and takes them away again ---- */
+
 /* The number behind key in data ("pagesize=2097152,size=..."). */
-static int data_number(const char *data, const char *key, uint64_t *ret)
+static int hugepages_option(const char *data, const char *key, uint64_t *ret)
 {
 	size_t len = strlen(key);
 
@@ -52,27 +55,83 @@ static int data_number(const char *data, const char *key, uint64_t *ret)
 	return -ENOENT;
 }
 
-/* Has the kernel put aside the pages that a hugetlbfs will hand out. */
-static int reserve_hugepages(const struct mount_plan *p, struct err *err)
+/* How many pages of which size a volume's options ask for. */
+static int hugepages_wanted(const struct mount_plan *p, uint64_t *page, int64_t *n, struct err *err)
 {
-	uint64_t page, size;
-	char path[96], text[24];
-	int r;
+	uint64_t size;
 
-	if (data_number(p->opt.data, "pagesize", &page) < 0 ||
-	    data_number(p->opt.data, "size", &size) < 0 || page < 1024)
+	if (hugepages_option(p->opt.data, "pagesize", page) < 0 ||
+	    hugepages_option(p->opt.data, "size", &size) < 0 || *page < 1024)
 		return err_rpc(
 			err, RPC_INTERNAL,
 			"Could not mount hugepages: options '%s' need pagesize and size in bytes",
 			p->opt.data);
+	*n = (int64_t)(size / *page);
+	return 0;
+}
+
+/* How many the file system that fd is on may hand out, and their size; 0 for any other kind. */
+static int64_t hugepages_of(int fd, uint64_t *page)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0 || fs.f_type != HUGETLBFS_MAGIC)
+		return 0;
+	*page = (uint64_t)fs.f_bsize;
+	return (int64_t)fs.f_blocks;
+}
+
+static int hugepages_read(const char *path, int64_t *ret)
+{
+	char text[24];
+	uint64_t n;
+	ssize_t r = fdio_read_file(AT_FDCWD, path, text, sizeof(text));
+
+	if (r >= 0)
+		r = str_u64(text, INT64_MAX, &n);
+	if (r < 0)
+		return (int)r;
+	*ret = (int64_t)n;
+	return 0;
+}
+
+static int hugepages_write(const char *path, int64_t n)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%lld", (long long)n);
+	return fdio_write_file(AT_FDCWD, path, text);
+}
+
+/* Has the kernel put aside so many pages more, or less. All or none. */
+static int hugepages_add(uint64_t page, int64_t n, struct err *err)
+{
+	int64_t before, now;
+	char path[96];
+	int r;
+
+	if (n == 0)
+		return 0;
 	(void)snprintf(path, sizeof(path), HUGEPAGES "/hugepages-%llukB/nr_hugepages",
 		       (unsigned long long)(page / 1024));
-	(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)(size / page));
-	r = fdio_write_file(AT_FDCWD, path, text);
-	return r < 0 ? err_rpc(err, RPC_INTERNAL, "Could not mount hugepages: write %s to %s: %s",
-			       text, path, strerror(-r))
-		     : 0;
+	r = hugepages_read(path, &before);
+	if (r == 0 && (n > INT64_MAX - before || before + n < 0))
+		n = n > 0 ? INT64_MAX - before : -before;
+	if (r == 0)
+		r = hugepages_write(path, before + n);
+	if (r == 0)
+		r = hugepages_read(path, &now);
+	if (r < 0)
+		return err_rpc(err, RPC_INTERNAL, "Could not mount hugepages: set %s: %s", path,
+			       strerror(-r));
+	if (n < 0 || now >= before + n)
+		return 0;
+	(void)hugepages_write(path, before);
+	return err_rpc(err, RPC_INTERNAL, "Only allocated %lld of %lld hugepages of size %llu",
+		       (long long)(now - before), (long long)n, (unsigned long long)page);
 }
+
+/* ---- what is mounted, and on what ---- */
 
 /*
  * Opens what a path source names. Devices may be anywhere and behind links (/dev/disk/by-id); a
@@ -305,9 +364,9 @@ static int mount_one(int root, const struct mount_plan *p, struct mount_record *
 	char real[PATH_MAX];
 	struct stat st = { .st_mode = S_IFDIR };
 	bool made = false, mounted = false, file;
+	uint64_t page = 0;
+	int64_t pages = 0;
 
-	if (str_eq(p->fstype, "hugetlbfs") && reserve_hugepages(p, err) < 0)
-		return -err->code;
 	if (p->kind == MOUNT_PATH) {
 		source = storage_open_source(root, p, &st, real, err);
 		if (source < 0)
@@ -320,9 +379,15 @@ static int mount_one(int root, const struct mount_plan *p, struct mount_record *
 		return target;
 	if (p->keep_mounted && is_mount_root(target))
 		return 0;
+	/* A remount cannot change the size of a hugetlbfs. */
+	if (str_eq(p->fstype, "hugetlbfs") && !(p->opt.flags & (MS_REMOUNT | MS_BIND)) &&
+	    (hugepages_wanted(p, &page, &pages, err) < 0 || hugepages_add(page, pages, err) < 0))
+		return -err->code;
 	fd = mount_new(root, p, p->kind == MOUNT_PATH ? real : p->source, source, target, &mounted,
 		       err);
 	rec->mounted = mounted;
+	if (fd < 0)
+		(void)hugepages_add(page, -pages, NULL);
 	/* Propagation last: a mount that joins a shared one becomes shared. */
 	if (fd < 0 || tree_options(fd, &p->opt, err) < 0) {
 		err->rpc = RPC_INTERNAL;
@@ -356,12 +421,21 @@ int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct 
 
 /* ---- unmounting ---- */
 
+static int64_t unmount_pages(int root, const struct unmount_plan *p, uint64_t *page)
+{
+	AUTO_CLOSE int fd = confine_any(root, p->rel);
+
+	return fd < 0 ? 0 : hugepages_of(fd, page);
+}
+
 static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
 {
 	const char *name;
 	AUTO_CLOSE int dir = confine_parent(root, p->rel, 0, &name);
 	struct fd_path at;
 	char path[sizeof(at.text) + NAME_MAX + 2];
+	uint64_t page = 0;
+	int64_t pages = 0;
 	int r = 0;
 
 	if (dir == -ENOENT)
@@ -370,6 +444,7 @@ static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
 		return err_sys(err, -dir, "open parent of " STORAGE_ROOT "/%s", p->rel);
 	(void)snprintf(path, sizeof(path), "%s/%s", fdio_path(&at, dir), name);
 	if (p->mounted) {
+		pages = unmount_pages(root, p, &page);
 		r = umount2(path, UMOUNT_NOFOLLOW);
 		/*
 		 * Whatever holds it: it leaves the tree now, and is gone for good with its last
@@ -384,7 +459,8 @@ static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
 		(void)fdio_remove_tree(dir, name);
 	else if (p->made && unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno == ENOTDIR)
 		(void)unlinkat(dir, name, 0);
-	return 0;
+	/* Pages still in use stay so, and are no part of the pool any more. */
+	return hugepages_add(page, -pages, err);
 }
 
 int storage_unmount_all(const struct unmount_plan *plans, size_t n, struct err *err)

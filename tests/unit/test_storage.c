@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // libs: -lprotobuf-c
+// ldflags: -Wl,--wrap=fdio_write_file
 /*
  * Storages: drivers, counting, roll back, and that no mount point leaves /run (T16 to T18, T26,
  * GHSA-fmg6-v47x-52wr). Mounts in a mount namespace of the test's own; skipped where that is refused.
@@ -323,6 +324,92 @@ Test(storage, options_and_propagation)
 		0, "%s", mount_line(point));
 	release(&a);
 	cr_assert_eq(mount(NULL, "/run", NULL, MS_PRIVATE, NULL), 0);
+}
+
+#define HUGE "/sys/kernel/mm/hugepages"
+static long long pool_max = 1000; /* pages that this kernel finds */
+
+int __real_fdio_write_file(int dirfd, const char *path, const char *text);
+int __wrap_fdio_write_file(int dirfd, const char *path, const char *text);
+int __wrap_fdio_write_file(int dirfd, const char *path, const char *text)
+{
+	char most[24];
+
+	(void)snprintf(most, sizeof(most), "%lld", pool_max);
+	return __real_fdio_write_file(dirfd, path, atoll(text) > pool_max ? most : text);
+}
+
+static int pool(void)
+{
+	char text[24] = "";
+
+	cr_assert_gt(
+		fdio_read_file(AT_FDCWD, HUGE "/hugepages-2048kB/nr_hugepages", text, sizeof(text)),
+		0);
+	return atoi(text);
+}
+
+/* Each volume adds its pages; what the kernel line made, eight, stays. */
+Test(storage, huge_pages)
+{
+	static const char one[] = "/run/kata-containers/sandbox/ephemeral/one",
+			  two[] = "/run/kata-containers/sandbox/ephemeral/two";
+	const char *four[] = { "pagesize=2097152,size=8388608", NULL },
+		   *three[] = { "pagesize=2097152", "size=7000000", NULL },
+		   *bad[] = { "pagesize=2097152,size=8388608,nosuchoption", NULL },
+		   *again[] = { "remount", "pagesize=2097152", "size=12582912", NULL };
+	AUTO_CLOSE int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	struct mount_plan remount = { .kind = MOUNT_TAG,
+				      .source = "nodev",
+				      .fstype = "hugetlbfs",
+				      .rel = one + strlen("/run/") };
+	struct err err = { 0 };
+	struct arena mem;
+	Grpc__Storage s;
+	int fd;
+
+	if (mount("tmpfs", HUGE, "tmpfs", 0, NULL) < 0)
+		cr_skip_test("no " HUGE);
+	cr_assert_eq(fdio_mkdirs(HUGE "/hugepages-2048kB", 0755), 0);
+	fd = open(HUGE "/hugepages-2048kB/nr_hugepages", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	cr_assert_eq(fdio_write_all(fd, "8\n", 2), 0);
+	(void)close(fd);
+
+	s = make("ephemeral", "nodev", "hugetlbfs", one, four);
+	if (add(&a, &s, 1) == ENODEV)
+		cr_skip_test("no hugetlbfs");
+	cr_assert_eq(outcome.code, 0, "%s", outcome.msg);
+	cr_assert_eq(pool(), 12);
+	s = make("ephemeral", "nodev", "hugetlbfs", one, four);
+	cr_assert_eq(add(&b, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(pool(), 12, "the same volume");
+	s = make("mmioblk", "nodev", "hugetlbfs", two, three);
+	cr_assert_eq(add(&b, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(pool(), 15, "and another");
+	s = make("ephemeral", "nodev", "hugetlbfs", "/run/kata-containers/x", bad);
+	cr_assert_neq(add(&b, &s, 1), 0);
+	cr_assert_eq(pool(), 15, "what failed has none");
+	pool_max = 17;
+	s = make("ephemeral", "nodev", "hugetlbfs", "/run/kata-containers/x", four);
+	cr_assert_neq(add(&b, &s, 1), 0);
+	cr_assert_str_eq(outcome.msg, "Only allocated 2 of 4 hugepages of size 2097152");
+	cr_assert_eq(outcome.rpc, RPC_INTERNAL);
+	cr_assert_eq(pool(), 15, "all or none");
+	pool_max = 1000;
+
+	arena_init(&mem, 1 << 16);
+	cr_assert_eq(mountopt_parse((char **)(uintptr_t)again, 3, &remount.opt, &mem, &err), 0);
+	cr_assert_eq(storage_mount_all(&remount, 1, null, &err), 0, "%s", err.msg);
+	cr_assert_eq(pool(), 15, "the kernel keeps a hugetlbfs at its size");
+	arena_free(&mem);
+
+	release(&b);
+	cr_assert_eq(pool(), 12);
+	release(&a);
+	cr_assert_eq(pool(), 12, "the sandbox's own");
+	release_all();
+	cr_assert_eq(pool(), 8, "as it was");
+	cr_assert_eq(umount(HUGE), 0);
 }
 
 /* More than the new mount API takes: the layers of an overlay. */
