@@ -51,6 +51,11 @@ need_program find sort stat cat head tr sed realpath
 [[ -d $1 ]] || die "$1 is not a directory"
 root=$(cd "$1" && pwd)
 check_rootfs "$root"
+if is_systemd "$root" && ! systemd_reaches "$root"; then
+	warning "systemd of $root starts no agent by itself: runtimes boot an initrd without systemd.unit=kata-containers.target.
+Link it: ln -s /usr/lib/systemd/system/kata-containers.target $root/etc/systemd/system/default.target
+(or let rootfs.sh -r $root do it), or add that word to kernel_params of the runtime"
+fi
 
 # --- newc ------------------------------------------------------------------------------------------
 

@@ -278,6 +278,7 @@ install_agent() {
 		dir=$root/usr/lib/systemd/system
 		mkdir -p "$dir"
 		install -m 0644 "$here/systemd/kata-containers.target" "$dir/kata-containers.target"
+		boot_to_agent "$root"
 		sed "s|/usr/bin/kata-agent|$agent|" "$here/systemd/kata-agent.service" > "$dir/kata-agent.service"
 		chmod 0644 "$dir/kata-agent.service"
 		if [[ ! -e $root/etc/systemd/system/tmp.mount && ! -e $dir/tmp.mount ]]; then
@@ -344,6 +345,28 @@ overlay() {
 	ln -sfn /usr/lib/systemd/system/kata-containers.target "$root/etc/systemd/system/basic.target.wants/kata-containers.target"
 }
 
+# What a guest of systemd boots to where nobody says systemd.unit=: the host's runtime says it for an image, and
+# says nothing of systemd for an initrd.
+boot_to_agent() {
+	local root=$1 dir
+	dir=$root/etc/systemd/system
+	mkdir -p "$dir"
+	[[ -e $dir/default.target || -L $dir/default.target ]] || ln -s /usr/lib/systemd/system/kata-containers.target "$dir/default.target"
+}
+
+# Units that write to the root, which is read-only, or set what a guest's kernel doesn't have; only for trees of ours.
+settle_systemd() {
+	local root=$1 f
+	exec_in "$root" /usr/lib/systemd/systemd || exec_in "$root" /lib/systemd/systemd || return 0
+	mkdir -p "$root/etc/systemd/system"
+	# The seed would be the same in every guest; virtio-rng gives a better one.
+	ln -sfn /dev/null "$root/etc/systemd/system/systemd-random-seed.service"
+	# "-key": a key that the kernel doesn't know is no failure.
+	for f in "$root"/usr/lib/sysctl.d/*.conf "$root"/etc/sysctl.d/*.conf "$root/etc/sysctl.conf"; do
+		[[ ! -f $f || -L $f ]] || sed -i -E 's/^[[:space:]]*([a-z0-9_*.\/]+[[:space:]]*=)/-\1/' "$f"
+	done
+}
+
 # provision ROOT: what is the same for every tree.
 provision() {
 	local root=$1
@@ -356,6 +379,8 @@ provision() {
 	install_modules "$root"
 	setup_chrony "$root"
 	install_agent "$root"
+	# The kernel starts /init of an initramfs: with it here, a plain find | cpio | gzip of the tree boots.
+	[[ -e $root/init || -L $root/init ]] || ln -s /sbin/init "$root/init"
 	[[ -z $delete_units ]] || drop_units "$root"
 	write_yaml "$root"
 	check_rootfs "$root"
@@ -418,6 +443,7 @@ build_distro() {
 	build_rootfs "$new"
 	clean_var "$new"
 	provision "$new"
+	settle_systemd "$new"
 	set_dates "$new"
 	if [[ $new != "$ROOTFS_DIR" ]]; then
 		[[ ! -e $ROOTFS_DIR/var/lib/osbuilder/osbuilder.yaml ]] || keep_own "$ROOTFS_DIR" "$new"

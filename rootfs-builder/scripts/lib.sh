@@ -234,3 +234,33 @@ check_rootfs() {
 	fi
 	OK "Agent is installed"
 }
+
+# is_systemd ROOT: is its init systemd?
+is_systemd() {
+	local root=$1 init p file
+	init=$(resolve_in "$root" /sbin/init) || return 1
+	for p in /usr/lib/systemd/systemd /lib/systemd/systemd; do
+		file=$(resolve_in "$root" "$p") || continue
+		# A link of that name that leads to the agent is for runtimes that ask for systemd by name.
+		[[ $file == */systemd ]] && cmp -s "$init" "$file" && return 0
+	done
+	return 1
+}
+
+# systemd_reaches ROOT: does systemd get to the agent's target without being told to on the kernel's command line?
+# Follows what default.target leads to, and looks for what it, or basic.target, wants.
+systemd_reaches() {
+	local root=$1 unit=kata-containers.target dir target
+	for dir in /etc/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+		[[ ! -L $root$dir/default.target && ! -e $root$dir/default.target ]] || break
+	done
+	target=$(resolve_in "$root" "$dir/default.target") || target=
+	target=${target##*/}
+	[[ $target != "$unit" ]] || return 0
+	for dir in /etc/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+		for target in "${target:-default.target}" default.target basic.target; do
+			[[ ! -L $root$dir/$target.wants/$unit && ! -L $root$dir/$target.requires/$unit ]] || return 0
+		done
+	done
+	return 1
+}

@@ -76,6 +76,11 @@ if [[ -n ${TEST_NETWORK:-} ]] && command -v mmdebstrap > /dev/null && [[ $(id -u
 	guest 'kata-agent.service answers' --image "$work/debian.img" --root pmem --mem 512M --append 'init=/usr/lib/systemd/systemd'
 	container 'debian: a container runs, exit status 7'
 	[[ -z $why ]] || console | tail -n 40 | sed 's/^/# /'
+	guest 'debian: nothing failed on the way' --image "$work/debian.img" --root pmem --mem 512M --debug
+	is 'debian: no unit failed' "$(console | grep -a -E '(Failed to start|: Failed with result)' | head -n 5)" ''
+	check 'debian initrd' "$initrd_sh" -o "$work/debian.gz" "$work/debian"
+	guest 'debian initrd: without a word about systemd on the kernel line' --initrd "$work/debian.gz" --mem 1G
+	container 'debian initrd: a container runs, exit status 7'
 else
 	skip 'kata-agent.service answers' 'set TEST_NETWORK=1 (as root, with mmdebstrap)'
 fi

@@ -190,6 +190,9 @@ for how in gzip zstd none; do
 	initrd "$work/initrd.$how"
 	came_up "initrd, $how"
 done
+( cd "$root" && find . | cpio -H newc -o --quiet | gzip -9 ) > "$work/typed"
+initrd "$work/typed"
+came_up 'initrd as users type it: find | cpio | gzip'
 machine=pc initrd "$work/initrd.gzip"
 came_up 'initrd on machine pc'
 memory=64M initrd "$work/initrd.gzip"

@@ -52,7 +52,7 @@ is 'null' "$(grep ' dev/null$' "$work/long" | tr -s ' ' | cut -d ' ' -f 1,5,6)" 
 check '/init leads to /sbin/init' grep -q ' init -> /sbin/init$' "$work/long"
 mkdir "$work/x"
 (cd "$work/x" && cpio -id --quiet --no-absolute-filenames < "$work/cpio" 2> /dev/null) || :
-rm -rf "$work/x/dev" "$work/x/init"
+rm -rf "$work/x/dev"
 rm -rf "$work/y"
 cp -a "$root" "$work/y"
 rm -rf "$work/y/dev"
@@ -69,7 +69,33 @@ if command -v zstd > /dev/null; then
 else
 	skip '-c zstd' 'zstd is not installed'
 fi
-ln -s sbin/init "$root/init"
+# The line that users type themselves needs nothing of ours.
+is '/init is in the tree' "$(readlink "$root/init")" /sbin/init
+(cd "$root" && find . | cpio -H newc -o --quiet | gzip -9) > "$work/typed"
+check 'find | cpio | gzip has it, too' grep -q ' \(./\)\?init -> /sbin/init$' <(zcat "$work/typed" | cpio -itv --quiet)
+# A tree of systemd: without a word on the kernel line it must come to the agent's target.
+tree=$work/systemd
+mkdir -p "$tree"/{etc/systemd/system,sbin,usr/bin,usr/lib/systemd/system,usr/lib/sysctl.d}
+cp /bin/busybox "$tree/usr/lib/systemd/systemd"
+ln -s ../usr/lib/systemd/systemd "$tree/sbin/init"
+ln -s graphical.target "$tree/usr/lib/systemd/system/default.target"
+: > "$tree/usr/lib/systemd/system/graphical.target"
+cp "$AGENT_SOURCE_BIN" "$tree/usr/bin/kata-agent"
+said=$("$initrd_sh" -c none -o "$work/own" "$tree" 2>&1)
+check 'an initrd of systemd that starts no agent: what is missing is said' grep -q 'ln -s /usr/lib/systemd/system/kata-containers.target' <<< "$said"
+mkdir -p "$tree/etc/systemd/system/basic.target.wants"
+ln -s /usr/lib/systemd/system/kata-containers.target "$tree/etc/systemd/system/basic.target.wants/"
+said=$("$initrd_sh" -c none -o "$work/own" "$tree" 2>&1)
+check 'wanted by basic.target is enough' not grep -q WARNING <<< "$said"
+rm -r "$tree/etc/systemd/system/basic.target.wants"
+"$rootfs_sh" -r "$tree" > /dev/null
+said=$("$initrd_sh" -c none -o "$work/own" "$tree" 2>&1)
+check 'as rootfs.sh leaves it it is' not grep -q WARNING <<< "$said"
+is 'by default.target' "$(readlink "$tree/etc/systemd/system/default.target")" /usr/lib/systemd/system/kata-containers.target
+ln -sfn /usr/lib/systemd/system/graphical.target "$tree/etc/systemd/system/default.target"
+"$rootfs_sh" -r "$tree" > /dev/null
+is 'a default.target of the user stays' "$(readlink "$tree/etc/systemd/system/default.target")" /usr/lib/systemd/system/graphical.target
+ln -sfn sbin/init "$root/init"
 check 'an /init of the tree' "$initrd_sh" -c none -o "$work/own" "$root"
 check 'is kept' grep -q ' init -> sbin/init$' <(cpio -itv --quiet < "$work/own")
 if [[ $(id -u) -eq 0 ]]; then
