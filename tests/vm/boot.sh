@@ -303,7 +303,9 @@ accel_args() {
 		args+=(-cpu "host,pmu=off")
 		machine+=,accel=kvm,kernel_irqchip=on
 	else
-		args+=(-accel tcg,thread=multi -cpu max,-erms,-fsrm)
+		# With several vCPUs at a time, TCG now and then loses a race with the kernel's patching of
+		# its own code (an oops at an int3): then they take turns.
+		args+=(-accel "tcg,thread=$( ((max_cpus > 1)) && echo single || echo multi)" -cpu max,-erms,-fsrm)
 	fi
 }
 
@@ -376,8 +378,8 @@ start() {
 	cmdline+=(tsc=reliable no_timer_check rcupdate.rcu_expedited=1 i8042.direct=1 i8042.dumbkbd=1
 		i8042.nopnp=1 i8042.noaux=1 noreplace-smp reboot=k console=hvc0
 		cryptomgr.notests net.ifnames=0 pci=lastbus=0 iommu=off "$early_console")
-	accel_args
 	hotplug_args
+	accel_args
 	console_args
 	image_args
 	transport_args
