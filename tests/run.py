@@ -2,19 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs test programs, gathers their TAP, and ends with "N passed, N failed[, N skipped]".
 
-    tests/run.py [--jobs N] PROGRAM...
+    tests/run.py [--jobs N] PROGRAM[:WORD...]...
 
-A program below build/unit/ is Criterion's and is asked for TAP; any other prints TAP itself, or just
-exits: 0 passed, 77 skipped, anything else failed. In CI (CI=true) a skip that tests/expected-skips
-does not list is a failure, and so is a program whose plan and results disagree. Output of programs
-that failed is shown; all of it is kept in build/test-logs/.
+A program below build/unit/ is Criterion's and is asked for TAP; any other prints TAP itself. WORDs choose
+cases in the programs that know how to. Each program must print a plan, first or last, that agrees with its
+results: an early exit 0 is no success. It ends with 0, with 77 if it was skipped, or it has failed. In CI
+(CI=true) a skip that tests/expected-skips does not name is a failure, and so is a name there that no case
+has. Output of programs that failed is shown; all of it is kept in build/test-logs/.
 """
 import argparse
 import concurrent.futures
-import fnmatch
 import glob
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -24,48 +25,55 @@ BUILD = os.environ.get('BUILD', os.path.join(TOP, 'build'))
 LOGS = os.path.join(BUILD, 'test-logs')
 # Debian's own: that is the one with Debian's python3-grpcio.
 PYTHON = '/usr/bin/python3' if os.path.exists('/usr/bin/python3') else 'python3'
-LINE = re.compile(r'^(ok|not ok)\b\s*(\d+)?\s*-?\s*(.*?)\s*(?:#\s*(SKIP|TODO)\b\s*(.*))?$', re.I)
+LINE = re.compile(r'^(ok|not ok)\b\s*(\d+)?\s*-?\s*(.*?)\s*(?:#\s*(SKIP|TODO|time=)\s*(.*))?$', re.I)
 PLAN = re.compile(r'^1\.\.(\d+)(?:\s*#\s*SKIP\s*(.*))?', re.I)
+running = set()     # process groups, to be ended when we are
 
 
 class Result:
     def __init__(self, name):
         self.name, self.passed, self.failed, self.skipped = name, 0, [], []
-        self.seconds, self.log = 0.0, ''
+        self.names, self.seconds, self.log = set(), 0.0, ''
 
 
 def expected_skips():
-    try:
-        with open(os.path.join(TOP, 'tests', 'expected-skips')) as f:
-            return [l.split('#')[0].strip() for l in f if l.split('#')[0].strip()]
-    except FileNotFoundError:
-        return []
+    """Pairs of program and case."""
+    with open(os.environ.get('EXPECTED_SKIPS', os.path.join(TOP, 'tests', 'expected-skips'))) as f:
+        lines = [line.strip() for line in f]
+    return [tuple(line.split(': ', 1)) for line in lines if line and not line.startswith('#')]
 
 
 def read_tap(result, text):
-    """True if there was any TAP."""
+    """How many cases the program planned, and what became of them. None: it printed no plan."""
     plan, seen = None, 0
     for line in text.splitlines():
         m = PLAN.match(line)
         if m:
+            if plan is not None:
+                result.failed.append('a second plan')
             plan = int(m.group(1))
             if plan == 0:
                 result.skipped.append(('(all)', m.group(2) or 'no reason given'))
             continue
+        if line.startswith('Bail out!'):
+            result.failed.append(line)
         m = LINE.match(line)
         if not m:
             continue
         seen += 1
         ok, what, directive, why = m.group(1).lower() == 'ok', m.group(3), m.group(4), m.group(5)
-        if directive and directive.upper() == 'SKIP':
-            result.skipped.append((what, why))
-        elif ok:
-            result.passed += 1
-        else:
+        result.names.add(what)
+        if m.group(2) and int(m.group(2)) != seen:
+            result.failed.append('test %s comes as number %d' % (m.group(2), seen))
+        if not ok:
             result.failed.append(what or 'test %s' % m.group(2))
+        elif directive and directive.upper() == 'SKIP':
+            result.skipped.append((what, why))
+        else:
+            result.passed += 1
     if plan is not None and plan != seen:
         result.failed.append('planned %d tests, %d reported' % (plan, seen))
-    return plan is not None or seen > 0
+    return plan
 
 
 def command(program, env):
@@ -83,29 +91,57 @@ def command(program, env):
     return [program], None
 
 
+def execute(argv, env, out, limit):
+    """The program's exit status, or words for what became of it; out of time its process group goes, too."""
+    try:
+        p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=TOP,
+                             start_new_session=True)
+    except OSError as e:
+        return 'cannot be started: %s' % e.strerror
+    running.add(p.pid)
+    try:
+        return p.wait(limit)
+    except subprocess.TimeoutExpired:
+        end_group(p.pid, signal.SIGTERM)
+        try:
+            p.wait(10)
+        except subprocess.TimeoutExpired:
+            pass
+        end_group(p.pid, signal.SIGKILL)
+        p.wait()
+        return 'no end after %d s' % limit
+    finally:
+        running.discard(p.pid)
+
+
+def end_group(pid, sig):
+    try:
+        os.killpg(pid, sig)
+    except ProcessLookupError:
+        pass
+
+
 def run(program, limit):
+    program, *words = program.split(':')
+    program = os.path.abspath(program)
     result = Result(os.path.relpath(program, TOP))
     env = dict(os.environ, PYTHONDONTWRITEBYTECODE='1')
     argv, san = command(program, env)
     start = time.monotonic()
     log = os.path.join(LOGS, result.name.replace('/', '_') + '.log')
     with open(log, 'wb') as out:
-        try:
-            status = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                    env=env, timeout=limit, cwd=TOP).returncode
-        except subprocess.TimeoutExpired:
-            status = 'no end after %d s' % limit
+        status = execute(argv + words, env, out, limit)
     result.seconds = time.monotonic() - start
     with open(log, errors='replace') as f:
         result.log = f.read()
-    tap = read_tap(result, result.log)
-    if status == 77 and not result.failed:
+    plan = read_tap(result, result.log)
+    if status == 77 and not result.failed and not result.names:
         if not result.skipped:
             result.skipped.append(('(all)', result.log.strip().splitlines()[-1] if result.log.strip() else ''))
-    elif status != 0 and not result.failed:
-        result.failed.append('exit status %s' % status)
-    elif not tap and status == 0:
-        result.passed += 1
+    elif status not in (0, 77) and not result.failed:
+        result.failed.append('exit status %s' % status if isinstance(status, int) else status)
+    elif plan is None and not isinstance(status, str):
+        result.failed.append('no plan')
     for report in glob.glob(san + '.*') if san else []:
         with open(report, errors='replace') as f:
             text = f.read()
@@ -115,13 +151,17 @@ def run(program, limit):
     return result
 
 
-def show(result, skips_allowed):
-    unexpected = []
-    if os.environ.get('CI') and skips_allowed is not None:
-        unexpected = [s for s in result.skipped
-                      if not any(fnmatch.fnmatch('%s: %s' % (result.name, s[0]), p) for p in skips_allowed)]
-        for what, why in unexpected:
+def judge_skips(result, expected):
+    """In CI what is skipped, and what may be, agree by name."""
+    names = {case for program, case in expected if program == result.name}
+    for what, why in result.skipped:
+        if what not in names:
             result.failed.append('skipped in CI: %s (%s)' % (what, why))
+    for name in names - result.names - {'(all)'} if result.names else ():
+        result.failed.append('tests/expected-skips names a case that is not there: %s' % name)
+
+
+def show(result):
     print('%-44s %4d passed %s%s %7.1f s' % (
         result.name, result.passed,
         '%3d FAILED' % len(result.failed) if result.failed else '          ',
@@ -143,12 +183,19 @@ def main():
     ap.add_argument('programs', nargs='*')
     args = ap.parse_args()
     os.makedirs(LOGS, exist_ok=True)
-    skips = expected_skips()
+    expected = expected_skips()
     results = []
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        for result in pool.map(lambda p: run(os.path.abspath(p), args.limit), args.programs):
-            show(result, skips)
-            results.append(result)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+            for result in pool.map(lambda p: run(p, args.limit), args.programs):
+                if os.environ.get('CI'):
+                    judge_skips(result, expected)
+                show(result)
+                results.append(result)
+    except KeyboardInterrupt:
+        for pid in list(running):
+            end_group(pid, signal.SIGKILL)
+        raise
     passed = sum(r.passed for r in results)
     failed = sum(len(r.failed) for r in results)
     skipped = sum(len(r.skipped) for r in results)
@@ -158,7 +205,7 @@ def main():
             f.write('%d %d %d\n' % (passed, failed, skipped))
     else:
         print('%d passed, %d failed' % (passed, failed) + (', %d skipped' % skipped if skipped else ''))
-    return 1 if failed or not results else 0
+    return 1 if failed or not passed + skipped else 0
 
 
 if __name__ == '__main__':
