@@ -18,9 +18,11 @@ import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, 'e2e'))
-import cases  # noqa: E402
-from vmlib import BUILD, Guest  # noqa: E402
+sys.path[:0] = [os.path.join(HERE, 'lib'), os.path.join(HERE, 'vm')]
+from roads import Road, error_of  # noqa: E402
+from server import Agent  # noqa: E402
+from tap import BUILD  # noqa: E402
+from vmlib import Guest  # noqa: E402
 
 # name, unit, aim ("<" or ">", number), the Go agent's figure
 ROWS = [
@@ -81,7 +83,7 @@ def measure_guest(figures, transport, protocols, first):
                 figures['init_to_ready_ms'] = int(m.group(1)) / 1000
                 figures['boot_to_ready_ms'] = int(m.group(2)) / 1000
             for protocol in protocols:
-                road = cases.Road(guest.address, protocol, share)
+                road = Road(guest.address, protocol, share)
                 if first and protocol == 'grpc':
                     measure_memory(figures, road)
                 measure_streams(figures, road, {'vsock': '', 'serial': 'serial_'}[transport]
@@ -127,12 +129,9 @@ def measure_host(figures):
         return statistics.median(times)
 
     work = tempfile.mkdtemp(prefix='bench-', dir='/tmp')
-    sock = os.path.join(work, 'agent.sock')
-    agent = subprocess.Popen([os.path.join(BUILD, 'kata-agent'), '--server-addr', 'unix://' + sock],
-                             stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    agent = Agent(os.path.join(BUILD, 'kata-agent'), isolated=False).start()
     try:
-        cases.retry(lambda: os.stat(sock))
-        road = cases.Road('unix://' + sock)
+        road = Road(agent.address)
 
         def edit(c):
             c['process']['args'] = ['/bin/true']
@@ -140,7 +139,7 @@ def measure_host(figures):
         bundle = road.bundle(None, edit)
         r = road.ctl('bench', '--json', '--no-share', '--containers', '50', bundle, timeout=300)
         if r.returncode != 0:
-            print('# agent-ctl bench: ' + cases.error_of(r))
+            print('# agent-ctl bench: ' + error_of(r))
         else:
             got = json.loads(r.stdout)
             for name in ('cycle_ms', 'create_ms', 'start_ms', 'wait_ms', 'remove_ms', 'exec_ms', 'stdout_mb_s', 'stdin_mb_s'):
@@ -160,8 +159,7 @@ def measure_host(figures):
                 print('# %s: %s' % (runtime, e))
         road.close()
     finally:
-        agent.terminate()
-        agent.wait()
+        agent.stop()
         shutil.rmtree(work, ignore_errors=True)
 
 

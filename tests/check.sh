@@ -4,19 +4,12 @@
 # lines, files and functions, and that each file opens with what it is for. TAP.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-n=0
-failed=0
-check() { # NAME FUNCTION: what the function prints are complaints
+# shellcheck source=lib/tap.sh
+source tests/lib/tap.sh
+check_silent() { # NAME FUNCTION: what the function prints are complaints
 	local text
 	text=$($2)
-	n=$((n + 1))
-	if [[ -z $text ]]; then
-		echo "ok $n - $1"
-	else
-		echo "not ok $n - $1"
-		sed 's/^/# /' <<<"$text"
-		failed=1
-	fi
+	result "${#text}" "$1" "$text"
 }
 # grep that is content with finding nothing
 find_lines() { grep "$@" || true; }
@@ -80,16 +73,15 @@ alone() {
 }
 circles() { /usr/bin/python3 tests/names.py circles; }
 names() { /usr/bin/python3 tests/names.py names; }
-check "layers include downwards only" layers
-check "oci knows the spec's schema only, linux and base none" schemas
-check "no banned functions" banned
-check "only main.c exits" exits
-check "only the reaper calls waitid" reapers
-check "files, functions and lines keep their measure" measures
-check "each file says its license" spdx
-check "clang-format has nothing to say" formatted
-check "each header stands alone" alone
-check "no circle of files" circles
-check "one name, one thing" names
-echo "1..$n"
-exit "$failed"
+check_silent "layers include downwards only" layers
+check_silent "oci knows the spec's schema only, linux and base none" schemas
+check_silent "no banned functions" banned
+check_silent "only main.c exits" exits
+check_silent "only the reaper calls waitid" reapers
+check_silent "files, functions and lines keep their measure" measures
+check_silent "each file says its license" spdx
+check_silent "clang-format has nothing to say" formatted
+check_silent "each header stands alone" alone
+check_silent "no circle of files" circles
+check_silent "one name, one thing" names
+done_testing

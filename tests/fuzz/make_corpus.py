@@ -10,11 +10,11 @@ import struct
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "wire"))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 
-import h2lib as h2  # noqa: E402
-from wirelib import (ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW, pb, ttrpc_frame, ttrpc_request,  # noqa: E402
-                     yamux_frame)
+import h2  # noqa: E402
+from wire import (ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW, pb, ttrpc_frame, ttrpc_request,  # noqa: E402
+                  yamux_frame)
 
 ALL = b"\xff\xff\xff\xff"       # takes everything
 SLOW = b"\x01\x23\x01\x23"

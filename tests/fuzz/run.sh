@@ -6,6 +6,8 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
+# shellcheck source=../lib/tap.sh
+source tests/lib/tap.sh
 seconds=${1:-${FUZZ_SECONDS:-8}}
 shift || true
 out=build/fuzz
@@ -14,8 +16,7 @@ mkdir -p "$out/found"
 
 if ! command -v "$cc" >/dev/null || ! "$cc" -fsanitize=fuzzer -x c - -o "$out/probe" 2>/dev/null \
 	<<<'int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { return d && n > 9; }'; then
-	echo "1..0 # SKIP $cc with libFuzzer is missing: install the packages clang and libclang-rt-14-dev"
-	exit 0
+	skip_all "$cc with libFuzzer is missing: install the packages clang and libclang-rt-14-dev"
 fi
 if [[ ! -e build/gen/agent.pb-c.c ]]; then
 	echo "Bail out! build/gen is missing: run 'make' first"
@@ -52,10 +53,8 @@ if [[ ${#targets[@]} == 0 ]]; then
 		targets+=("$(basename "$source" .c)")
 	done
 fi
-echo "1..${#targets[@]}"
-n=0 failed=0
+plan "${#targets[@]}"
 for target in "${targets[@]}"; do
-	n=$((n + 1))
 	source=tests/fuzz/$target.c
 	# "// objs:" names further sources; "fake" stands for the shared ones, which are always linked
 	read -ra extra <<<"$(sed -n 's|^// objs: ||p' "$source" | sed 's/\bfake\b//')"
@@ -64,7 +63,7 @@ for target in "${targets[@]}"; do
 		[[ -e $file ]] || missing=$file
 	done
 	if [[ -n $missing ]]; then
-		echo "ok $n - $target # SKIP $missing does not exist"
+		skip "$target" "$missing does not exist"
 		continue
 	fi
 	objects=()
@@ -76,8 +75,7 @@ for target in "${targets[@]}"; do
 	mkdir -p "$corpus" "$work"
 	if ! nice "$cc" "${flags[@]}" -fsanitize=fuzzer -o "$out/$target" "${objects[@]}" "${shared[@]}" \
 		-lnghttp2 -lprotobuf-c; then
-		echo "not ok $n - $target: does not build"
-		failed=1
+		not_ok "$target: does not build"
 		continue
 	fi
 	if [[ $seconds == 0 ]]; then
@@ -87,12 +85,11 @@ for target in "${targets[@]}"; do
 			"-artifact_prefix=$out/found/$target-" -print_final_stats=1 "$work" "$corpus")
 	fi
 	if ASAN_OPTIONS=detect_leaks=1 nice "${run[@]}" >"$out/$target.log" 2>&1; then
-		echo "ok $n - $target: $(sed -n 's/^stat::number_of_executed_units: */runs /p' "$out/$target.log") $(
+		ok "$target: $(sed -n 's/^stat::number_of_executed_units: */runs /p' "$out/$target.log") $(
 			grep -o 'cov: [0-9]*' "$out/$target.log" | tail -1)"
 	else
-		echo "not ok $n - $target: see $out/$target.log and $out/found"
-		tail -40 "$out/$target.log" | sed 's/^/# /'
-		failed=1
+		why=$(tail -40 "$out/$target.log")
+		not_ok "$target: see $out/$target.log and $out/found"
 	fi
 done
-exit $failed
+done_testing

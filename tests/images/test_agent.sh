@@ -3,15 +3,14 @@
 # The agent itself in each kind of root, asked over vsock whether it serves.
 # With TEST_NETWORK=1 also in a Debian image, where systemd starts it.
 set -euo pipefail
-source "$(dirname "$0")/tap.sh"
+source "$(dirname "$0")/lib.sh"
 
 build=${BUILD:-$top/build}
 kernel=${KERNEL:-$build/kata-vmlinuz}
 boot=$top/tests/vm/boot.sh
 for f in "$kernel" "$build/kata-agent" "$build/agent-ctl" "$build/vm-guard" "$build/vhost-user-vsock" "$(command -v qemu-system-x86_64 || echo qemu-system-x86_64)"; do
 	if [[ ! -e $f ]]; then
-		printf '1..0 # SKIP %s is not there: make all kernel\n' "$f"
-		exit 0
+		skip_all "$f is not there: make all kernel"
 	fi
 done
 export AGENT_SOURCE_BIN=$build/kata-agent

@@ -3,17 +3,15 @@
 # Boots each kind of root in QEMU (TCG) with a small program in the agent's place, which says what it finds.
 # KERNEL names the guest kernel (default build/kata-vmlinuz). ACCEL: what QEMU runs it with (tcg).
 set -euo pipefail
-source "$(dirname "$0")/tap.sh"
+source "$(dirname "$0")/lib.sh"
 
 kernel=${KERNEL:-$top/build/kata-vmlinuz}
 accel=${ACCEL:-tcg,thread=multi}
 if [[ ! -e $kernel ]]; then
-	printf '1..0 # SKIP no guest kernel at %s: kernel-config/build-kernel.sh build\n' "$kernel"
-	exit 0
+	skip_all "no guest kernel at $kernel: kernel-config/build-kernel.sh build"
 fi
 if ! command -v qemu-system-x86_64 > /dev/null; then
-	printf '1..0 # SKIP qemu-system-x86_64 is not installed (package qemu-system-x86)\n'
-	exit 0
+	skip_all "qemu-system-x86_64 is not installed (package qemu-system-x86)"
 fi
 
 make_agent "$work/kata-agent" -static -s

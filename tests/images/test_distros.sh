@@ -3,7 +3,7 @@
 # The distributions: the command line each package manager gets, a real dnf against a repository made here, and
 # with TEST_NETWORK=1 a real Debian from its mirror, made into an image.
 set -euo pipefail
-source "$(dirname "$0")/tap.sh"
+source "$(dirname "$0")/lib.sh"
 
 make_agent "$work/kata-agent" -static -s
 export AGENT_SOURCE_BIN=$work/kata-agent

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # image_builder.sh: options, messages, and every byte of the layout, without booting.
 set -euo pipefail
-source "$(dirname "$0")/tap.sh"
+source "$(dirname "$0")/lib.sh"
 
 make_agent "$work/kata-agent" -static -s
 export AGENT_SOURCE_BIN=$work/kata-agent

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # initrd_builder.sh: the archive, read back with GNU cpio.
 set -euo pipefail
-source "$(dirname "$0")/tap.sh"
+source "$(dirname "$0")/lib.sh"
 
 make_agent "$work/kata-agent" -static -s
 export AGENT_SOURCE_BIN=$work/kata-agent

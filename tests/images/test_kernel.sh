@@ -3,7 +3,7 @@
 # build-kernel.sh up to the point where compiling would begin: fragments, checks, profiles, arm64, caching.
 # With TEST_KERNEL_BUILD=1 the small profile is built, too, twice, and compared (some ten minutes on two cores).
 set -euo pipefail
-source "$(dirname "$0")/tap.sh"
+source "$(dirname "$0")/lib.sh"
 
 copy=$work/tree/kernel-config
 mkdir -p "$work/tree"

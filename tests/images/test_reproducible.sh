@@ -3,7 +3,7 @@
 # Built by different users, in different directories, at different times, from trees whose directories list in
 # another order: the same bytes.
 set -euo pipefail
-source "$(dirname "$0")/tap.sh"
+source "$(dirname "$0")/lib.sh"
 
 make_agent "$work/kata-agent" -static -s
 chmod 0755 "$work/kata-agent"

@@ -1,35 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent as an ordinary process in namespaces of its own, for the engine's tests on this host.
+"""What the engine's tests on this host share: containers in an agent (lib/server.py), and what their process finds.
 
     with nsagent.Agent() as agent, agent.road() as road:
         out = nsagent.probe(road, edit)
-
-Its /run is a tmpfs that nobody else sees, so nothing of it reaches the machine but cgroups, which its
-containers take along.
 """
-import contextlib
 import json
 import os
 import shutil
 import subprocess
-import sys
-import tempfile
-import time
+
+import roads
+import server
+from roads import error_of
+from tap import BUILD, expect, has
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, '..', 'e2e'))
-import cases  # noqa: E402
-from vmlib import Skip, Tap, expect, retry  # noqa: E402,F401
-
-BUILD = cases.BUILD
-AGENT = os.environ.get('AGENT', os.path.join(BUILD, 'kata-agent'))
-error_of, has = cases.error_of, cases.has
-
-
-def need_root():
-    if os.geteuid() != 0:
-        print('1..0 # SKIP needs root')
-        sys.exit(77)
 
 
 def prog(name, *flags):
@@ -38,22 +23,16 @@ def prog(name, *flags):
     source = os.path.join(HERE, 'progs', name + '.c')
     if not os.path.exists(out) or os.stat(out).st_mtime < os.stat(source).st_mtime:
         os.makedirs(os.path.dirname(out), exist_ok=True)
-        subprocess.run(['gcc', '-O1', '-Wall', '-D_GNU_SOURCE', '-static', '-o', out + '.new', source, *flags],
-                       check=True)
-        os.rename(out + '.new', out)
+        new = '%s.%d' % (out, os.getpid())
+        subprocess.run(['gcc', '-O1', '-Wall', '-D_GNU_SOURCE', '-static', '-o', new, source, *flags], check=True)
+        os.rename(new, out)
     return out
 
 
-class Road(cases.Road):
+class Road(roads.Road):
     def __init__(self, address, protocol):
         super().__init__(address, protocol)
         shutil.copy(prog('probe'), os.path.join(self.rootfs, 'bin', 'probe'))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *what):
-        self.close()
 
     def image(self):
         """A root file system of one's own: a copy of the usual one, to be spoiled."""
@@ -67,70 +46,9 @@ class Road(cases.Road):
         return path
 
 
-class Agent:
-    def __init__(self, binary=AGENT, env=None, args=()):
-        self.binary, self.env, self.args = binary, env, args
-        self.dir = tempfile.mkdtemp(prefix='nsagent-', dir='/tmp')
-        self.sock = os.path.join(self.dir, 'agent.sock')
-        self.log_path = os.path.join(self.dir, 'log')
-
-    def __enter__(self):
-        with open(self.log_path, 'wb') as log:
-            self.process = subprocess.Popen(
-                ['unshare', '--mount', '--net', '--uts', '--ipc', '--propagation', 'private', 'sh', '-c',
-                 'mount -t tmpfs -o mode=755 run /run && exec "$@"', 'sh', self.binary, '--server-addr',
-                 'unix://' + self.sock, *self.args],
-                stderr=log, stdin=subprocess.DEVNULL, env=self.env)
-        self.pid = self.process.pid
-        retry(lambda: os.stat(self.sock))
-        return self
-
-    def __exit__(self, *what):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-    @property
-    def address(self):
-        return 'unix://' + self.sock
-
-    @property
-    def root(self):
-        """Its view of the file system."""
-        return '/proc/%d/root' % self.pid
-
+class Agent(server.Agent):
     def road(self, protocol='grpc'):
         return Road(self.address, protocol)
-
-    def alive(self):
-        return self.process.poll() is None
-
-    def log(self):
-        with open(self.log_path, errors='replace') as f:
-            return f.read()
-
-    def fds(self):
-        return len(os.listdir('/proc/%d/fd' % self.pid))
-
-    def mounts(self):
-        with open('/proc/%d/mountinfo' % self.pid) as f:
-            return sorted(line.split()[4] for line in f)
-
-    def children(self):
-        with open('/proc/%d/task/%d/children' % (self.pid, self.pid)) as f:
-            return f.read().split()
-
-
-def cgroup_dirs(word):
-    """The directories of that name in any hierarchy."""
-    found = []
-    for base, dirs, _ in os.walk('/sys/fs/cgroup'):
-        found += [os.path.join(base, d) for d in dirs if word in d]
-    return found
 
 
 def run_cases(tap, agent, road, table, only=None):
@@ -181,13 +99,6 @@ def mounts_of(text):
 
 def mountinfo(road, edit=None, cmd='cat /proc/self/mountinfo'):
     return mounts_of(road.run(cmd, edit, check=0).stdout.decode())
-
-
-@contextlib.contextmanager
-def took_less(seconds):
-    began = time.monotonic()
-    yield
-    expect(time.monotonic() - began < seconds, True, 'within %g s: %.1f' % (seconds, time.monotonic() - began))
 
 
 CAPS = ('CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE '

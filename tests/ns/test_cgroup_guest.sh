@@ -6,16 +6,14 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-build}
 KERNEL=${KERNEL:-$BUILD/kata-vmlinuz}
-skip() {
-	echo "1..0 # SKIP $*"
-	exit 77
-}
-[[ $(uname -m) == x86_64 ]] || skip "the guest is x86_64"
-command -v qemu-system-x86_64 >/dev/null || skip "no qemu-system-x86_64 (apt-get install qemu-system-x86)"
-command -v cpio >/dev/null || skip "no cpio (apt-get install cpio)"
-[[ -e $KERNEL ]] || skip "no kernel at $KERNEL (make kernel)"
+# shellcheck source=../lib/tap.sh
+source tests/lib/tap.sh
+[[ $(uname -m) == x86_64 ]] || skip_all "the guest is x86_64"
+command -v qemu-system-x86_64 >/dev/null || skip_all "no qemu-system-x86_64 (apt-get install qemu-system-x86)"
+command -v cpio >/dev/null || skip_all "no cpio (apt-get install cpio)"
+[[ -e $KERNEL ]] || skip_all "no kernel at $KERNEL (make kernel)"
 for t in test_cgroup_v1 test_cgroup_v2; do
-	[[ -x $BUILD/unit/$t ]] || skip "no $BUILD/unit/$t (make unit)"
+	[[ -x $BUILD/unit/$t ]] || skip_all "no $BUILD/unit/$t (make unit)"
 done
 
 work=$(mktemp -d)
@@ -31,19 +29,14 @@ while read -r lib; do
 done < <(ldd "$root"/test_cgroup_* | grep -o '/[^ ]*\.so[^ ]*' | sort -u)
 (cd "$root" && find . | cpio --quiet -o -H newc) >"$work/initrd"
 
-echo "1..6"
-n=0
+plan 6
 for mode in v1 unified; do
-	timeout 240 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 1024 -smp 2 -nodefaults -no-reboot \
+	timeout 240 qemu-system-x86_64 -accel tcg,thread=single -cpu max -m 1024 -smp 2 -nodefaults -no-reboot \
 		-display none -serial stdio -kernel "$KERNEL" -initrd "$work/initrd" \
 		-append "console=ttyS0 quiet panic=1 $mode" </dev/null >"$work/$mode" 2>&1 || true
 	for what in mounting "mounted again" tests; do
-		n=$((n + 1))
-		if grep -aq "^RESULT 0 $what" "$work/$mode"; then
-			echo "ok $n - $mode: $what"
-		else
-			echo "not ok $n - $mode: $what"
-			tr -d '\r' <"$work/$mode" | tail -n 60 | sed 's/^/# /'
-		fi
+		result "$(grep -aq "^RESULT 0 $what" "$work/$mode"; echo $?)" "$mode: $what" \
+			"$(tr -d '\r' <"$work/$mode" | tail -n 60)"
 	done
 done
+done_testing

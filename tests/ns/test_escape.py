@@ -17,10 +17,11 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import nsagent  # noqa: E402
-from nsagent import (Tap, all_caps, drop_mount, error_of, expect, has, mount, mounts_of, namespaces,  # noqa: E402
-                     probe, refused, retry, took_less)
+import server  # noqa: E402
+from nsagent import all_caps, drop_mount, error_of, mount, mounts_of, namespaces, probe, refused  # noqa: E402
+from tap import Tap, expect, has, need_root, retry, took_less  # noqa: E402
 import test_spec  # noqa: E402
 
 
@@ -702,11 +703,11 @@ CASES = [f for n, f in list(globals().items()) if callable(f) and getattr(f, '__
 
 
 def main():
-    nsagent.need_root()
+    need_root()
     tap = Tap()
     with tempfile.TemporaryDirectory() as d:
         # A copy, in case that one of these succeeds.
-        binary = shutil.copy(nsagent.AGENT, d + '/kata-agent')
+        binary = shutil.copy(server.AGENT, d + '/kata-agent')
         with nsagent.Agent(binary) as agent, agent.road() as road:
             nsagent.run_cases(tap, agent, road, CASES, sys.argv[1:])
             with tap.case('no process and no descriptor is left'):

@@ -8,9 +8,10 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import nsagent  # noqa: E402
-from nsagent import Tap, error_of, expect, has, retry  # noqa: E402
+from nsagent import error_of  # noqa: E402
+from tap import Tap, expect, has, need_root, retry  # noqa: E402
 
 ID = 'hooked'
 NOTHING = '0' * 16
@@ -275,7 +276,7 @@ def failures(agent, road):
     """Each phase in turn: 1.x fails the call, 3.x says so in its log and goes on."""
     with Hooks() as h:
         for kind in ('prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'):
-            word = 'word-of-%s-%s' % (kind, road.protocol)
+            word = 'word-of-%s-%s-%d' % (kind, road.protocol, os.getpid())    # the kernel's log is the machine's
             body = 'echo %s >&2; exit 6' % word
             bad = inside(body) if kind == 'startContainer' else h.script(kind, body)
             good = inside('true') if kind == 'startContainer' else h.script('next', 'touch $OUT/next-' + kind)
@@ -328,18 +329,20 @@ def removed_during_a_hook(agent, road):
             with Sandbox(road):
                 p = road.popen('run', *road.where, '-n', '--id', ID, road.bundle('true', edit))
                 retry(lambda: expect(h.there('up'), True))
-                retry(lambda: expect(sleeping(), 1))
+                retry(lambda: expect(sleeping(agent), 1))
             expect(p.wait(20) != 0, True)
             p.communicate()
-            retry(lambda: expect(sleeping(), 0))
+            retry(lambda: expect(sleeping(agent), 0))
 
 
-def sleeping():
+def sleeping(agent):
+    """The processes in the agent's mount namespace's like that sleep 4321 s: hooks."""
     n = 0
     for pid in filter(str.isdigit, os.listdir('/proc')):
         try:
             with open('/proc/%s/cmdline' % pid, 'rb') as f:
-                n += f.read() == b'sleep\x004321\x00'
+                n += f.read() == b'sleep\x004321\x00' and os.readlink('/proc/%s/ns/net' % pid) == os.readlink(
+                    '/proc/%d/ns/net' % agent.pid)
         except OSError:
             pass
     return n
@@ -352,7 +355,7 @@ CASES = [the_spec_is_read_by_guest_hooks, no_spec_without_guest_hooks, spec_goes
 
 
 def main():
-    nsagent.need_root()
+    need_root()
     tap = Tap()
     with nsagent.Agent() as agent:
         for protocol in ('grpc', 'ttrpc'):

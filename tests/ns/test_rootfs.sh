@@ -10,16 +10,14 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=${BUILD:-$top/build}
 race_seconds=${RACE_SECONDS:-2}
 
-skip() {
-	echo "1..0 # SKIP $*"
-	exit 77
-}
+# shellcheck source=../lib/tap.sh
+. "$top/tests/lib/tap.sh"
 
-[ "$(id -u)" = 0 ] || skip "needs root: run it with sudo"
-busybox=$(command -v busybox) || skip "needs busybox: apt-get install busybox-static"
+[ "$(id -u)" = 0 ] || skip_all "needs root: run it with sudo"
+busybox=$(command -v busybox) || skip_all "needs busybox: apt-get install busybox-static"
 file_static() { ! ldd "$1" >/dev/null 2>&1; }
-file_static "$busybox" || skip "busybox is not static: apt-get install busybox-static"
-[ -r "$build/gen/oci.pb-c.c" ] || skip "generated code is missing: run make first"
+file_static "$busybox" || skip_all "busybox is not static: apt-get install busybox-static"
+[ -r "$build/gen/oci.pb-c.c" ] || skip_all "generated code is missing: run make first"
 
 # --- a mount namespace of our own, so that nothing is left behind ---
 if [ "${ROOTFS_TEST_INSIDE:-}" != 1 ]; then
@@ -48,20 +46,6 @@ work=/run/rootfs-test
 mkdir -p "$work"
 mount -t tmpfs -o mode=755 rootfs-test "$work"
 cd "$work"
-
-# --- TAP ---
-count=0
-failed=0
-ok() {		# STATUS NAME [DETAIL]
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok $count - $2"
-		printf '%s\n' "${3:-}" | sed 's/^/#   /'
-	fi
-}
 
 # --- building blocks ---
 mkdir -p base/{bin,proc,sys,dev,tmp,etc,run,data,vol,var}
@@ -95,14 +79,14 @@ run() {		# SHELL-COMMAND: its output and status in $out and $status
 # NAME, COMMAND, and what its output must be, whole
 gives() {
 	run "$2"
-	if [ "$out" = "$3" ] && [ "$status" = 0 ]; then ok 0 "$1"; else ok 1 "$1" "status $status, got: $out
+	if [ "$out" = "$3" ] && [ "$status" = 0 ]; then result 0 "$1"; else result 1 "$1" "status $status, got: $out
 wanted: $3"; fi
 }
 
 # NAME, STATUS (70 check, 71 prepare, 72 enter, 73 seal), a pattern that the error text has
 refused() {
 	run true
-	if [ "$status" = "$2" ] && grep -q -- "$3" <<<"$out"; then ok 0 "$1"; else ok 1 "$1" "status $status, got: $out
+	if [ "$status" = "$2" ] && grep -q -- "$3" <<<"$out"; then result 0 "$1"; else result 1 "$1" "status $status, got: $out
 wanted: status $2, text $3"; fi
 }
 
@@ -117,8 +101,7 @@ done
 
 # --- nothing of all this may have reached the namespace that we ran in ---
 left=$(awk -v w="$work" '$5 != w && index($5, w "/") == 1 { print $5 }' /proc/self/mountinfo)
-ok "$([ -z "$left" ] && echo 0 || echo 1)" "the guest's mount table is as before" "$left"
-ok "$([ "$(stat -c %t:%T:%a /dev/null)" = 1:3:666 ] && echo 0 || echo 1)" "the guest's /dev/null is as before"
+result "$([ -z "$left" ] && echo 0 || echo 1)" "the guest's mount table is as before" "$left"
+result "$([ "$(stat -c %t:%T:%a /dev/null)" = 1:3:666 ] && echo 0 || echo 1)" "the guest's /dev/null is as before"
 
-echo "1..$count"
-exit $((failed > 0))
+done_testing

@@ -15,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import nsagent  # noqa: E402
-from nsagent import (CAPS, Skip, Tap, all_caps, cap_mask, drop_mount, error_of, expect, has, mount,  # noqa: E402
-                     mountinfo, mounts_of, namespaces, probe, refused)
+from nsagent import (CAPS, all_caps, cap_mask, drop_mount, error_of, mount, mountinfo, mounts_of,  # noqa: E402
+                     namespaces, probe, refused)
+from tap import Skip, Tap, expect, has, need_root, retry  # noqa: E402
 
 INFINITE = 2 ** 64 - 1
 RLIMITS = ('CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO '
@@ -716,14 +717,14 @@ def linux_cgroupsPath(agent, road):
     # Without a path it is named as the container.
     text = road.run('cat /proc/self/cgroup', args=['--id', 'spectest-unnamed'], check=0).stdout.decode()
     has(text, 'pids:/spectest-unnamed\n')
-    nsagent.retry(lambda: expect(nsagent.cgroup_dirs('cri-one') + nsagent.cgroup_dirs('spectest-unnamed'), [],
+    retry(lambda: expect(agent.cgroup_dirs('cri-one') + agent.cgroup_dirs('spectest-unnamed'), [],
                                  'what is left'))
 
 
 def linux_cgroupsPath_leaves_nothing(agent, road):
     road.run('true', lambda c: c['linux'].update(cgroupsPath='/spectest-z/leaf'), check=0)
-    nsagent.retry(lambda: expect(nsagent.cgroup_dirs('leaf'), [], 'what is left'))
-    for d in sorted(nsagent.cgroup_dirs('spectest'), reverse=True):
+    retry(lambda: expect(agent.cgroup_dirs('leaf'), [], 'what is left'))
+    for d in sorted(agent.cgroup_dirs('spectest'), reverse=True):
         os.rmdir(d)
 
 
@@ -1172,14 +1173,14 @@ CASES = [f for n, f in list(globals().items()) if callable(f) and getattr(f, '__
 
 
 def main():
-    nsagent.need_root()
+    need_root()
     tap = Tap()
     with nsagent.Agent() as agent, agent.road() as road:
         before = agent.fds(), agent.mounts()
         nsagent.run_cases(tap, agent, road, CASES, sys.argv[1:])
         if agent.alive():
             with tap.case('nothing of all that is left in the agent'):
-                nsagent.retry(lambda: expect((agent.children(), agent.fds()), ([], before[0])))
+                retry(lambda: expect((agent.children(), agent.fds()), ([], before[0])))
                 kept = [m for m in agent.mounts() if m not in before[1] and 'sandbox' not in m]
                 expect(kept, [], 'mounts')
         return nsagent.finish(tap, agent)

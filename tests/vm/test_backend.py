@@ -14,8 +14,10 @@ import threading
 import time
 
 sys.dont_write_bytecode = True      # build output belongs into build/ only
-import vmlib
-from vmlib import Refused, expect, retry
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import vmlib  # noqa: E402
+from tap import BUILD, Tap, expect, retry  # noqa: E402
+from vmlib import Refused  # noqa: E402
 
 ECHO, SINK, SOURCE, COMMANDS, CLOSER, BREAKER, DEAF = range(5000, 5007)
 MIB = 1 << 20
@@ -431,8 +433,8 @@ def caller_tests(tap, initrd):
 
 
 def main():
-    tap = vmlib.Tap()
-    program = os.path.join(vmlib.BUILD, 'vsock-guest')
+    tap = Tap()
+    program = os.path.join(BUILD, 'vsock-guest')
     for path in (program, vmlib.KERNEL):
         if not os.path.exists(path):
             sys.exit('%s is missing: make it first' % path)

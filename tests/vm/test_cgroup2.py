@@ -9,14 +9,14 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from guestlib import *  # noqa: E402,F403
-from vmlib import Tap  # noqa: E402
+from tap import Tap  # noqa: E402
+import cases  # noqa: E402
 import test_guest  # noqa: E402
 from test_guest import EAT, MIB, small  # noqa: E402
 from test_hotplug import Disks, device, wants  # noqa: E402
 
-has = cases.has
 
 
 def file_of(watch, cid, name):

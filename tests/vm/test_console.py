@@ -8,8 +8,9 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from vmlib import BUILD, Guest, Refused, Tap, expect, retry  # noqa: E402
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+from tap import BUILD, Tap, expect, retry  # noqa: E402
+from vmlib import Guest, Refused  # noqa: E402
 
 
 def read_until(s, text, timeout=15):

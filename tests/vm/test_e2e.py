@@ -6,9 +6,11 @@ import shutil
 import sys
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'e2e'))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import cases  # noqa: E402
-from vmlib import Guest, Tap  # noqa: E402
+from roads import Road  # noqa: E402
+from tap import Tap  # noqa: E402
+from vmlib import Guest  # noqa: E402
 
 tap = Tap()
 for transport, protocols in (('vsock', ('grpc', 'ttrpc')), ('serial', ('grpc',))):
@@ -17,7 +19,7 @@ for transport, protocols in (('vsock', ('grpc', 'ttrpc')), ('serial', ('grpc',))
         with Guest(transport=transport, share=share) as guest:
             guest.wait_agent()
             for protocol in protocols:
-                road = cases.Road(guest.address, protocol, share)
+                road = Road(guest.address, protocol, share)
                 cases.run_all(tap, road, '%s, %s' % (transport, protocol))
             tap.ok(guest.is_running(), '%s: the guest lives' % transport)
     finally:

@@ -16,15 +16,14 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from guestlib import *  # noqa: E402,F403
 from guestlib import HERE  # noqa: E402
-from vmlib import Skip, Tap  # noqa: E402
+from tap import Skip, Tap  # noqa: E402
 
 VIRTIOFSD = ('/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd')
 EAT = 'dd if=/dev/zero of=/dev/null bs=64M count=1'
 MIB = 1 << 20
-has = cases.has
 
 
 def fd_count(watch):

@@ -17,8 +17,8 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True      # build output belongs into build/ only
-import vmlib
-from vmlib import expect, retry
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+from tap import BUILD, Tap, expect, retry  # noqa: E402
 
 (GET_FEATURES, SET_FEATURES, SET_OWNER, SET_MEM_TABLE, SET_VRING_NUM, SET_VRING_ADDR,
  SET_VRING_BASE, GET_VRING_BASE, SET_VRING_KICK, SET_VRING_CALL, GET_PROTOCOL_FEATURES,
@@ -203,9 +203,9 @@ class Front:
 
 class Backend:
     def __init__(self, directory, *args):
-        program = os.path.join(vmlib.BUILD, 'vhost-user-vsock-san')
+        program = os.path.join(BUILD, 'vhost-user-vsock-san')
         if not os.path.exists(program):
-            program = os.path.join(vmlib.BUILD, 'vhost-user-vsock')
+            program = os.path.join(BUILD, 'vhost-user-vsock')
         self.vhost = os.path.join(directory, 'vhost.sock')
         self.uds = os.path.join(directory, 'v.sock')
         self.log = open(os.path.join(directory, 'log'), 'w+', encoding='utf-8')
@@ -549,7 +549,7 @@ def random_tests(tap, back, seconds=6, seed=20261123):
 
 
 def main():
-    tap = vmlib.Tap()
+    tap = Tap()
     with tempfile.TemporaryDirectory(prefix='vm-', dir='/tmp') as d:
         back = Backend(d)
         try:

@@ -11,12 +11,11 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from guestlib import *  # noqa: E402,F403
-from vmlib import Tap  # noqa: E402
+from tap import Tap  # noqa: E402
 
 MIB = 1 << 20
-has = cases.has
 
 
 class Disks:

@@ -14,13 +14,12 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from guestlib import *  # noqa: E402,F403
-from vmlib import Tap  # noqa: E402
+from tap import Tap  # noqa: E402
 
 USER_MAC, WIRE_MAC, LATE_MAC = '52:54:00:aa:00:01', '52:54:00:aa:00:02', '52:54:00:aa:00:03'
 PEER_MAC = '02:00:00:00:00:99'
-has = cases.has
 
 
 def mac(text):

@@ -12,9 +12,10 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'e2e'))
-import cases  # noqa: E402
-from vmlib import Guest, Tap, expect, retry  # noqa: E402
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+from roads import CTL, Road  # noqa: E402
+from tap import Tap, expect, has, retry  # noqa: E402
+from vmlib import Guest  # noqa: E402
 
 PORT_GONE = 3   # the proxy's exit status
 SHORT_STREAMS = 3000
@@ -43,7 +44,7 @@ def kill_proxy(guest, sig=signal.SIGKILL):
 def proxy(guest):
     """A proxy of our own in the place of boot.sh's."""
     log = open(guest.path('proxy2.log'), 'ab')
-    p = subprocess.Popen([cases.CTL, '-v', 'proxy', '--addr', 'serial://' + guest.path('kata.sock'),
+    p = subprocess.Popen([CTL, '-v', 'proxy', '--addr', 'serial://' + guest.path('kata.sock'),
                           '--listen', 'unix://' + guest.path('agent.sock')],
                          stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     def listens():
@@ -102,7 +103,7 @@ def short_streams(guest, road, kept):
         SHORT_STREAMS, before[0], memory_kb(pid), 4 * SHORT_STREAMS))
     expect(memory_kb(pid) - before[0] < 1024, True, 'kB %d after %d' % (memory_kb(pid), before[0]))
     with open(guest.path('proxy.log')) as f:
-        cases.has(f.read().splitlines()[-1], ' 0 left')
+        has(f.read().splitlines()[-1], ' 0 left')
     expect(kept.sh('echo alive'), 'alive\n')
 
 
@@ -159,7 +160,7 @@ def proxy_killed(guest, road, kept):
             except BrokenPipeError:
                 err = p.stderr.read()
             expect(p.returncode, 125, 'status of a client')
-            cases.has(err.decode(), 'connection')
+            has(err.decode(), 'connection')
     finally:
         silent(reader, writer)
     for round_ in range(3):
@@ -247,9 +248,9 @@ DIRECT = [direct_thirty_times, direct_after_killed_ones, direct_several_at_once,
 
 
 def run_cases(guest, share):
-    road = cases.Road(guest.address, 'grpc', share)
+    road = Road(guest.address, 'grpc', share)
     with open(guest.path('address.serial')) as f:
-        direct = cases.Road(f.read().strip(), 'grpc', share)
+        direct = Road(f.read().strip(), 'grpc', share)
     with road.kept() as kept:
         for case in WITH_PROXY:
             with tap.case(case.__name__.replace('_', ' ')):

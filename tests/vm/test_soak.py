@@ -10,9 +10,9 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from guestlib import *  # noqa: E402,F403
-from vmlib import Tap  # noqa: E402
+from tap import Tap  # noqa: E402
 
 CYCLES = int(os.environ.get('SOAK_CYCLES') or (1000 if os.environ.get('CI') else 300))
 WARM_UP = 30            # the allocator's and the kernel's caches fill

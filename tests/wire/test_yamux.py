@@ -9,8 +9,11 @@ import sys
 import time
 import tty
 
-from wirelib import (ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW, Server, Tap, Yamux, eq, pb, ttrpc_request,
-                     unpb, yamux_frame)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from server import Service  # noqa: E402
+from tap import Tap, expect  # noqa: E402
+from wire import (ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW, Yamux, pb, ttrpc_request, unpb,  # noqa: E402
+                  yamux_frame)
 
 PATTERN = bytes((i * 7 + i // 256) & 255 for i in range(1 << 20))
 
@@ -21,7 +24,7 @@ def check(i=1):
 
 def main():
     tap = Tap()
-    srv = Server("yamux+unix://", "unix://")
+    srv = Service("yamux+unix://", "unix://")
 
     def session():
         return Yamux(srv.connect(0))
@@ -30,21 +33,21 @@ def main():
         y = session()
         i = y.open()
         y.send(i, check())
-        eq(y.ttrpc(i), (1, 0, "", pb((1, 1))))
+        expect(y.ttrpc(i), (1, 0, "", pb((1, 1))))
         assert y.flags[i] & ACK
 
     def syn_on_data():
         y = session()
         y.data[1], y.flags[1], y.window[1] = b"", 0, 256 << 10
         y.s.sendall(yamux_frame(DATA, SYN, 1, len(check()), check()))
-        eq(y.ttrpc(1)[:2], (1, 0))
+        expect(y.ttrpc(1)[:2], (1, 0))
 
     def even_ids_and_extra_window():
         y = session()
         y.data[2], y.flags[2], y.window[2] = b"", 0, 256 << 10
         y.s.sendall(yamux_frame(WINDOW, SYN, 2, 1000))
         y.send(2, check())
-        eq(y.ttrpc(2)[:2], (1, 0))
+        expect(y.ttrpc(2)[:2], (1, 0))
 
     def byte_by_byte():
         y = session()
@@ -52,7 +55,7 @@ def main():
         y.data[1], y.flags[1] = b"", 0
         for b in data:
             y.s.sendall(bytes([b]))
-        eq(y.ttrpc(1)[:2], (1, 0))
+        expect(y.ttrpc(1)[:2], (1, 0))
 
     def answers_fit_windows():
         """1 MiB through a window of 256 KiB that is given back only when it is used up."""
@@ -60,10 +63,10 @@ def main():
         i = y.open()
         y.send(i, ttrpc_request(1, "ReadStdout", pb((3, 1 << 20))))
         y.read(i, 256 << 10, give=False)
-        eq(y.data[i], b"", "nothing beyond the window")
+        expect(y.data[i], b"", "nothing beyond the window")
         y.s.sendall(yamux_frame(PING, SYN, 0, 5))
         while not y.pings:
-            eq(y.pump(give=False)[0] in (PING, WINDOW), True)
+            expect(y.pump(give=False)[0] in (PING, WINDOW), True)
         for _ in range(4):
             y.s.sendall(yamux_frame(WINDOW, 0, i, 256 << 10))
         y.read(i, (1 << 20) - (256 << 10), give=False)
@@ -72,14 +75,14 @@ def main():
         y = session()
         i = y.open()
         y.send(i, ttrpc_request(1, "ReadStdout", pb((3, 1 << 20))))
-        eq(unpb(y.ttrpc(i)[3])[1] == PATTERN, True)
+        expect(unpb(y.ttrpc(i)[3])[1] == PATTERN, True)
 
     def big_request():
         """4 MiB in: the server has to give its window back on the way."""
         y = session()
         i = y.open()
         y.send(i, ttrpc_request(1, "WriteStdin", pb((3, b"x" * 4000000))))
-        eq(y.ttrpc(i), (1, 0, "", pb((1, 4000000))))
+        expect(y.ttrpc(i), (1, 0, "", pb((1, 4000000))))
 
     def slow_reader():
         """One stream's window is used up: another one and pings go on."""
@@ -92,7 +95,7 @@ def main():
             y.send(fast, check(2 * k + 1))
             length = y.read(fast, 10, give=False)
             y.read(fast, int.from_bytes(length[:4], "big"), give=False)
-        eq(y.data[slow], b"")
+        expect(y.data[slow], b"")
 
     def nobody_reads():
         """The whole connection is stuck, with pings: the backlog has an end, and all is answered later."""
@@ -117,13 +120,13 @@ def main():
         y.read(i, 1 << 20, give=False)
         while len(y.pings) < sent:
             y.pump(give=False)
-        eq(y.pings[:1000], [(ACK, k) for k in range(1000)])
+        expect(y.pings[:1000], [(ACK, k) for k in range(1000)])
 
     def ping():
         y = session()
         y.s.sendall(yamux_frame(PING, SYN, 0, 0xDEADBEEF) + yamux_frame(PING, ACK, 0, 1))
         y.pump()
-        eq(y.pings, [(ACK, 0xDEADBEEF)])
+        expect(y.pings, [(ACK, 0xDEADBEEF)])
 
     def fin():
         y = session()
@@ -147,7 +150,7 @@ def main():
         y.s.sendall(yamux_frame(DATA, 0, i, 3, b"abc"))  # for a stream that has gone: ignored
         k = y.open()
         y.send(k, check())
-        eq(y.ttrpc(k)[:2], (1, 0))
+        expect(y.ttrpc(k)[:2], (1, 0))
 
     def protocol_end():
         """A stream that speaks no protocol is closed; the session stays."""
@@ -158,7 +161,7 @@ def main():
         y.s.sendall(yamux_frame(WINDOW, FIN, i, 0))
         k = y.open()
         y.send(k, check())
-        eq(y.ttrpc(k)[:2], (1, 0))
+        expect(y.ttrpc(k)[:2], (1, 0))
 
     def no_fin_back():
         """Our FIN stays unanswered: after 10 s the stream is reset."""
@@ -174,11 +177,11 @@ def main():
         i = y.open()
         y.s.sendall(yamux_frame(GO_AWAY, 0, 0, 0))
         y.send(i, check())
-        eq(y.ttrpc(i)[:2], (1, 0), "calls go on after a normal one")
+        expect(y.ttrpc(i)[:2], (1, 0), "calls go on after a normal one")
         for code in (1, 2):
             y = session()
             y.s.sendall(yamux_frame(GO_AWAY, 0, 0, code))
-            eq(y.s.recv(100), b"")
+            expect(y.s.recv(100), b"")
 
     def ends(data, code):
         y = session()
@@ -188,7 +191,7 @@ def main():
                 y.pump()
         except (EOFError, ConnectionResetError):
             pass
-        eq(y.gone, code)
+        expect(y.gone, code)
         simple()
 
     def bad_version():
@@ -205,14 +208,14 @@ def main():
             y.s.sendall(yamux_frame(WINDOW, SYN, i, 0))
             y.send(i, ttrpc_request(1, "WaitProcess") + check(3))
         for i in (1, 3, 5):
-            eq(y.ttrpc(i)[:2], (3, 0))
+            expect(y.ttrpc(i)[:2], (3, 0))
         y.s.sendall(yamux_frame(WINDOW, SYN, 1, 0) + yamux_frame(DATA, 0, 5, len(check()), check()))
         y.send(1, check(7))
-        eq(y.ttrpc(1)[:2], (7, 0))
-        eq(y.data[5], b"")
+        expect(y.ttrpc(1)[:2], (7, 0))
+        expect(y.data[5], b"")
         y.s.sendall(yamux_frame(WINDOW, SYN, 1001, 0) + yamux_frame(WINDOW, SYN, 3, 0))
         y.send(3, check(9))
-        eq(y.ttrpc(3)[:2], (9, 0))
+        expect(y.ttrpc(3)[:2], (9, 0))
 
     def stream_zero():
         ends(yamux_frame(DATA, 0, 0, 0), 1)
@@ -229,14 +232,14 @@ def main():
                     yamux_frame(WINDOW, FIN, 81, 0) + yamux_frame(WINDOW, RST, 83, 0))
         i = y.open()
         y.send(i, check())
-        eq(y.ttrpc(i)[:2], (1, 0))
+        expect(y.ttrpc(i)[:2], (1, 0))
 
     def window_overflow():
         y = session()
         i = y.open()
         y.s.sendall(yamux_frame(WINDOW, 0, i, 0xFFFFFFFF) * 2)
         y.send(i, check())
-        eq(y.ttrpc(i)[:2], (1, 0))
+        expect(y.ttrpc(i)[:2], (1, 0))
 
     def too_many_streams():
         y = session()
@@ -245,7 +248,7 @@ def main():
         y.s.sendall(yamux_frame(WINDOW, FIN, ids[0], 0))
         k = y.open()
         y.send(k, check())
-        eq(y.ttrpc(k)[:2], (1, 0))
+        expect(y.ttrpc(k)[:2], (1, 0))
 
     def ten_thousand_streams():
         y = session()
@@ -253,7 +256,7 @@ def main():
         for k in range(10000):
             i = y.open()
             y.s.sendall(yamux_frame(DATA, 0, i, len(check()), check()))
-            eq(y.ttrpc(i)[:2], (1, 0))
+            expect(y.ttrpc(i)[:2], (1, 0))
             y.s.sendall(yamux_frame(WINDOW, (FIN, RST)[k % 2], i, 0))
             for d in (y.data, y.flags, y.window):
                 d.pop(i)
@@ -268,7 +271,7 @@ def main():
         for i in ids:
             y.s.sendall(yamux_frame(DATA, 0, i, len(check(i)), check(i)))
         for i in reversed(ids):
-            eq(y.ttrpc(i)[:2], (i, 0))
+            expect(y.ttrpc(i)[:2], (i, 0))
 
     def lost_session():
         for _ in range(20):
@@ -283,9 +286,8 @@ def main():
         master, slave = pty.openpty()
         tty.setraw(slave)
         path = os.ttyname(slave)
-        program = os.path.join(os.path.dirname(srv.proc.args[0]), "server")
         env = dict(os.environ, ASAN_OPTIONS="exitcode=99")
-        p = subprocess.Popen([program, "serial://" + path], stderr=subprocess.DEVNULL, env=env)
+        p = subprocess.Popen([srv.program, "serial://" + path], stderr=subprocess.DEVNULL, env=env)
 
         def talk():
             os.write(master, yamux_frame(WINDOW, SYN, 1, 0) + yamux_frame(DATA, 0, 1, len(check()), check()))
@@ -312,7 +314,7 @@ def main():
             assert ticks <= 5, f"{ticks} ticks in a second of doing nothing ({t})"
             os.write(master, yamux_frame(DATA, 0, 1, 0) +
                      yamux_frame(DATA, 0, 1, *(lambda b: (len(b), b))(ttrpc_request(3, "DestroySandbox"))))
-            eq(p.wait(timeout=10), 0, "exit status")
+            expect(p.wait(timeout=10), 0, "exit status")
         finally:
             if p.poll() is None:
                 p.kill()
@@ -322,9 +324,9 @@ def main():
         y = session()
         i = y.open()
         y.send(i, ttrpc_request(1, "WaitProcess") + ttrpc_request(3, "DestroySandbox"))
-        eq({y.ttrpc(i)[0] for _ in range(2)}, {1, 3})
+        expect({y.ttrpc(i)[0] for _ in range(2)}, {1, 3})
         y.s.close()
-        srv.wait()
+        srv.end()
 
     tests = [simple, syn_on_data, even_ids_and_extra_window, byte_by_byte, answers_fit_windows, bytes_are_right,
              big_request, slow_reader, nobody_reads, ping, fin, fin_with_data, rst, protocol_end, go_away, bad_version,
@@ -332,10 +334,7 @@ def main():
              too_many_streams, concurrent_streams, ten_thousand_streams, lost_session, no_fin_back, serial_port, bye]
     for t in tests:
         tap.run("yamux: " + t.__name__, t)
-    if srv.proc.poll() is None:
-        srv.kill()
-    if tap.failed:
-        print("# " + srv.errors()[-4000:].replace("\n", "\n# "))
+    srv.stop()
     return tap.done()
 
 

@@ -11,7 +11,7 @@ while read -r words mount_has fs_has; do
 	good=0
 	for w in ${want_mount//,/ }; do [[ ",${out%% | *}," == *",$w,"* ]] || good=1; done
 	for w in ${want_fs//,/ }; do [[ ",${out##* | }," == *",$w,"* ]] || good=1; done
-	ok $good "tmpfs with $words" "$out (status $status)"
+	result $good "tmpfs with $words" "$out (status $status)"
 done <<'TABLE'
 ro ro -
 rw rw rw
@@ -36,7 +36,7 @@ TABLE
 fresh
 spec "$PROC" "mount /vol|tmpfs|tmpfs|noatime,strictatime"
 run "$(flags_of /vol)"
-ok "$([[ $out != *atime* ]] && echo 0 || echo 1)" "of noatime and strictatime the last wins" "$out"
+result "$([[ $out != *atime* ]] && echo 0 || echo 1)" "of noatime and strictatime the last wins" "$out"
 
 # --- the same flags on binds, and taken away again ---
 while read -r source words want; do
@@ -54,7 +54,7 @@ while read -r source words want; do
 		*) [[ ",${out%% | *}," == *",$w,"* ]] || good=1 ;;
 		esac
 	done
-	ok $good "bind of a mount with $source: $words gives $want" "$out (status $status)"
+	result $good "bind of a mount with $source: $words gives $want" "$out (status $status)"
 done <<'TABLE'
 rw bind rw,relatime,!nosuid
 rw bind,ro ro
@@ -104,7 +104,7 @@ gives "rbind,rro: all of it" 'touch /vol/y 2>/dev/null || echo top; touch /vol/s
 for pair in rnosuid:nosuid rnodev:nodev rnoexec:noexec rnoatime:noatime rnodiratime:nodiratime; do
 	spec "$PROC" "mount /vol|bind|$work/src|rbind,${pair%:*}"
 	run "$(flags_of /vol/sub)"
-	ok "$([[ ",$out" == *",${pair#*:}"* ]] && echo 0 || echo 1)" "rbind,${pair%:*} reaches what is below" "$out"
+	result "$([[ ",$out" == *",${pair#*:}"* ]] && echo 0 || echo 1)" "rbind,${pair%:*} reaches what is below" "$out"
 done
 mount -o remount,bind,ro,nosuid src/sub
 spec "$PROC" "mount /vol|bind|$work/src|rbind,rrw,rsuid"

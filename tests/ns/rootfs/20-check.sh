@@ -56,4 +56,4 @@ bad "sysctl climbing out with slashes" "no valid name" netns "sysctl net/../kern
 status=0
 printf '%s\n' "root $work/c/rootfs/" "$PROC" "$DEV" "mount /proc/meminfo|bind|/etc/hostname|bind" >c.spec
 "$fast" check c.spec >/dev/null || status=$?
-ok $status "check: a trailing slash on the root, a bind over /proc/meminfo"
+result $status "check: a trailing slash on the root, a bind over /proc/meminfo"

@@ -15,7 +15,7 @@ gives "the six default devices" "$DEVICES" "$WANT"
 gives "links" 'for l in fd stdin stdout stderr ptmx; do readlink /dev/$l; done' \
 	$'/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\npts/ptmx'
 run 'readlink /dev/core'
-ok "$([ "$out" = "$([ ! -e /proc/kcore ] || echo /proc/kcore)" ] && echo 0 || echo 1)" "/dev/core where the guest has kcore" "$out"
+result "$([ "$out" = "$([ ! -e /proc/kcore ] || echo /proc/kcore)" ] && echo 0 || echo 1)" "/dev/core where the guest has kcore" "$out"
 gives "they work" 'echo x >/dev/null && head -c 3 /dev/zero | wc -c && head -c 5 /dev/urandom | wc -c' $'3\n5'
 fresh
 rmdir c/rootfs/dev
@@ -44,7 +44,7 @@ if [ "$((disk >> 8 & 0xfff))" -gt 0 ]; then
 	spec "$PROC" "$DEV" "dev b /dev/rootdisk $major $minor 666 0 0"
 	gives "no node for the guest's own root disk" 'ls /dev/rootdisk 2>/dev/null; echo none' none
 else
-	ok 0 "no node for the guest's own root disk # SKIP / is on no disk"
+	skip "no node for the guest's own root disk" "/ is on no disk"
 fi
 
 fresh
@@ -73,6 +73,6 @@ spec "$PROC" "$DEV"
 status=0
 out=$("$driver" run c.spec /bin/sh -c \
 	'test "$(stat -L -c %d /proc/self/fd/0)" = "$(stat -c %d /dev/null)" && echo own' </dev/null 2>&1) || status=$?
-ok "$([ "$out" = own ] && echo 0 || echo 1)" "fds that were the guest's /dev/null are the container's" "$out ($status)"
+result "$([ "$out" = own ] && echo 0 || echo 1)" "fds that were the guest's /dev/null are the container's" "$out ($status)"
 mine=$(base/bin/ls /proc/self/fd | tr "\n" " ")
 gives "no fd of the steps is left open" 'ls /proc/self/fd | tr "\n" " "' "$mine"

@@ -34,16 +34,16 @@ for mode in '' nopivot; do
 	spec "$PROC" "$DEV" readonly $mode
 	gives "${mode:-pivot}: read-only root, the mounts in it are not" \
 		'touch /x 2>/dev/null || echo ro; touch /dev/shmfile && echo rw' $'ro\nrw'
-	ok "$(touch c/rootfs/x && echo 0 || echo 1)" "${mode:-pivot}: the image itself stays writable for the guest"
+	result "$(touch c/rootfs/x && echo 0 || echo 1)" "${mode:-pivot}: the image itself stays writable for the guest"
 done
 
 # --- without pivot_root: who gets below the container's root finds no proc and no share there ---
 fresh
 spec "$PROC" "$DEV" nopivot
 run 'umount -l / 2>/dev/null; nsenter --mount=/proc/self/ns/mnt /bin/sh -c "cat /proc/self/mountinfo" 2>/dev/null | awk "{print \$5}"'
-ok "$(grep -q '^/run\|^/sys\|^/dev' <<<"$out" && echo 1 || echo 0)" "nopivot: nothing of the guest's stays mounted below" "$out"
+result "$(grep -q '^/run\|^/sys\|^/dev' <<<"$out" && echo 1 || echo 0)" "nopivot: nothing of the guest's stays mounted below" "$out"
 run 'cat /proc/self/mountinfo'
-ok "$([ "$(wc -l <<<"$out")" = 3 ] && echo 0 || echo 1)" "nopivot: the container sees its own mounts only" "$out"
+result "$([ "$(wc -l <<<"$out")" = 3 ] && echo 0 || echo 1)" "nopivot: the container sees its own mounts only" "$out"
 
 # --- without a mount namespace: a chroot ---
 fresh
@@ -55,7 +55,7 @@ fresh
 rm -f hook.out
 spec "$PROC" "$DEV" "hook test -c $work/c/rootfs/dev/null && test -d $work/base && echo seen >$work/hook.out"
 run true
-ok "$([ "$(cat hook.out)" = seen ] && echo 0 || echo 1)" "hooks see the guest's root and the mounts" "$out"
+result "$([ "$(cat hook.out)" = seen ] && echo 0 || echo 1)" "hooks see the guest's root and the mounts" "$out"
 
 # --- sysctls ---
 before=$(cat /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/queues_max /proc/sys/net/ipv4/ip_forward)
@@ -67,7 +67,7 @@ for mode in '' nopivot; do
 		'cat /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/queues_max /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/sem /proc/sys/kernel/domainname' \
 		$'123456\n77\n1\n10\t320\t30\t8\nexample'
 done
-ok "$([ "$before" = "$(cat /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/queues_max /proc/sys/net/ipv4/ip_forward)" ] && echo 0 || echo 1)" \
+result "$([ "$before" = "$(cat /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/queues_max /proc/sys/net/ipv4/ip_forward)" ] && echo 0 || echo 1)" \
 	"the guest's own are as before"
 spec "$PROC" "sysctl fs.mqueue.nothere 1"
 refused "a sysctl that doesn't exist" 73 "sysctl 'fs.mqueue.nothere': No such file"
@@ -99,14 +99,14 @@ spec "$PROC" "$DEV" "prop rshared" "mount /vol|bind|$work/src|rbind,rshared" "mo
 gives "rshared root: each mount keeps what it asked for" "$(tags_of /vol); $(tags_of /data); $(tags_of /var); $(tags_of /dev)" \
 	$'[shared ]\n[master ]\n[]\n[shared ]'
 run 'mount -t tmpfs t /vol/sub'
-ok "$(grep -q " $work/src/sub " /proc/self/mountinfo && echo 0 || echo 1)" "a mount in an rshared volume reaches the guest" "$out"
+result "$(grep -q " $work/src/sub " /proc/self/mountinfo && echo 0 || echo 1)" "a mount in an rshared volume reaches the guest" "$out"
 umount src/sub 2>/dev/null || true
 mount -t tmpfs sub src/sub
 for mode in '' nopivot; do
 	for prop in shared rshared slave rslave unbindable runbindable; do
 		spec "$PROC" "$DEV" "prop $prop" $mode "mount /vol|bind|$work/src|rbind,rshared"
 		run true
-		ok "$([ "$status" = 0 ] && mountpoint -q src && mountpoint -q src/sub && ! grep -q " $work/c" /proc/self/mountinfo && echo 0 || echo 1)" \
+		result "$([ "$status" = 0 ] && mountpoint -q src && mountpoint -q src/sub && ! grep -q " $work/c" /proc/self/mountinfo && echo 0 || echo 1)" \
 			"${mode:-pivot}: leaving with propagation $prop unmounts nothing in the guest" "$out"
 		mountpoint -q src/sub || mount -t tmpfs sub src/sub
 	done
@@ -120,7 +120,7 @@ for mode in '' nopivot; do
 	for prop in '' shared rshared slave rslave unbindable; do
 		spec "$PROC" "$DEV" ${prop:+"prop $prop"} $mode
 		run true
-		ok "$([ "$status" = 0 ] && ! grep -q " $work/c/" /proc/self/mountinfo && echo 0 || echo 1)" \
+		result "$([ "$status" = 0 ] && ! grep -q " $work/c/" /proc/self/mountinfo && echo 0 || echo 1)" \
 			"${mode:-pivot}: root on a shared mount, propagation '${prop}'" "$out"
 	done
 done
@@ -140,7 +140,7 @@ if (mkdir -p v2 && mount -t cgroup2 none v2) 2>/dev/null; then
 		out=$(sh -c "echo \$\$ >$cg/cgroup.procs && exec $driver run c.spec /bin/sh -c '$LOOK'" 2>&1) || true
 		want=0::/rootfs-test
 		[ -z "$ns" ] || want=0::/
-		ok "$([ "$out" = "ro
+		result "$([ "$out" = "ro
 $want
 /sys/fs/cgroup/inner/cgroup.procs" ] && echo 0 || echo 1)" "cgroup v2${ns:+ with a namespace}: our own cgroup is the top, read-only" "$out"
 	done
@@ -149,7 +149,7 @@ $want
 	rmdir $cg/inner $cg
 	umount /sys/fs/cgroup
 else
-	ok 0 "cgroup v2 # SKIP can't be mounted"
+	skip "cgroup v2" "can't be mounted"
 fi
 if [ -d /sys/fs/cgroup/memory ]; then
 	cg=/sys/fs/cgroup/memory/rootfs-test
@@ -163,7 +163,7 @@ if [ -d /sys/fs/cgroup/memory ]; then
 		names=$(tail -n +4 <<<"$out" | sort)
 		want=$(cut -d: -f2 /proc/self/cgroup | sed 's/^name=//' | tr , '\n' | sort -u | while read -r n; do
 			if [ -n "$n" ] && [ -d "/sys/fs/cgroup/$n" ]; then echo "$n"; fi; done)
-		ok "$([ "$(head -n 3 <<<"$out")" = "$limit"$'\nro\nro' ] && [ "$names" = "$want" ] && echo 0 || echo 1)" \
+		result "$([ "$(head -n 3 <<<"$out")" = "$limit"$'\nro\nro' ] && [ "$names" = "$want" ] && echo 0 || echo 1)" \
 			"cgroup v1${ns:+ with a namespace}: one directory per hierarchy, each our own, read-only" "$out"
 	done
 	own=/sys/fs/cgroup/pids$(sed -n 's/^[0-9]*:pids://p' /proc/self/cgroup)
@@ -172,5 +172,5 @@ if [ -d /sys/fs/cgroup/memory ]; then
 	rmdir "$own/rootfs-x" 2>/dev/null || true
 	rmdir $cg
 else
-	ok 0 "cgroup v1 # SKIP not mounted"
+	skip "cgroup v1" "not mounted"
 fi

@@ -12,7 +12,7 @@ canary() {
 untouched() {	# NAME
 	local diff
 	diff=$(diff -r --no-dereference canary canary.before 2>&1; find canary -newer canary.stamp)
-	ok "$([ -z "$diff" ] && echo 0 || echo 1)" "$1: nothing outside has changed" "$diff"
+	result "$([ -z "$diff" ] && echo 0 || echo 1)" "$1: nothing outside has changed" "$diff"
 }
 rm -rf canary.before
 canary
@@ -27,10 +27,10 @@ FULL=("$PROC" "$DEV" "$PTS" 'mount /sys|sysfs|sysfs|ro' 'mask /proc/keys' 'rdonl
 fresh
 spec "hook mount -t tmpfs x $work/canary/data"
 run true
-ok "$([ "$status" = 99 ] && echo 0 || echo 1)" "a mount outside would be noticed" "$status $out"
+result "$([ "$status" = 99 ] && echo 0 || echo 1)" "a mount outside would be noticed" "$status $out"
 spec "hook touch $work/canary/data/x"
 run true
-ok "$([ -n "$(find canary -newer canary.stamp)" ] && echo 0 || echo 1)" "a file outside would be noticed"
+result "$([ -n "$(find canary -newer canary.stamp)" ] && echo 0 || echo 1)" "a file outside would be noticed"
 rm canary/data/x
 sleep 0.02
 touch canary.stamp
@@ -43,7 +43,7 @@ for target in "$work/canary" "$up"; do
 		ln -s "$target/$name" "c/rootfs/$name"
 		spec "${FULL[@]}"
 		run 'echo ran'
-		ok "$([ "$status" = 71 ] && echo 0 || echo 1)" "/$name is a link to ${target%/*}/...: refused" "$status $out"
+		result "$([ "$status" = 71 ] && echo 0 || echo 1)" "/$name is a link to ${target%/*}/...: refused" "$status $out"
 		untouched "/$name is a link"
 	done
 done
@@ -114,10 +114,10 @@ while read -r link dest; do
 	ln -s "$link" c/rootfs/vol
 	spec "$PROC" "mount $dest|bind|$work/canary/file|bind"
 	run true
-	ok "$([ "$status" = 71 ] && echo 0 || echo 1)" "bind on $dest with /vol -> $link: refused" "$status $out"
+	result "$([ "$status" = 71 ] && echo 0 || echo 1)" "bind on $dest with /vol -> $link: refused" "$status $out"
 	spec "$PROC" "mount $dest|tmpfs|tmpfs|"
 	run true
-	ok "$([ "$status" = 71 ] && echo 0 || echo 1)" "tmpfs on $dest with /vol -> $link: refused" "$status $out"
+	result "$([ "$status" = 71 ] && echo 0 || echo 1)" "tmpfs on $dest with /vol -> $link: refused" "$status $out"
 done <<'TABLE'
 /proc/sys/kernel/core_pattern /vol
 /proc/sys /vol/kernel/core_pattern
@@ -147,7 +147,7 @@ forged() {	# NAME COMMAND-IN-ROOT LINES...
 	(cd c/rootfs && eval "$command")
 	spec "$PROC" "$@"
 	run 'echo ran'
-	ok "$([ "$status" -ge 71 ] && [ "$status" -le 73 ] && echo 0 || echo 1)" "$name: refused" "$status $out"
+	result "$([ "$status" -ge 71 ] && [ "$status" -le 73 ] && echo 0 || echo 1)" "$name: refused" "$status $out"
 	untouched "$name"
 }
 forged "/dev/null is a file" 'echo x >dev/null' 'mask /proc/keys'
@@ -176,7 +176,7 @@ raced() {	# NAME PATH OTHER LINES...
 	spec "$@"
 	status=0
 	out=$("$fast" race c.spec "$SECONDS_EACH" "$a" "$b" 2>&1) || status=$?
-	ok "$([ "$status" = 0 ] && echo 0 || echo 1)" "$name: $out" "$out"
+	result "$([ "$status" = 0 ] && echo 0 || echo 1)" "$name: $out" "$out"
 	untouched "$name"
 }
 mkdir -p src/sub

@@ -3,14 +3,11 @@
 import socket
 import struct
 
-try:
-    import hpack
-except ImportError:     # another Python than Debian's; the package is pure Python
-    import sys
-    sys.path.append("/usr/lib/python3/dist-packages")
-    import hpack
+from tap import need_debian_python
+from wire import recv_exact
 
-from wirelib import recv_exact, varint  # noqa: F401 (varint is for users)
+need_debian_python("hpack")
+import hpack  # noqa: E402
 
 (DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE,
  CONTINUATION) = range(10)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Shared by the tests of this folder: TAP output, a scratch directory, a small static program as agent.
 # shellcheck shell=bash
+source "$(dirname "${BASH_SOURCE[0]}")/../lib/tap.sh"
 export LC_ALL=C
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/kata-images.XXXXXX")
@@ -13,72 +14,6 @@ rootfs_sh=$top/rootfs-builder/rootfs.sh
 image_sh=$top/image-builder/image_builder.sh
 initrd_sh=$top/initrd/initrd_builder.sh
 kernel_sh=$top/kernel-config/build-kernel.sh
-
-tests=0
-failures=0
-why=
-
-ok() {
-	tests=$((tests + 1))
-	printf 'ok %d - %s\n' "$tests" "$*"
-}
-
-not_ok() {
-	tests=$((tests + 1))
-	failures=$((failures + 1))
-	printf 'not ok %d - %s\n' "$tests" "$*"
-	[[ -z $why ]] || printf '%s\n' "$why" | sed 's/^/# /'
-	why=
-}
-
-skip() {	# NAME REASON
-	tests=$((tests + 1))
-	printf 'ok %d - %s # SKIP %s\n' "$tests" "$1" "$2"
-}
-
-# check NAME COMMAND...: ok if the command succeeds; what it says is shown if it doesn't.
-check() {
-	local name=$1
-	shift
-	if why=$("$@" 2>&1); then
-		why=
-		ok "$name"
-	else
-		not_ok "$name"
-	fi
-}
-
-# refuses NAME TEXT COMMAND...: ok if the command fails with exit status 1 and says TEXT on stderr.
-refuses() {
-	local name=$1 text=$2 status=0
-	shift 2
-	why=$("$@" 2>&1 > /dev/null < /dev/null) || status=$?
-	if [[ $status -eq 1 && $why == *"$text"* ]]; then
-		why=
-		ok "$name"
-	else
-		why="exit status $status, stderr: $why"
-		not_ok "$name"
-	fi
-}
-
-not() { ! "$@"; }
-
-is() {	# NAME GOT WANTED
-	why="got:    $2
-wanted: $3"
-	if [[ $2 == "$3" ]]; then
-		why=
-		ok "$1"
-	else
-		not_ok "$1"
-	fi
-}
-
-done_testing() {
-	printf '1..%d\n' "$tests"
-	[[ $failures -eq 0 ]]
-}
 
 # A stand-in for the agent that also is its own test: as PID 1 it shows how it was booted and powers off.
 make_agent() {	# FILE [CFLAGS]

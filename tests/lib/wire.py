@@ -1,99 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes for tests of the roads: TAP, protobuf, ttrpc and yamux by hand, on raw sockets.
+"""Protobuf, ttrpc and yamux by hand, on raw sockets; HTTP/2 is in h2.py.
 
 Everything is spelled out here on purpose: a test that used a library would send only what that
 library thinks is right.
 """
-import os
-import signal
-import socket
 import struct
-import subprocess
-import sys
-import tempfile
-import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-
-class Tap:
-    """Runs functions as numbered tests; exit status 1 when one failed."""
-
-    def __init__(self):
-        self.n = 0
-        self.failed = 0
-
-    def run(self, name, fn, *args):
-        self.n += 1
-        try:
-            fn(*args)
-            print(f"ok {self.n} - {name}", flush=True)
-        except Exception as e:  # whatever it is, the test has failed
-            self.failed += 1
-            print(f"not ok {self.n} - {name}", flush=True)
-            print(f"# {type(e).__name__}: {e}", flush=True)
-            if os.environ.get("VERBOSE"):
-                import traceback
-                traceback.print_exc(file=sys.stdout)
-
-    def skip(self, name, why):
-        self.n += 1
-        print(f"ok {self.n} - {name} # SKIP {why}", flush=True)
-
-    def done(self):
-        print(f"1..{self.n}", flush=True)
-        return 1 if self.failed else 0
-
-
-class Server:
-    """The test service (or, with KATA_AGENT set, an agent) on unix sockets; stop() checks its end."""
-
-    def __init__(self, *addresses):
-        self.dir = tempfile.mkdtemp(prefix="wire-")
-        self.paths = [os.path.join(self.dir, f"s{i}") for i in range(len(addresses))]
-        args = [a + p for a, p in zip(addresses, self.paths)]
-        program = subprocess.check_output([os.path.join(ROOT, "tests/wire/build.sh")], text=True).strip()
-        self.err = tempfile.TemporaryFile(mode="w+")
-        env = dict(os.environ, ASAN_OPTIONS="exitcode=99:detect_leaks=1:quarantine_size_mb=4")
-        self.proc = subprocess.Popen([os.path.join(ROOT, program)] + args, stderr=self.err, env=env)
-        end = time.time() + 10
-        while not all(os.path.exists(p) for p in self.paths):
-            if self.proc.poll() is not None or time.time() > end:
-                raise RuntimeError("the server did not start: " + self.errors())
-            time.sleep(0.01)
-
-    def errors(self):
-        self.err.seek(0)
-        return self.err.read()
-
-    def connect(self, i=0, timeout=10):
-        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        s.settimeout(timeout)
-        s.connect(self.paths[i])
-        return s
-
-    def rss_kb(self):
-        with open(f"/proc/{self.proc.pid}/status") as f:
-            return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
-
-    def cpu_ticks(self):
-        with open(f"/proc/{self.proc.pid}/stat") as f:
-            fields = f.read().rsplit(") ", 1)[1].split()
-        return int(fields[11]) + int(fields[12])
-
-    def kill(self):
-        self.proc.kill()
-        self.proc.wait()
-
-    def wait(self):
-        """After DestroySandbox: 0 unless a sanitizer found something."""
-        try:
-            r = self.proc.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise RuntimeError("the server did not end")
-        if r != 0:
-            raise RuntimeError(f"the server ended with {r}: {self.errors()[-3000:]}")
+from tap import expect
 
 
 def recv_exact(s, n):
@@ -104,11 +17,6 @@ def recv_exact(s, n):
             raise EOFError(f"connection ended after {len(data)} of {n} bytes")
         data += more
     return data
-
-
-def eq(got, want, what=""):
-    if got != want:
-        raise AssertionError(f"{what}: got {got!r:.300}, want {want!r:.300}")
 
 
 # --- protobuf ---------------------------------------------------------------------------------
@@ -181,7 +89,7 @@ def ttrpc_request(stream, method, payload=b"", service="grpc.AgentService", time
 def ttrpc_answer(s):
     """(stream, code, message, payload) of the next answer."""
     length, stream, kind, flags = struct.unpack(">IIBB", recv_exact(s, 10))
-    eq((kind, flags), (2, 0), "frame type and flags")
+    expect((kind, flags), (2, 0), "frame type and flags")
     f = unpb(recv_exact(s, length))
     status = unpb(f.get(1, b""))
     return stream, status.get(1, 0), status.get(2, b"").decode(), f.get(2, b"")
@@ -226,7 +134,7 @@ class Yamux:
 
     def pump(self, give=True):
         version, kind, flags, i, n = struct.unpack(">BBHII", recv_exact(self.s, 12))
-        eq(version, 0, "version")
+        expect(version, 0, "version")
         if kind == DATA:
             self.data[i] = self.data.get(i, b"") + recv_exact(self.s, n)
             self.flags[i] = self.flags.get(i, 0) | flags
