@@ -373,6 +373,11 @@ Test(cgroup_layout, v2_statistics)
 	put("c/hugetlb.2MB.current", "4\n");
 	put("c/hugetlb.2MB.events", "max 8\n");
 	put("c/hugetlb.2MB.rsvd.max", "max\n");
+	/* Nobody uses these: no entry, for containerd's metrics' sake. */
+	put("c/hugetlb.1GB.max", "max\n");
+	put("c/hugetlb.1GB.current", "0\n");
+	put("c/hugetlb.1GB.events", "max 0\n");
+	put("c/hugetlb.64KB.max", "max\n");
 	cr_assert_eq(cgroup_create(root, "c", "c", NULL, &cg, &err), 0);
 	arena_init(&mem, 1 << 20);
 	cr_assert_eq(cgroup_stats(cg, &mem, &s, &err), 0);
@@ -401,6 +406,35 @@ Test(cgroup_layout, v2_statistics)
 	cr_expect_eq(cgroup_oom_check(cg), 0);
 	put("c/memory.events", "oom_kill 3\n");
 	cr_expect_eq(cgroup_oom_check(cg), 2);
+	arena_free(&mem);
+	cgroup_free(cg);
+}
+
+/* A size is told of as long as any of its numbers says something. */
+Test(cgroup_layout, v1_huge_page_statistics)
+{
+	struct cgroup *cg;
+	struct arena mem;
+	struct cgroup_stats s;
+
+	put("h/c/hugetlb.2MB.limit_in_bytes", "9223372036854771712\n");
+	put("h/c/hugetlb.2MB.usage_in_bytes", "0\n");
+	put("h/c/hugetlb.2MB.max_usage_in_bytes", "2097152\n");
+	put("h/c/hugetlb.2MB.failcnt", "0\n");
+	put("h/c/hugetlb.1GB.limit_in_bytes", "9223372036854771712\n");
+	put("h/c/hugetlb.1GB.usage_in_bytes", "0\n");
+	put("h/c/hugetlb.1GB.max_usage_in_bytes", "0\n");
+	put("h/c/hugetlb.1GB.failcnt", "0\n");
+	parse("31 23 0:28 / @/h rw - cgroup cgroup rw,hugetlb\n", "3:hugetlb:/\n");
+	cr_assert_eq(cgroup_create(root, "c", "c", NULL, &cg, &err), 0, "%s", err.msg);
+	arena_init(&mem, 1 << 20);
+	cr_assert_eq(cgroup_stats(cg, &mem, &s, &err), 0);
+	cr_assert_eq(s.n_hugetlb, 1);
+	cr_expect_str_eq(s.hugetlb[0].size, "2MB");
+	cr_expect_eq(s.hugetlb[0].peak, 2097152);
+	put("h/c/hugetlb.2MB.max_usage_in_bytes", "0\n");
+	cr_assert_eq(cgroup_stats(cg, &mem, &s, &err), 0);
+	cr_expect_eq(s.n_hugetlb, 0);
 	arena_free(&mem);
 	cgroup_free(cg);
 }

@@ -348,22 +348,17 @@ static int blkio_stats(struct stats_reader *x, struct cgroup_stats *s)
 
 /* --- huge pages ---------------------------------------------------------------------- */
 
-static int hugetlb_add(struct stats_reader *x, struct cgroup_stats *s, const char *size)
+static void hugetlb_read(struct stats_reader *x, struct cgroup_hugetlb *h, const char *size)
 {
-	struct cgroup_hugetlb *h = &s->hugetlb[s->n_hugetlb];
 	const struct key_row failures[] = { { "max", &h->failures, 1 } };
 	char file[64];
 
-	*h = (struct cgroup_hugetlb){ .size = arena_strdup(x->mem, size) };
-	if (!h->size)
-		return -ENOMEM;
-	s->n_hugetlb++;
 	if (x->cg->root->mode == CGROUP_V2) {
 		(void)snprintf(file, sizeof(file), "hugetlb.%s.current", size);
 		get_number(x, CTL_HUGETLB, file, &h->usage);
 		(void)snprintf(file, sizeof(file), "hugetlb.%s.events", size);
 		get_keys(x, CTL_HUGETLB, file, failures, ARRAY_LEN(failures));
-		return 0;
+		return;
 	}
 	(void)snprintf(file, sizeof(file), "hugetlb.%s.usage_in_bytes", size);
 	get_number(x, CTL_HUGETLB, file, &h->usage);
@@ -371,6 +366,24 @@ static int hugetlb_add(struct stats_reader *x, struct cgroup_stats *s, const cha
 	get_number(x, CTL_HUGETLB, file, &h->peak);
 	(void)snprintf(file, sizeof(file), "hugetlb.%s.failcnt", size);
 	get_number(x, CTL_HUGETLB, file, &h->failures);
+}
+
+/*
+ * Sizes that nobody has used are left out: the 1.x shim drops the size itself, and containerd's
+ * metrics fail for the whole node when two entries look the same.
+ */
+static int hugetlb_add(struct stats_reader *x, struct cgroup_stats *s, const char *size)
+{
+	struct cgroup_hugetlb *h = &s->hugetlb[s->n_hugetlb];
+
+	*h = (struct cgroup_hugetlb){ 0 };
+	hugetlb_read(x, h, size);
+	if (!h->usage && !h->peak && !h->failures)
+		return 0;
+	h->size = arena_strdup(x->mem, size);
+	if (!h->size)
+		return -ENOMEM;
+	s->n_hugetlb++;
 	return 0;
 }
 
