@@ -9,6 +9,7 @@
  */
 #include "wire/h2.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
@@ -69,6 +70,7 @@ struct h2_stream {
 	size_t header_bytes;
 	struct grpc_reader in;
 	struct buf out;	   /* the framed answer, consumed as it is sent */
+	uint64_t batch;	   /* the last one of struct out that refers to it; 0: none has yet */
 	struct err *early; /* what is wrong with the request, told when its headers are complete */
 };
 
@@ -82,9 +84,13 @@ static struct {
 	int iov_count;
 	uint8_t small[4096];
 	size_t small_len, bytes;
-	struct buf dead[64]; /* bodies whose streams ended while iov refers to them */
+	uint64_t batch; /* counts what is composed */
+	/* Bodies that iov refers to while their streams have ended: no more than it has places. */
+	struct buf dead[64];
 	size_t dead_count;
 } out;
+
+static_assert(ARRAY_LEN(out.dead) >= ARRAY_LEN(out.iov), "each body in iov may lose its stream");
 
 static struct h2_stream *h2_stream_of(const struct h2_session *s, int32_t id)
 {
@@ -106,7 +112,7 @@ static void h2_stream_free(struct h2_stream *st)
 		call_cancelled(c);
 	h2_release_input(st);
 	st->session->out_bytes -= buf_len(&st->out);
-	if (out.active && st->out.mem && out.dead_count < ARRAY_LEN(out.dead)) {
+	if (out.active && st->batch == out.batch) {
 		out.dead[out.dead_count++] = st->out;
 		st->out = (struct buf){ 0 };
 	}
@@ -130,6 +136,15 @@ static void h2_on_flush(struct job *j);
 static void h2_want_flush(struct h2_session *s)
 {
 	job_queue(s->conn->rpc->loop, &s->flush, h2_on_flush);
+}
+
+/* What nghttp2 has no memory for nobody would hear of: a caller must not wait for ever. */
+static void h2_submitted(struct h2_session *s, int r)
+{
+	if (r != 0)
+		s->conn->carrier->hang_up(s->conn);
+	else
+		h2_want_flush(s);
 }
 
 static ssize_t h2_read_body(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len,
@@ -162,9 +177,9 @@ static void h2_answer(struct call *c, struct buf *body)
 	st->call = NULL;
 	st->answered = true;
 	if (!body->mem) {
-		(void)nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id,
-						NGHTTP2_INTERNAL_ERROR);
-		h2_want_flush(st->session);
+		h2_submitted(st->session,
+			     nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id,
+						       NGHTTP2_INTERNAL_ERROR));
 		return;
 	}
 	static_assert(GRPC_PREFIX <= CALL_HEADROOM, "the prefix goes into the headroom");
@@ -175,9 +190,8 @@ static void h2_answer(struct call *c, struct buf *body)
 	st->out = *body;
 	*body = (struct buf){ 0 };
 	st->session->out_bytes += buf_len(&st->out);
-	(void)nghttp2_submit_response(st->session->ng, st->id, headers, ARRAY_LEN(headers),
-				      &provider);
-	h2_want_flush(st->session);
+	h2_submitted(st->session, nghttp2_submit_response(st->session->ng, st->id, headers,
+							  ARRAY_LEN(headers), &provider));
 }
 
 static void h2_fail_stream(struct h2_stream *st, int status, const char *msg)
@@ -194,9 +208,8 @@ static void h2_fail_stream(struct h2_stream *st, int status, const char *msg)
 	};
 
 	st->answered = true;
-	(void)nghttp2_submit_response(st->session->ng, st->id, headers,
-				      ARRAY_LEN(headers) - (len == 0), NULL);
-	h2_want_flush(st->session);
+	h2_submitted(st->session, nghttp2_submit_response(st->session->ng, st->id, headers,
+							  ARRAY_LEN(headers) - (len == 0), NULL));
 }
 
 static void h2_fail(struct call *c, int status, const char *msg)
@@ -397,7 +410,8 @@ static void h2_reject(struct h2_stream *st, const char *status)
 	headers[0].value = (uint8_t *)(uintptr_t)status;
 	headers[0].valuelen = strlen(status);
 	st->answered = true;
-	(void)nghttp2_submit_response(st->session->ng, st->id, headers, 1, NULL);
+	h2_submitted(st->session,
+		     nghttp2_submit_response(st->session->ng, st->id, headers, 1, NULL));
 }
 
 /* The request's headers are all there: what can be said of it without its body is said now. */
@@ -580,6 +594,7 @@ static int h2_on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint
 	h2_out_add(buf_data(&st->out), len);
 	st->session->out_bytes -= len;
 	st->out.start += len; /* not buf_consume: the bytes are still to be written */
+	st->batch = out.batch;
 	return 0;
 }
 
@@ -610,8 +625,6 @@ static int h2_write_out(struct h2_session *s)
 				       len - skip);
 		skip -= skip < len ? skip : len;
 	}
-	while (out.dead_count)
-		buf_free(&out.dead[--out.dead_count]);
 	return r;
 }
 
@@ -637,13 +650,16 @@ static int h2_flush(struct h2_session *s)
 	while (r == 0 && buf_len(&s->backlog) == 0) {
 		out.iov_count = 0;
 		out.small_len = out.bytes = 0;
+		out.batch++;
 		out.active = true;
 		r = nghttp2_session_send(s->ng) < 0 ? -ENOMEM : 0;
 		out.active = false;
+		if (r == 0 && out.bytes > 0)
+			r = h2_write_out(s);
+		while (out.dead_count)
+			buf_free(&out.dead[--out.dead_count]);
 		if (out.bytes == 0)
 			break;
-		if (r == 0)
-			r = h2_write_out(s);
 	}
 	if (r == 0 && buf_len(&s->backlog) == 0 && !nghttp2_session_want_read(s->ng) &&
 	    !nghttp2_session_want_write(s->ng))

@@ -93,6 +93,53 @@ Test(h2, reset_cancels)
 	fake_all_over();
 }
 
+static size_t put_frame(uint8_t *out, uint8_t type, uint32_t stream, const void *body, uint8_t len)
+{
+	out[0] = out[1] = out[4] = 0;
+	out[2] = len;
+	out[3] = type;
+	be32_put(out + 5, stream);
+	memcpy(out + 9, body, len);
+	return 9u + len;
+}
+
+/*
+ * More streams than one flush has places for end by a reset of ours while the answer of another is
+ * on its way: its body lives until it is written.
+ */
+Test(h2, resets_of_ours_beside_an_answer)
+{
+	static const uint8_t no_window[] = { 0, 4, 0, 0, 0, 0 }, all[] = { 0x7f, 0xff, 0xff, 0xff },
+			     enough[] = { 0, 1, 0, 0 }, want[] = { 0, 0, 0, 0, 2, 8, 1 };
+	uint8_t req[1000], some[100], grants[71 * 2 * 13];
+	size_t n = fake_read_seed("h2/check", req, sizeof(req)), len = 0;
+	size_t skip = 9u + req[2], head = 9u + req[skip + 2];
+	const uint8_t *data;
+
+	begin();
+	cr_assert_eq(req[skip + 3], 1, "HEADERS follow SETTINGS");
+	cr_assert_eq(fake_feed(some, put_frame(some, 4, 0, no_window, sizeof(no_window)), 100), 0);
+	for (uint32_t id = 1; id <= 141; id += 2) {
+		be32_put(req + skip + 5, id);
+		be32_put(req + skip + head + 5, id);
+		cr_assert_eq(fake_feed(req + skip, n - skip, n), 0);
+	}
+	cr_assert_eq(frames(1, NULL, NULL), 71, "all are answered");
+	cr_assert_eq(frames(0, NULL, NULL), 0, "and nothing of it may be sent");
+	for (uint32_t id = 1; id <= 139; id += 2) {
+		len += put_frame(grants + len, 8, id, all, 4);
+		len += put_frame(grants + len, 8, id, all, 4); /* one too many */
+	}
+	len += put_frame(grants + len, 8, 141, enough, 4);
+	cr_assert_eq(fake_feed(grants, len, len), 0);
+	cr_assert_eq(frames(3, NULL, NULL), 70);
+	cr_assert_eq(frames(0, &data, &len), 1);
+	cr_assert_eq(len, sizeof(want));
+	cr_assert_eq(memcmp(data, want, len), 0);
+	fake_end();
+	fake_all_over();
+}
+
 Test(h2, dead_peer)
 {
 	uint8_t req[1000];
