@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <nghttp2/nghttp2.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,17 +62,19 @@ struct h2_stream {
 	struct h2_session *session;
 	int32_t id;
 	unsigned int seen;
+	bool refused;  /* early, if there was memory, says why */
 	bool answered; /* nothing that still comes in matters */
 	bool trailers; /* the request's headers are complete: any more are trailers */
 	const struct rpc_method *method;
-	struct call *call; /* NULL before it starts and after its answer */
-	int64_t timeout_ms;
+	struct call *call;  /* NULL before it starts and after its answer */
+	int64_t timeout_ms; /* since arrived_ms; -1: none */
+	int64_t arrived_ms;
 	uint64_t content_length, received;
 	size_t header_bytes;
 	struct grpc_reader in;
-	struct buf out;	   /* the framed answer, consumed as it is sent */
-	uint64_t batch;	   /* the last one of struct out that refers to it; 0: none has yet */
-	struct err *early; /* what is wrong with the request, told when its headers are complete */
+	struct buf out; /* the framed answer, consumed as it is sent */
+	uint64_t batch; /* the last one of struct out that refers to it; 0: none has yet */
+	struct err *early;
 };
 
 /*
@@ -257,18 +260,31 @@ static int h2_on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, vo
 	return 0;
 }
 
+/* What is wrong with a request, told when its headers are complete; the first fault counts. */
+static void __attribute__((format(printf, 3, 4)))
+h2_early(struct h2_stream *st, int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	st->refused = true;
+	if (st->early)
+		return;
+	st->early = calloc(1, sizeof(*st->early));
+	if (!st->early)
+		return;
+	st->early->rpc = status;
+	va_start(ap, fmt);
+	(void)vsnprintf(st->early->msg, sizeof(st->early->msg), fmt, ap);
+	va_end(ap);
+}
+
 /* Counts as SETTINGS_MAX_HEADER_LIST_SIZE does. False: nobody looks at this header any more. */
 static bool h2_within_limit(struct h2_stream *st, size_t name, size_t value)
 {
 	st->header_bytes += name + value + 32;
 	if (st->header_bytes <= LIMIT_HEADERS)
 		return true;
-	if (!st->early)
-		st->early = calloc(1, sizeof(*st->early));
-	if (st->early)
-		(void)err_rpc(st->early, RPC_RESOURCE_EXHAUSTED, "header list larger than %u bytes",
-			      LIMIT_HEADERS);
-	st->method = NULL;
+	h2_early(st, RPC_RESOURCE_EXHAUSTED, "header list larger than %u bytes", LIMIT_HEADERS);
 	if (st->header_bytes > 16 * LIMIT_HEADERS)
 		(void)nghttp2_session_terminate_session(st->session->ng, NGHTTP2_ENHANCE_YOUR_CALM);
 	return false;
@@ -292,11 +308,8 @@ static void h2_find_method(struct h2_stream *st, const nghttp2_vec *path)
 	struct err err = { 0 };
 
 	st->method = grpc_method(st->session->conn->rpc, (const char *)path->base, path->len, &err);
-	if (!st->method && !st->early) {
-		st->early = malloc(sizeof(*st->early));
-		if (st->early)
-			*st->early = err;
-	}
+	if (!st->method)
+		h2_early(st, rpc_status(&err), "%s", err.msg);
 }
 
 /* One of :method, :scheme, :path, :authority, each at most once and before all others. */
@@ -373,6 +386,9 @@ static bool h2_take_regular(struct h2_stream *st, const nghttp2_rcbuf *name,
 		st->seen |= SEEN_COMPRESSION;
 	} else if (h2_is_text(name, "grpc-timeout")) {
 		st->timeout_ms = grpc_timeout_ms((const char *)value->base, value->len);
+		if (st->timeout_ms < 0)
+			h2_early(st, RPC_INTERNAL, "malformed grpc-timeout: \"%.*s\"",
+				 (int)value->len, (const char *)value->base);
 	}
 	return true;
 }
@@ -418,11 +434,12 @@ static void h2_reject(struct h2_stream *st, const char *status)
 static void h2_headers_complete(struct h2_stream *st)
 {
 	st->trailers = true;
+	st->arrived_ms = loop_now_ms();
 	if (!(st->seen & SEEN_POST))
 		h2_reject(st, "405");
 	else if (!(st->seen & SEEN_GRPC))
 		h2_reject(st, "415");
-	else if (!st->method)
+	else if (st->refused)
 		h2_fail_stream(st, st->early ? rpc_status(st->early) : RPC_INTERNAL,
 			       st->early ? st->early->msg : "out of memory");
 	else if (st->seen & SEEN_COMPRESSION)
@@ -528,10 +545,19 @@ static void h2_run_ready(struct h2_session *s)
 	while (s->out_bytes < LIMIT_H2_UNSENT &&
 	       (st = list_first(&s->ready, struct h2_stream, ready))) {
 		struct buf body = st->in.body;
+		int64_t left = -1;
 		struct call *c;
 
 		list_del(&st->ready);
-		c = call_new(s->conn->rpc, &h2_road, st, st->method, SCHEMA_1X, st->timeout_ms);
+		if (st->timeout_ms >= 0) {
+			left = st->arrived_ms + st->timeout_ms - loop_now_ms();
+			if (left <= 0) {
+				h2_release_input(st);
+				h2_fail_stream(st, RPC_DEADLINE_EXCEEDED, "deadline exceeded");
+				continue;
+			}
+		}
+		c = call_new(s->conn->rpc, &h2_road, st, st->method, SCHEMA_1X, left);
 		if (!c) {
 			h2_release_input(st);
 			h2_fail_stream(st, RPC_RESOURCE_EXHAUSTED, "too many calls are open");
@@ -595,6 +621,21 @@ static int h2_on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint
 	st->session->out_bytes -= len;
 	st->out.start += len; /* not buf_consume: the bytes are still to be written */
 	st->batch = out.batch;
+	return 0;
+}
+
+/*
+ * An answer that doesn't wait for the end of its request makes the rest of it useless: RFC 9113, 8.1
+ * has the client told so.
+ */
+static int h2_on_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
+{
+	struct h2_session *s = user;
+
+	if (frame->hd.type == NGHTTP2_HEADERS && frame->hd.flags & NGHTTP2_FLAG_END_STREAM &&
+	    nghttp2_session_get_stream_remote_close(ng, frame->hd.stream_id) == 0)
+		h2_submitted(s, nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE,
+							  frame->hd.stream_id, NGHTTP2_NO_ERROR));
 	return 0;
 }
 
@@ -796,6 +837,7 @@ static int h2_session_init(struct h2_session *s)
 		nghttp2_session_callbacks_set_on_stream_close_callback(cb, h2_on_stream_close);
 		nghttp2_session_callbacks_set_send_callback(cb, h2_on_send);
 		nghttp2_session_callbacks_set_send_data_callback(cb, h2_on_send_data);
+		nghttp2_session_callbacks_set_on_frame_send_callback(cb, h2_on_sent);
 		nghttp2_session_callbacks_set_data_source_read_length_callback(cb, h2_frame_size);
 		r = nghttp2_session_server_new2(&s->ng, cb, s, opt);
 	}

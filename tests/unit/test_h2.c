@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc
+// ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=nghttp2_submit_response
 #include "wire/h2.h"
 
 #include "wire_fake.h"
+
+#include <nghttp2/nghttp2.h>
 
 #include "base/limits.h"
 
@@ -137,6 +139,38 @@ Test(h2, resets_of_ours_beside_an_answer)
 	cr_assert_eq(len, sizeof(want));
 	cr_assert_eq(memcmp(data, want, len), 0);
 	fake_end();
+	fake_all_over();
+}
+
+static bool submit_fails;
+
+int __real_nghttp2_submit_response(nghttp2_session *ng, int32_t id, const nghttp2_nv *nv, size_t n,
+				   const nghttp2_data_provider *body);
+int __wrap_nghttp2_submit_response(nghttp2_session *ng, int32_t id, const nghttp2_nv *nv, size_t n,
+				   const nghttp2_data_provider *body);
+
+int __wrap_nghttp2_submit_response(nghttp2_session *ng, int32_t id, const nghttp2_nv *nv, size_t n,
+				   const nghttp2_data_provider *body)
+{
+	return submit_fails ? NGHTTP2_ERR_NOMEM
+			    : __real_nghttp2_submit_response(ng, id, nv, n, body);
+}
+
+Test(h2, an_answer_without_memory_ends_the_connection)
+{
+	static const char *const seeds[] = { "h2/check", "h2/unknown" };
+	uint8_t req[1000];
+
+	for (size_t i = 0; i < 2; i++) {
+		size_t n = fake_read_seed(seeds[i], req, sizeof(req));
+
+		begin();
+		submit_fails = true;
+		cr_assert_eq(fake_feed(req, n, n), 0);
+		submit_fails = false;
+		cr_assert(fake.hung_up);
+		fake_end();
+	}
 	fake_all_over();
 }
 
