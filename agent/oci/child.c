@@ -12,7 +12,8 @@
  *	get_filter	seccomp: the init compiles it and leaves it for the execs
  *	enter_namespaces
  *			init: user, mount, cgroup joined, a new cgroup namespace, lo up; exec: all
- *			at once through the init's pidfd; then root of the user namespace
+ *			at once through the init's pidfd; then root of the user namespace, and
+ *			the container's session keyring
  *	build_container, init only
  *		rootfs_prepare		root, mounts, devices; the guest's root is still there
  *		MOUNTED -> go		the agent's prestart and createRuntime hooks, if any
@@ -30,6 +31,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -39,6 +41,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "oci/hooks.h"
@@ -49,6 +52,10 @@
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
+
+/* security/keys of the kernel: which bits of a key's permissions mean what has no header. */
+#define KEY_POSSESSOR_ALL 0x3f000000
+#define KEY_USER_SEARCH	  0x00080000
 
 struct child {
 	const struct spawn_plan *plan;
@@ -130,6 +137,23 @@ static int shed(struct child *c, const struct child_io *io, struct err *err)
 	return c->proc < 0 ? err_sys(err, errno, "open /proc") : 0;
 }
 
+/*
+ * Keys that a process finds or leaves are its container's: a new session keyring, which the execs
+ * join by its name. A search is all that its owner's other processes may do with it, and joining
+ * asks for no more. A kernel without keys has none to share.
+ */
+static int join_keyring(const struct spawn_plan *p, struct err *err)
+{
+	const long perm = KEY_POSSESSOR_ALL | KEY_USER_SEARCH;
+	long key = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, p->rules->keyring);
+
+	if (key < 0)
+		return errno == ENOSYS ? 0 : err_sys(err, errno, "session keyring");
+	if (p->spec && syscall(SYS_keyctl, KEYCTL_SETPERM, key, perm) < 0)
+		return err_sys(err, errno, "session keyring: permissions");
+	return 0;
+}
+
 static int enter_namespaces(const struct child *c, struct err *err)
 {
 	const struct spawn_plan *p = c->plan;
@@ -153,7 +177,7 @@ static int enter_namespaces(const struct child *c, struct err *err)
 	if ((p->spec ? p->ns->own_flags : p->join_flags) & CLONE_NEWUSER &&
 	    (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
 		return err_sys(err, errno, "become root of the user namespace");
-	return 0;
+	return join_keyring(p, err);
 }
 
 static int send_master(const struct child *c, int master)

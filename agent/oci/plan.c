@@ -5,12 +5,27 @@
 #include "oci/plan.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 
 #include "base/auto.h"
 #include "base/str.h"
+
+/* Names of keyrings are for all containers without a user namespace of their own. */
+static int name_keyring(char name[static 40])
+{
+	uint64_t random[2];
+
+	/* Early in a guest's life it must not wait for entropy; later it is as good as any. */
+	if (getrandom(random, sizeof(random), GRND_INSECURE) != sizeof(random))
+		return -errno;
+	(void)snprintf(name, 40, "_ses.%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+	return 0;
+}
 
 int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *err)
 {
@@ -29,6 +44,9 @@ int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *e
 	if ((!str_empty(p->selinuxlabel) && !(ret->exec_label = strdup(p->selinuxlabel))) ||
 	    (!str_empty(p->apparmorprofile) && !(ret->apparmor = strdup(p->apparmorprofile))))
 		return err_sys(err, ENOMEM, "labels");
+	r = name_keyring(ret->keyring);
+	if (r < 0)
+		return err_sys(err, -r, "name of the session keyring");
 	r = caps_parse(p->capabilities, &ret->caps, err);
 	if (r == 0)
 		r = rlimit_parse(p->rlimits, p->n_rlimits, &ret->rlimits, err);

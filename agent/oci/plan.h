@@ -35,6 +35,8 @@ struct ctr_rules {
 	int seccomp_fd; /* where the init leaves its compiled filter; FD_NONE: no filter */
 	bool no_new_privs;
 	int oom_score_adj;
+	/* Its session keyring: execs join it by this name, which nobody else can guess. */
+	char keyring[40];
 	char *exec_label, *apparmor; /* SELinux label, AppArmor profile; NULL: none */
 };
 

@@ -698,6 +698,43 @@ def container_cannot_stop_the_agent(agent, road):
         road.ctl('destroy-sandbox', check=0)
 
 
+# ---- session keyring: keys of one container are none of another's ------------------------------
+
+def session_keyring(agent, road):
+    image = road.image()
+    shutil.copy(nsagent.prog('keys'), image + '/bin/keys')
+
+    def run(cid, edit=None):
+        def both(c):
+            c['root'].update(path=image)
+            c['linux'].update(maskedPaths=[])   # /proc/keys is one
+            if edit:
+                edit(c)
+        road.run('exec sleep 1000', both, check=0, args=['-d', '-n', '--id', cid])
+
+    def keys(cid, *args):
+        return road.ctl('exec', '-n', cid, '/bin/keys', *args).stdout.decode().strip()
+    try:
+        run('keyring-a')
+        run('keyring-b')
+        run('keyring-c', lambda c: c['process']['user'].update(uid=1000, gid=1000))
+        number = keys('keyring-a', 'add', 'secret', 'of a')
+        expect(keys('keyring-a', 'read', 'secret'), 'of a', 'an exec after that which made the key')
+        for cid in ('keyring-b', 'keyring-c'):
+            has(keys(cid, 'read', 'secret'), 'error: ')
+            has(keys(cid, 'number', number), 'error: ')
+        names = [w for w in keys('keyring-a', 'names').split() if w.startswith('_ses.')]
+        expect(len(names), 1, 'its own, and no other')
+        expect(names[0].rstrip(':') in keys('keyring-b', 'names'), False, 'the name is nobody else\'s')
+        keys('keyring-c', 'add', 'secret', 'of c')
+        expect(keys('keyring-c', 'read', 'secret'), 'of c')
+        expect(keys('keyring-a', 'read', 'secret'), 'of a')
+    finally:
+        for cid in ('keyring-a', 'keyring-b', 'keyring-c'):
+            road.ctl('remove', cid)
+        road.ctl('destroy-sandbox', check=0)
+
+
 CASES = [f for n, f in list(globals().items()) if callable(f) and getattr(f, '__module__', '') == '__main__'
          and getattr(f, '__code__', None) and f.__code__.co_varnames[:2] == ('agent', 'road')]
 
