@@ -31,6 +31,7 @@ struct port {
 	int listener, client;
 	struct source listener_source, client_source;
 	struct timer again;
+	struct log_limit refused;
 	void (*serve)(struct port *p);
 	const char *what;
 };
@@ -58,7 +59,7 @@ static void on_client(struct source *s, uint32_t events)
 	struct port *p = container_of(s, struct port, listener_source);
 
 	(void)events;
-	p->client = listen_accept_host(p->listener);
+	p->client = listen_accept_host(p->listener, &p->refused);
 	if (p->client < 0)
 		return;
 	loop_del(&p->listener_source);

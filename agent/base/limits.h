@@ -34,6 +34,7 @@
 /* ttrpc's clients can't be told a limit, so that it is generous: three calls for every process. */
 #define LIMIT_TTRPC_CALLS   (4 * LIMIT_CALLS)
 #define LIMIT_YAMUX_STREAMS 1024u  /* of one session; the next one is reset */
+#define LIMIT_ACCEPTS	    16	   /* connections accepted before others have their turn */
 #define LIMIT_FIRST_BYTE_MS 120000 /* what gRPC-Go gives a client for its preface, too */
 #define LIMIT_LINGER_MS	    2000  /* of a socket that we have shut down, for the peer to close it */
 #define LIMIT_YAMUX_FIN_MS  10000 /* the same of a yamux stream */

@@ -140,6 +140,22 @@ void log_line(enum log_level level, const char *subsystem, const char *fmt, ...)
 	errno = saved;
 }
 
+bool log_due(struct log_limit *l, unsigned int *ret_skipped)
+{
+	struct timespec now;
+	int64_t ms;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	if (ms < l->next_ms) {
+		l->skipped++;
+		return false;
+	}
+	*ret_skipped = l->skipped;
+	*l = (struct log_limit){ .next_ms = ms + 1000 };
+	return true;
+}
+
 void log_set_sandbox(const char *id)
 {
 	(void)snprintf(state.sandbox, sizeof(state.sandbox), "%s", id);

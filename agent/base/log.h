@@ -10,6 +10,7 @@
 #define BASE_LOG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
@@ -25,6 +26,15 @@ void log_set_fd(int fd);
  * "panic", "fatal", "error", "warn", "warning", "info", "debug", "trace", any case: 0 or -EINVAL.
  */
 int log_parse_level(const char *word, enum log_level *ret);
+
+/* Of what others can make happen as often as they like: one line a second. Zero at first. */
+struct log_limit {
+	int64_t next_ms;
+	unsigned int skipped;
+};
+
+/* May it be told now? Then *ret_skipped is how often it has not been since the last time. */
+bool log_due(struct log_limit *l, unsigned int *ret_skipped);
 
 #define log_error(sub, ...) log_line(LOG_ERROR, sub, __VA_ARGS__)
 #define log_warn(sub, ...)  log_line(LOG_WARN, sub, __VA_ARGS__)

@@ -16,7 +16,7 @@
 #include <linux/vm_sockets.h>
 
 #include "base/auto.h"
-#include "base/log.h"
+#include "base/limits.h"
 #include "base/str.h"
 #include "wire/conn.h"
 #include "wire/detect.h"
@@ -27,6 +27,8 @@ struct listener {
 	struct rpc_server *rpc;
 	struct source source;
 	struct timer retry;
+	struct log_limit refused, full,
+		failed; /* what is told of peers: not for us; one too many; errors */
 	int fd;
 	bool vsock;
 	conn_start *start;
@@ -43,17 +45,22 @@ int listen_vsock(uint32_t cid, uint32_t port)
 	return TAKE_FD(fd);
 }
 
-int listen_accept_host(int fd)
+int listen_accept_host(int fd, struct log_limit *refused)
 {
 	struct sockaddr_vm peer = { 0 };
 	socklen_t len = sizeof(peer);
+	unsigned int more;
 	int conn = accept4(fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (conn < 0)
 		return -errno;
 	if (peer.svm_cid == VMADDR_CID_HOST)
 		return conn;
-	log_warn("listen", "refused a connection from vsock CID %u", peer.svm_cid);
+	if (log_due(refused, &more))
+		log_warn(
+			"listen",
+			"refused a connection from vsock CID %u (and %u since the last one told of)",
+			peer.svm_cid, more);
 	(void)close(conn);
 	return -ECONNABORTED;
 }
@@ -108,29 +115,60 @@ static void listen_on_retry(struct timer *t)
 	(void)loop_mod(&ls->source, EPOLLIN);
 }
 
+/* A peer that left before it was accepted, or an error of its network: the next one may be fine. */
+static bool listen_is_passing(int error)
+{
+	static const int passing[] = { EINTR,	    ECONNABORTED, EPROTO, ENETDOWN,
+				       ENOPROTOOPT, EHOSTDOWN,	  ENONET, EHOSTUNREACH,
+				       ENETUNREACH, ECONNRESET };
+
+	for (size_t i = 0; i < ARRAY_LEN(passing); i++) {
+		if (passing[i] == error)
+			return true;
+	}
+	return false;
+}
+
+static int listen_accept(struct listener *ls)
+{
+	int fd;
+
+	if (ls->vsock)
+		return listen_accept_host(ls->fd, &ls->refused);
+	fd = accept4(ls->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Only so many at a time: a flood of connections must not keep the loop from what it serves. */
 static void listen_on_incoming(struct source *s, uint32_t events)
 {
 	struct listener *ls = container_of(s, struct listener, source);
+	unsigned int more;
 
 	(void)events;
-	for (;;) {
-		int fd = ls->vsock ? listen_accept_host(ls->fd)
-				   : accept4(ls->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	for (int i = 0; i < LIMIT_ACCEPTS; i++) {
+		int fd = listen_accept(ls);
 
-		if (fd < 0 && !ls->vsock)
-			fd = -errno;
 		if (fd == -EAGAIN)
 			return;
-		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
+		if (fd < 0 && listen_is_passing(-fd))
+			continue;
+		if (fd < 0) {
 			/* Nothing can be accepted now, and the loop must not spin on it. */
-			log_error("listen", "accept: %s; trying again in 100 ms", strerror(-fd));
+			if (log_due(&ls->failed, &more))
+				log_error("listen", "accept: %s; trying again in 100 ms",
+					  strerror(-fd));
 			(void)loop_mod(s, 0);
 			timer_set(ls->loop, &ls->retry, 100, listen_on_retry);
 			return;
 		}
-		if (fd >= 0 && fdconn_start(ls->loop, ls->rpc, fd, ls->vsock ? "vsock" : "unix",
-					    ls->start) < 0)
-			log_warn("listen", "too many connections: one refused");
+		if (fdconn_start(ls->loop, ls->rpc, fd, ls->vsock ? "vsock" : "unix", ls->start) <
+			    0 &&
+		    log_due(&ls->full, &more))
+			log_warn(
+				"listen",
+				"too many connections: one refused (and %u since the last one told of)",
+				more);
 	}
 }
 

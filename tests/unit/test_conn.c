@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc
+// ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=accept4
 #include "wire/conn.h"
 
 #include "wire_fake.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <stddef.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -175,6 +177,58 @@ Test(conn, addresses)
 		     "%s", err.msg);
 	listen_stop(ls);
 	listen_stop(NULL);
+}
+
+static struct {
+	int error; /* what accept4 says instead; 0: the truth */
+	int calls;
+} accepts;
+
+int __real_accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags);
+int __wrap_accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags);
+
+int __wrap_accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
+{
+	accepts.calls++;
+	if (!accepts.error)
+		return __real_accept4(fd, sa, len, flags);
+	errno = accepts.error;
+	return -1;
+}
+
+/* The loop neither spins on errors nor is kept by a peer that comes and goes without end. */
+Test(conn, accepting_gives_way)
+{
+	static const struct {
+		int error, most;
+	} rows[] = { { EMFILE, 3 }, { EPERM, 3 }, { EINVAL, 3 }, { ECONNABORTED, INT_MAX } };
+	struct sockaddr_un sa = { .sun_family = AF_UNIX, .sun_path = "\0kata-test-accept" };
+	socklen_t len = offsetof(struct sockaddr_un, sun_path) + 17;
+	struct listener *ls;
+	struct err err = { 0 };
+	char buf[32];
+	int fd;
+
+	log_threshold = LOG_ERROR;
+	cr_assert_eq(listen_start(fake_loop, &fake_rpc, "unix://@kata-test-accept", &ls, &err), 0,
+		     "%s", err.msg);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		accepts.error = rows[i].error;
+		accepts.calls = 0;
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		cr_assert_eq(connect(fd, (struct sockaddr *)&sa, len), 0);
+		run(150);
+		cr_expect_geq(accepts.calls, 2, "tried again");
+		cr_expect_leq(accepts.calls, rows[i].most, "%s: %d", strerror(accepts.error),
+			      accepts.calls);
+		accepts.error = 0;
+		cr_assert_eq(write(fd, check_call, sizeof(check_call)),
+			     (ssize_t)sizeof(check_call));
+		run(150);
+		cr_expect_eq(read(fd, buf, sizeof(buf)), 16, "and served in the end");
+		close(fd);
+	}
+	listen_stop(ls);
 }
 
 Test(conn, a_socket_in_the_file_system)

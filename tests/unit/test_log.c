@@ -103,3 +103,18 @@ Test(log, levels)
 	cr_expect_eq(log_parse_level("", &l), -EINVAL);
 	cr_expect_eq(log_parse_level("infos", &l), -EINVAL);
 }
+
+Test(log, what_others_can_repeat_is_told_once_a_second)
+{
+	struct log_limit l = { 0 };
+	unsigned int told = 0, skipped = 99;
+
+	cr_expect(log_due(&l, &skipped));
+	cr_expect_eq(skipped, 0);
+	for (int i = 0; i < 1000; i++)
+		told += log_due(&l, &skipped);
+	cr_expect_eq(told, 0);
+	l.next_ms -= 1001;
+	cr_expect(log_due(&l, &skipped));
+	cr_expect_eq(skipped, 1000);
+}
