@@ -139,7 +139,10 @@ class Yamux:
             self.data[i] = self.data.get(i, b"") + recv_exact(self.s, n)
             self.flags[i] = self.flags.get(i, 0) | flags
             if give and n:
-                self.s.sendall(yamux_frame(WINDOW, 0, i, n))
+                try:
+                    self.s.sendall(yamux_frame(WINDOW, 0, i, n))
+                except (BrokenPipeError, ConnectionResetError):
+                    pass        # what the server said before is still to be read
         elif kind == WINDOW:
             self.window[i] = self.window.get(i, 0) + n
             self.flags[i] = self.flags.get(i, 0) | flags
