@@ -93,6 +93,9 @@ help:
 ## make run [CMD='...']     boot a guest and run a command in a container
 ##                          (ROOT=initrd|pmem|blk, TRANSPORT=vsock|serial, PROTOCOL=grpc|ttrpc, ACCEL=tcg|kvm)
 ## make test                every test
+## make unit                the tests that take a minute and need no root: those of the C files, of the sources' form
+## make check T=PROGRAM     one test and what it needs: T=tests/ns/test_rpc.py, T=tests/unit/test_str.c, several in
+##                          quotes; T=tests/ns/test_rpc.py:network only the cases with that word in their names
 ## make bench               figures of size, memory and time, in build/bench.json
 ## make images              kernel, initrd, disk image
 ## make deps                install the Debian packages that all this needs (root)
@@ -297,7 +300,7 @@ $(BUILD)/unit/mnl_%: tests/unit/%.c $(BUILD)/san/libagent.a
 	$(unit_link)
 
 TESTS_SLOW := $(sort $(wildcard tests/ns/test_* tests/wire/test_* tests/interop/test_* tests/images/test_* tests/cross/test_* tests/vm/test_*))
-TESTS := tests/check.sh $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW)) $(wildcard tests/fuzz/run.sh)
+TESTS := tests/check.sh tests/test_run.py $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW)) $(wildcard tests/fuzz/run.sh)
 
 .PHONY: test test-all unit
 test: deps-test
@@ -305,7 +308,20 @@ test: deps-test
 test-all: all $(SHARED) $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(BUILD)/kata-agent-san $(KERNEL) $(INITRD) $(IMAGE) $(UNIT)
 	@$(if $(filter shared,$(LINK)),AGENT=$(abspath $(AGENT))) tests/run.py $(TESTS)
 unit: $(UNIT)
-	@tests/run.py --jobs 2 tests/check.sh $(UNIT)
+	@tests/run.py --jobs 2 tests/check.sh tests/test_run.py $(UNIT)
+
+# One test: its programs, and what the tests of their folders take for granted.
+.PHONY: check
+T_PROGRAMS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(T))
+T_FILES := $(foreach t,$(T_PROGRAMS),$(firstword $(subst :, ,$(t))))
+T_NEEDS := $(filter $(BUILD)/unit/%,$(T_FILES)) \
+	$(if $(filter-out $(BUILD)/unit/% tests/check.sh tests/test_run.py,$(T_FILES)),all $(BUILD)/kata-agent-san) \
+	$(if $(filter tests/ns/test_e2e_shared.sh,$(T_FILES)),$(SHARED)) \
+	$(if $(filter tests/ns/test_cgroup_guest.sh,$(T_FILES)),$(KERNEL) $(BUILD)/unit/test_cgroup_v1 $(BUILD)/unit/test_cgroup_v2) \
+	$(if $(filter tests/vm/% tests/images/%,$(T_FILES)),$(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san \
+		$(KERNEL) $(INITRD) $(IMAGE))
+check: $(T_NEEDS)
+	@$(if $(strip $(T)),tests/run.py $(T_PROGRAMS),echo "make check T=PROGRAM, see make help" >&2; exit 2)
 
 .PHONY: bench
 bench: deps-test

@@ -138,9 +138,11 @@ def run(program, limit):
     if status == 77 and not result.failed and not result.names:
         if not result.skipped:
             result.skipped.append(('(all)', result.log.strip().splitlines()[-1] if result.log.strip() else ''))
+    elif isinstance(status, str):
+        result.failed.append(status)
     elif status not in (0, 77) and not result.failed:
-        result.failed.append('exit status %s' % status if isinstance(status, int) else status)
-    elif plan is None and not isinstance(status, str):
+        result.failed.append('exit status %s' % status)
+    elif plan is None:
         result.failed.append('no plan')
     for report in glob.glob(san + '.*') if san else []:
         with open(report, errors='replace') as f:
