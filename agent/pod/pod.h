@@ -10,8 +10,8 @@
  *
  * Sandbox. Parked: until_running (CreateSandbox), until_none (DestroySandbox).
  *
- *	NONE		CreateSandbox: -> MODULES. DestroySandbox: answered, there is nothing; but with
- *			containers, which 3.x makes without a sandbox: -> EMPTYING.
+ *	NONE		CreateSandbox: -> MODULES. DestroySandbox: answered, there is nothing; but
+ *			with containers, which 3.x makes without a sandbox: -> EMPTYING.
  *	MODULES		until_running. Kernel modules loaded: -> MOUNTING. Failed: -> NONE, fails.
  *	MOUNTING	until_running. Storages mounted: -> RUNNING, answered. Failed: -> NONE,
  *			fails. No name servers: -> UNDOING.

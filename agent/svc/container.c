@@ -75,9 +75,6 @@ int svc_remove_container(struct call *c, const void *request, struct err *err)
 		ctr = container_find(c, req->container_id, err);
 	if (!ctr)
 		return -ENOENT;
-	if (container_is_removing(ctr))
-		return err_rpc(err, RPC_FAILED_PRECONDITION, "Container %s is being removed",
-			       ctr->id);
 	*rm = (struct removal){ .waiter.gone = on_removed, .call = c, .seconds = req->timeout };
 	container_remove(ctr, &rm->waiter);
 	if (req->timeout)
