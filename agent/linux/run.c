@@ -151,7 +151,7 @@ static int run_follow(struct running *p)
 			(void)run_listen(p, &p->errors, NULL);
 		if (r < 0)
 			return run_kill(p, r);
-		/* What it said before its end counts; what a daemon of its says later is its own. */
+		/* What it said before its end counts, not what a daemon of its says later. */
 		if (fds[OUT].revents & POLLIN ||
 		    (fds[ERRORS].revents & POLLIN && p->kept < ERRORS_KEPT))
 			continue;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mounting, giving to a group, and unmounting below /run. Runs in a forked worker; no state. Mount points are opened
- * without following links, and mounted on through the opened fd.
+ * Mounting, giving to a group, and unmounting below /run. Runs in a forked worker; no state. Mount
+ * points are opened without following links, and mounted on through the opened fd.
  */
 #include "pod/storage_mount.h"
 
@@ -313,8 +313,8 @@ static int make_directory(int root, const struct mount_plan *p, bool *made, stru
 }
 
 /*
- * Only mount(2) takes long values (layers of an overlay), and a remount replaces all flags there. It
- * works by name: the mount's fd is found again.
+ * Only mount(2) takes long values (layers of an overlay), and there a remount replaces all flags.
+ * It works by name: the mount's fd is found again.
  */
 static int mount_old(int root, const struct mount_plan *p, const char *source, int target,
 		     bool *mounted, struct err *err)
@@ -329,7 +329,7 @@ static int mount_old(int root, const struct mount_plan *p, const char *source, i
 	return fd < 0 ? err_sys(err, -fd, "open the mount") : fd;
 }
 
-/* Mounts on target, attributes first; the mount's fd, or -errno. source is the fd of what is bound. */
+/* Mounts on target, attributes first; the mount's fd, or -errno. source: what is bound. */
 static int mount_new(int root, const struct mount_plan *p, const char *name, int source, int target,
 		     bool *mounted, struct err *err)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The room of the handlers: one for each method, in files by subject. A handler reads its request,
- * has pod, oci or linux do the work, and answers; it keeps nothing but what it says at its top. What
- * may wait runs in a worker, and its call is parked until the worker is done.
+ * has pod, oci or linux do the work, and answers; it keeps nothing but what it says at its top.
+ * What may wait runs in a worker, and its call is parked until the worker is done.
  *
  *	methods	    which handler serves which method
  *	health	    Check, Version
  *	sandbox	    CreateSandbox, DestroySandbox, StartTracing, StopTracing, GetOOMEvent
- *	container   CreateContainer, StartContainer, RemoveContainer, UpdateContainer, StatsContainer,
- *		    PauseContainer, ResumeContainer
+ *	container   CreateContainer, StartContainer, RemoveContainer, UpdateContainer,
+ *		    StatsContainer, PauseContainer, ResumeContainer
  *	process	    ExecProcess, WaitProcess, SignalProcess, ListProcesses
  *	stdio	    ReadStdout, ReadStderr, WriteStdin, CloseStdin, TtyWinResize
  *	guest	    GetGuestDetails, ReseedRandomDev, SetGuestDateTime
@@ -16,7 +16,8 @@
  *	net	    interfaces, routes, neighbours
  *	iptables    GetIPTables, SetIPTables
  *	copyfile    CopyFile
- *	volume	    GetVolumeStats, ResizeVolume, UpdateEphemeralMounts, RemoveStaleVirtiofsShareMounts
+ *	volume	    GetVolumeStats, ResizeVolume, UpdateEphemeralMounts,
+ *		    RemoveStaleVirtiofsShareMounts
  *	swap	    AddSwap, AddSwapPath
  *	metrics	    GetMetrics
  *	diagnostic  GetDiagnosticData

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Handlers whose work may wait. A worker reads the call, and its request in the call's arena, in its
- * own copy of memory.
+ * Handlers whose work may wait. A worker reads the call, and its request in the call's arena, in
+ * its own copy of memory.
  */
 #include "svc/svc.h"
 

@@ -84,6 +84,28 @@ def sandbox_again(m):
         expect('10.9.8.7' in pod.run('watch', edit=see_guest).sh('cat /guest/etc/resolv.conf'), False)
 
 
+def huge_pages(m):
+    """Each volume adds its pages to the pool, nobody's are taken away, and in the end it is as it was."""
+    def volume(name, pages):
+        return dict(driver='ephemeral', source='nodev', fstype='hugetlbfs', options=['pagesize=2097152', 'size=%d' % (pages << 21)],
+                    mount_point='/run/kata-containers/sandbox/ephemeral/' + name)
+
+    def pool(watch):
+        return int(watch.sh('cat /guest/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages'))
+    with m.pod() as pod:
+        watch = pod.run('watch', edit=see_guest)
+        before = pool(watch)
+        a = pod.run('a', edit=mount('/huge', 'bind', '/run/kata-containers/sandbox/ephemeral/a', 'rbind'), storages=[volume('a', 4)])
+        expect(pool(watch), before + 4)
+        has(a.sh('grep " /huge " /proc/mounts'), 'hugetlbfs', 'pagesize=2M')
+        pod.run('b', storages=[volume('b', 2)])
+        expect(pool(watch), before + 6, 'two volumes')
+        m.fails('INTERNAL', 'CreateContainer', 'Only allocated', container_id='c', OCI=m.spec('true'), storages=[volume('c', 100000)])
+        expect(pool(watch), before + 6, 'what was short is given back')
+    with m.pod() as pod:
+        expect(pool(pod.run('watch', edit=see_guest)), before, 'restored')
+
+
 def pause_process(m):
     with m.pod(sandbox_pidns=True) as pod:
         a = pod.run('a', 'sleep 1000 & exec sleep 1001')
@@ -590,7 +612,7 @@ def cancelled_reads_lose_nothing(m):
             expect(got, line)
 
 
-CASES = [sandbox_members, sandbox_again, pause_process, bad_sandboxes, shares, virtio_fs, oom_event,
+CASES = [sandbox_members, sandbox_again, huge_pages, pause_process, bad_sandboxes, shares, virtio_fs, oom_event,
          oom_event_cancelled, no_false_oom_event, pause_stops_time, update_limits, figures, processes, copy_file, clock,
          entropy_and_details, terminal_size, many_terminals, seccomp, capabilities, readonly_and_masked, escapes,
          killed_clients, parked_calls, cancelled_reads_lose_nothing, guest_out_of_memory]
