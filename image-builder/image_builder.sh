@@ -22,7 +22,7 @@ FS_TYPE=${FS_TYPE:-ext4}
 BLOCK_SIZE=${BLOCK_SIZE:-4096}
 ROOT_FREE_SPACE=${ROOT_FREE_SPACE:-0}
 IMG_SIZE=${IMG_SIZE:-0}
-IMAGE_SIZE_ALIGNMENT_MB=${IMAGE_SIZE_ALIGNMENT_MB:-2}
+IMAGE_SIZE_ALIGNMENT_MB=${IMAGE_SIZE_ALIGNMENT_MB:-}
 MEASURED_ROOTFS=${MEASURED_ROOTFS:-no}
 SKIP_DAX_HEADER=${SKIP_DAX_HEADER:-no}
 BUILD_VARIANT=${BUILD_VARIANT:-}
@@ -39,8 +39,10 @@ Makes a guest's disk image of the directory ROOTFS. Root is not needed. -V check
   -f FS     ext4, xfs, or read-only erofs               (FS_TYPE; now: $FS_TYPE)
   -r MB     further free space in the file system       (ROOT_FREE_SPACE)
   -s MB     make it at least that large                 (IMG_SIZE)
-  -a MB     round its size up to a multiple of this     (IMAGE_SIZE_ALIGNMENT_MB; now: $IMAGE_SIZE_ALIGNMENT_MB)
-            2 is the least for NVDIMM; take 128 where memory is hot-plugged above the NVDIMM
+  -a MB     round its size up to a multiple of this     (IMAGE_SIZE_ALIGNMENT_MB; default 128, and 2 with -x)
+            Memory that is plugged in lies behind the NVDIMM and begins at a multiple of 128 MB, or the guest takes
+            none of it, in silence. The file is sparse: the size costs no disk. 2 is the least for NVDIMM, and
+            enough where no memory is ever plugged in
   -m        measured root: a second partition with a dm-verity hash tree; the root hash is printed and
             written beside the image                    (MEASURED_ROOTFS=yes)
   -x        no NVDIMM header, partition at 1 MiB        (SKIP_DAX_HEADER=yes)
@@ -149,6 +151,8 @@ check_image() {	# FILE [ROOT]
 }
 
 check_options() {
+	# Only an NVDIMM stands in the way of hot-plugged memory.
+	[[ -n $IMAGE_SIZE_ALIGNMENT_MB ]] || { [[ $SKIP_DAX_HEADER == yes ]] && IMAGE_SIZE_ALIGNMENT_MB=2 || IMAGE_SIZE_ALIGNMENT_MB=128; }
 	case $FS_TYPE in ext4 | xfs | erofs) ;; *) die "Unsupported fs type: $FS_TYPE (ext4, xfs or erofs)" ;; esac
 	is_number "$ROOT_FREE_SPACE" || die "-r $ROOT_FREE_SPACE: must be a number of megabytes"
 	is_number "$IMG_SIZE" || die "-s $IMG_SIZE: must be a number of megabytes"

@@ -65,6 +65,8 @@ Environment:
   EXTRA_PKGS          further packages of the distribution
   KERNEL_MODULES_DIR  a directory to copy to /lib/modules/<its name>
   KERNEL_MODULES      names of modules to load at boot (written to /etc/modules-load.d/kata-containers.conf)
+  KATA_EXTRAS         mkfs, iptables, both or none: programs that hosts of Kata 3.x ask an agent for (default: both).
+                      Distributions install their packages; busybox gets them from this machine, with their libraries
   SECCOMP             yes: add the distribution's libseccomp
   USE_DOCKER, USE_PODMAN   non-empty: make it in a container (not needed for busybox, ignored there)
   DISTRO_REPO, MIRROR, REPO_URL, OS_VERSION, PKG_MANAGER, DNF_CONF   see the distribution's config.sh
@@ -87,6 +89,9 @@ load_config() {
 	# shellcheck source=/dev/null
 	[[ ! -e $CONFIG_DIR/rootfs_lib.sh ]] || source "$CONFIG_DIR/rootfs_lib.sh"
 }
+
+# wants_extra WORD: for config.sh: does KATA_EXTRAS ask for it?
+wants_extra() { [[ " ${KATA_EXTRAS-mkfs iptables} " == *" $1 "* ]]; }
 
 show_test_config() {
 	load_config "$1"
@@ -379,6 +384,7 @@ provision() {
 	install_modules "$root"
 	setup_chrony "$root"
 	install_agent "$root"
+	! declare -F add_programs > /dev/null || add_programs "$root"
 	# The kernel starts /init of an initramfs: with it here, a plain find | cpio | gzip of the tree boots.
 	[[ -e $root/init || -L $root/init ]] || ln -s /sbin/init "$root/init"
 	[[ -z $delete_units ]] || drop_units "$root"
@@ -396,7 +402,7 @@ in_container() {	# ENGINE DISTRO
 	"$engine" info > /dev/null 2>&1 || die "$engine does not answer. Start its service, or unset USE_DOCKER and USE_PODMAN to build with this machine's own package tools"
 	[[ -n ${BUILDER_IMAGE:-} ]] || die "$CONFIG_DIR/config.sh names no BUILDER_IMAGE to run in a container"
 	agent=$AGENT_SOURCE_BIN
-	for var in AGENT_BIN AGENT_INIT DEBUG EXTRA_PKGS KERNEL_MODULES OSBUILDER_VERSION SECCOMP SOURCE_DATE_EPOCH \
+	for var in AGENT_BIN AGENT_INIT DEBUG EXTRA_PKGS KATA_EXTRAS KERNEL_MODULES OSBUILDER_VERSION SECCOMP SOURCE_DATE_EPOCH \
 		OS_VERSION MIRROR REPO_URL DISTRO_REPO http_proxy https_proxy; do
 		[[ -z ${!var:-} ]] || envs+=(--env "$var=${!var}")
 	done
@@ -551,6 +557,9 @@ shift $((OPTIND - 1))
 distro=${1:-}
 
 [[ -z $AGENT_INIT ]] || is_yes_no "$AGENT_INIT" || die "AGENT_INIT($AGENT_INIT) is invalid (must be yes or no)"
+for word in ${KATA_EXTRAS:-none}; do
+	[[ $word == mkfs || $word == iptables || $word == none ]] || die "KATA_EXTRAS($KATA_EXTRAS) is invalid (must be mkfs, iptables, both or none)"
+done
 is_yes_no "$SECCOMP" || die "SECCOMP($SECCOMP) is invalid (must be yes or no)"
 [[ -z $KERNEL_MODULES_DIR || -d $KERNEL_MODULES_DIR ]] || die "KERNEL_MODULES_DIR($KERNEL_MODULES_DIR) is defined but is not an existing directory"
 [[ -n $OSBUILDER_VERSION ]] || die "need osbuilder version"

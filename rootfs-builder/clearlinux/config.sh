@@ -9,7 +9,9 @@ GPG_KEY_URL=${GPG_KEY_URL-}
 PACKAGES="libudev0-shim kmod-bin"
 INIT_PROCESS=systemd
 ARCH_EXCLUDE_LIST=(aarch64 ppc64le s390x)
-[[ $AGENT_INIT == yes ]] || PACKAGES+=" systemd chrony iptables-bin util-linux-bin"
+[[ $AGENT_INIT == yes ]] || PACKAGES+=" systemd chrony util-linux-bin"
+! wants_extra mkfs || PACKAGES+=" e2fsprogs"
+! wants_extra iptables || PACKAGES+=" iptables-bin"
 [[ $SECCOMP != yes ]] || PACKAGES+=" libseccomp"
 BUILD_CAN_FAIL=1
 BUILDER_IMAGE=registry.fedoraproject.org/fedora:latest

@@ -5,10 +5,12 @@ OS_NAME=debian
 OS_VERSION=${OS_VERSION:-bookworm}
 # Empty: the bootstrap tool's own choice for the suite.
 MIRROR=${MIRROR:-}
-PACKAGES="systemd systemd-sysv dbus iptables chrony kmod"
+PACKAGES="kmod"
+[[ $AGENT_INIT == yes ]] || PACKAGES="systemd systemd-sysv dbus chrony kmod"
+! wants_extra mkfs || PACKAGES+=" e2fsprogs"
+! wants_extra iptables || PACKAGES+=" iptables"
 INIT_PROCESS=systemd
 ARCH_EXCLUDE_LIST=()
 [[ $SECCOMP != yes ]] || PACKAGES+=" libseccomp2"
-[[ $AGENT_INIT != yes ]] || PACKAGES="iptables kmod"
 BUILDER_IMAGE=debian:$OS_VERSION
 BUILDER_SETUP="apt-get update && apt-get install -y mmdebstrap binutils patchelf"

@@ -7,13 +7,15 @@ case $ARCH in
 x86_64) MIRROR=${MIRROR:-http://archive.ubuntu.com/ubuntu} ;;
 *) MIRROR=${MIRROR:-http://ports.ubuntu.com/ubuntu-ports} ;;
 esac
-PACKAGES="systemd systemd-sysv dbus iptables chrony kmod"
+PACKAGES="kmod"
+[[ $AGENT_INIT == yes ]] || PACKAGES="systemd systemd-sysv dbus chrony kmod"
+! wants_extra mkfs || PACKAGES+=" e2fsprogs"
+! wants_extra iptables || PACKAGES+=" iptables"
 INIT_PROCESS=systemd
 ARCH_EXCLUDE_LIST=()
 DEB_COMPONENTS=main,universe
 DEB_KEYRING=/usr/share/keyrings/ubuntu-archive-keyring.gpg
 DEB_KEYRING_PACKAGE=ubuntu-keyring
 [[ $SECCOMP != yes ]] || PACKAGES+=" libseccomp2"
-[[ $AGENT_INIT != yes ]] || PACKAGES="iptables kmod"
 BUILDER_IMAGE=ubuntu:$OS_VERSION
 BUILDER_SETUP="apt-get update && apt-get install -y mmdebstrap binutils patchelf"

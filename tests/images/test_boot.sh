@@ -16,9 +16,10 @@ fi
 
 make_agent "$work/kata-agent" -static -s
 export AGENT_SOURCE_BIN=$work/kata-agent
+export KATA_EXTRAS=none
 root=$work/rootfs
 "$rootfs_sh" -r "$root" busybox > /dev/null
-"$image_sh" -o "$work/ext4.img" "$root" > /dev/null
+"$image_sh" -a 2 -o "$work/ext4.img" "$root" > /dev/null
 # What the 1.x runtime puts before anything else.
 readonly runtime='tsc=reliable no_timer_check rcupdate.rcu_expedited=1 i8042.direct=1 i8042.dumbkbd=1 i8042.nopnp=1 i8042.noaux=1 noreplace-smp reboot=k cryptomgr.notests net.ifnames=0 pci=lastbus=0 iommu=off panic=1 nr_cpus=2'
 
@@ -121,12 +122,12 @@ EOF
 		timeout 160 python3 "$work/hotadd.py" "$1" "$kernel" "$log.raw" "$accel" "console=ttyS0 $runtime $pmem init=/usr/bin/kata-agent -- wait" > "$work/qemu" 2>&1 || :
 		tr -d '\r' < "$log.raw" > "$log"
 	}
-	"$image_sh" -a 128 -o "$work/128.img" "$root" > /dev/null
+	"$image_sh" -o "$work/128.img" "$root" > /dev/null
 	hotadd "$work/128.img"
-	came_up 'an image of 128 MiB'
+	came_up 'an image as it is by default'
 	check 'lets memory be plugged in above it' grep -q '^MEM grew' "$log"
 	hotadd "$work/ext4.img"
-	check 'a small one does not (which is why -a 128 exists)' grep -q -E 'unaligned hotplug|add_memory failed' "$log"
+	check 'a small one does not (which is why 128 MiB is the default)' grep -q -E 'unaligned hotplug|add_memory failed' "$log"
 else
 	skip 'memory hot-plug' 'python3 is not installed'
 fi

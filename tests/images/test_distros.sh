@@ -84,14 +84,16 @@ refuses 'an architecture that is excluded' 'clearlinux cannot be made for aarch6
 
 rm -rf "$work/root" "$work/last"
 check 'alpine' run alpine
-check 'alpine: apk from the mirror of its version' called '^apk -X https://[^ ]*/v3.20/main --arch x86_64 .*--initdb .*add alpine-baselayout busybox iptables'
+check 'alpine: apk from the mirror of its version' called '^apk -X https://[^ ]*/v3.20/main --arch x86_64 .*--initdb .*add alpine-baselayout busybox e2fsprogs iptables'
 check 'alpine: the agent is init' test "$(readlink "$work/root/sbin/init")" = ../usr/bin/kata-agent
 mkdir "$work/keys"
 check 'alpine with keys' env APK_KEYS_DIR="$work/keys" PATH="$work/fake:$PATH" "$rootfs_sh" -r "$work/root" alpine
 check 'checks signatures' not called allow-untrusted
 check 'debian' run debian
-check 'debian: mmdebstrap' called '^mmdebstrap --variant=essential --format=directory --architectures=amd64 --include=systemd,systemd-sysv,dbus,iptables,chrony,kmod .* bookworm /'
+check 'debian: mmdebstrap' called '^mmdebstrap --variant=essential --format=directory --architectures=amd64 --include=systemd,systemd-sysv,dbus,chrony,kmod,e2fsprogs,iptables .* bookworm /'
 check 'debian: chrony' grep -q '^refclock PHC' "$work/root/etc/chrony/chrony.conf"
+check 'debian, lean' env KATA_EXTRAS=none PATH="$work/fake:$PATH" "$rootfs_sh" -r "$work/root" debian
+check 'has neither mkfs nor iptables' called '--include=systemd,systemd-sysv,dbus,chrony,kmod --comp'
 check 'debian from a mirror of one'"'"'s own' env MIRROR=file:///srv/mirror OS_VERSION=trixie PATH="$work/fake:$PATH" "$rootfs_sh" -r "$work/root" debian
 check 'takes it' called ' trixie /.* file:///srv/mirror$'
 if [[ -e /usr/share/keyrings/ubuntu-archive-keyring.gpg ]]; then
@@ -113,7 +115,7 @@ refuses 'and says what to fill in' 'put the base system into' "$work/builder/roo
 # --- a real dnf
 if [[ $(id -u) -eq 0 ]] && command -v dnf > /dev/null && command -v createrepo_c > /dev/null && command -v rpmbuild > /dev/null; then
 	mkdir -p "$work/rpm" "$work/repo"
-	for p in systemd iptables-nft chrony; do
+	for p in systemd iptables-nft chrony e2fsprogs; do
 		cat > "$work/rpm/$p.spec" <<EOF
 Name: $p
 Version: 1
@@ -140,7 +142,7 @@ EOF
 	done
 	createrepo_c -q "$work/repo" > "$work/log" 2>&1
 	check 'centos with a real dnf, from a local repository' env REPO_URL="file://$work/repo" GPG_KEY_URL="" "$rootfs_sh" -r "$work/real" centos
-	is 'its packages are there' "$(cd "$work/real/usr/share/stand-in" 2> /dev/null && echo *)" 'chrony iptables-nft systemd'
+	is 'its packages are there' "$(cd "$work/real/usr/share/stand-in" 2> /dev/null && echo *)" 'chrony e2fsprogs iptables-nft systemd'
 	check 'and the agent with its unit' test -x "$work/real/usr/bin/kata-agent" -a -f "$work/real/usr/lib/systemd/system/kata-agent.service"
 	check 'and it makes an image' "$image_sh" -o "$work/real.img" "$work/real"
 	sum=$(tree_sum "$work/real")

@@ -6,10 +6,13 @@ source "$(dirname "$0")/lib.sh"
 
 make_agent "$work/kata-agent" -static -s
 export AGENT_SOURCE_BIN=$work/kata-agent
+export KATA_EXTRAS=none
 root="$work/root fs"
 img="$work/a disk.img"
 mib=1048576
 "$rootfs_sh" -r "$root" busybox > /dev/null
+# Most of what follows is about small images.
+export IMAGE_SIZE_ALIGNMENT_MB=2
 before=$(tree_sum "$root")
 
 u() { od -An -v -t "u$3" --endian=little -j "$2" -N "$3" "$1" | tr -d ' '; }
@@ -141,6 +144,10 @@ check '-s 50: size' "$image_sh" -s 50 -o "$work/s.img" "$root"
 is 'is that' "$(stat -c %s "$work/s.img")" $((50 * mib))
 check '-a 128: alignment' "$image_sh" -a 128 -o "$work/a.img" "$root"
 is 'is that' "$(stat -c %s "$work/a.img")" $((128 * mib))
+check 'alignment by default' env -u IMAGE_SIZE_ALIGNMENT_MB "$image_sh" -o "$work/default.img" "$root"
+cmp -s "$work/a.img" "$work/default.img" && ok 'is the same' || not_ok 'is the same'
+check 'without header' env -u IMAGE_SIZE_ALIGNMENT_MB "$image_sh" -x -o "$work/default.img" "$root"
+check 'it is as small as it can' test "$(stat -c %s "$work/default.img")" -le $((16 * mib))
 is 'with the length osbuilder has' "$(u "$work/a.img" 458 4)" 253952
 check 'and costs no disk' test "$(du -B1 "$work/a.img" | cut -f 1)" -lt $((8 * mib))
 check '-x: no header' "$image_sh" -x -o "$work/x.img" "$root"

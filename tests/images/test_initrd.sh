@@ -6,6 +6,7 @@ source "$(dirname "$0")/lib.sh"
 
 make_agent "$work/kata-agent" -static -s
 export AGENT_SOURCE_BIN=$work/kata-agent
+export KATA_EXTRAS=none
 root="$work/root fs"
 out=$work/initrd
 "$rootfs_sh" -r "$root" busybox > /dev/null

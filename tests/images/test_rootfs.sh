@@ -6,6 +6,7 @@ source "$(dirname "$0")/lib.sh"
 
 make_agent "$work/kata-agent" -static -s
 export AGENT_SOURCE_BIN=$work/kata-agent
+export KATA_EXTRAS=none
 root=$work/rootfs
 
 # --- options and messages
@@ -101,6 +102,31 @@ is 'it is the same tree as before' "$(tree_sum "$root")" "$before"
 
 # --- each tool that is not there is named with its package
 check_tools 'tools of rootfs.sh' 'find:findutils xargs:findutils sed:sed grep:grep awk:mawk readelf:binutils du:coreutils realpath:coreutils' /bin/bash "$rootfs_sh" -r "$work/tools" busybox
+
+# --- programs that hosts ask for
+extras=$work/extras
+refuses 'KATA_EXTRAS that are not known' 'KATA_EXTRAS(vim) is invalid' env KATA_EXTRAS=vim "$rootfs_sh" -r "$extras" busybox
+if [[ -e /sbin/mke2fs && -e /usr/sbin/xtables-nft-multi ]]; then
+	check 'by default they are in' env -u KATA_EXTRAS "$rootfs_sh" -r "$extras" busybox
+	check 'whole' "$initrd_sh" -c none -o "$work/initrd" "$extras"
+	if [[ $(id -u) -eq 0 ]]; then
+		truncate -s 252G "$extras/tmp/disk"
+		check 'mkfs.ext4 makes a file system of 252 GiB' chroot "$extras" mkfs.ext4 -q -E lazy_itable_init=1,lazy_journal_init=1,nodiscard /tmp/disk
+		is 'it is one' "$(blkid -o value -s TYPE "$extras/tmp/disk")" ext4
+		rm -f "$extras/tmp/disk"
+		is 'iptables knows its matches' "$(chroot "$extras" iptables -m conntrack -h | grep -c 'conntrack match options')" 1
+		is 'ip6tables-restore is there' "$(chroot "$extras" ip6tables-restore --version | cut -d ' ' -f 1)" ip6tables-restore
+	else
+		skip 'mkfs.ext4 makes a file system of 252 GiB' 'chroot needs root'
+	fi
+	check 'only mkfs' env KATA_EXTRAS=mkfs "$rootfs_sh" -r "$extras" busybox
+	check 'is only that' test -e "$extras/sbin/mkfs.ext4" -a ! -e "$extras/usr/sbin/iptables"
+	refuses 'asked for and not there' 'KATA_EXTRAS asks for mkfs' env AGENT_SYSROOT="$work/mine" KATA_EXTRAS=mkfs "$rootfs_sh" -r "$extras" busybox
+	said=$(env -u KATA_EXTRAS AGENT_SYSROOT="$work/mine" "$rootfs_sh" -r "$extras" busybox 2>&1) || :
+	check 'by default it is left out, and that is said' grep -q 'WARNING: mkfs is left out: .*apt-get install e2fsprogs' <<< "$said"
+else
+	skip 'KATA_EXTRAS' 'e2fsprogs or iptables is not installed'
+fi
 
 # --- other ways
 mkdir -p "$work/6.1.0/kernel"
