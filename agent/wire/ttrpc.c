@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "rpc/dispatch.h"
+#include "wire/ids.h"
 #include "wire/pb.h"
 
 #define HEADER 10u
@@ -30,6 +31,7 @@ enum frame_type { FRAME_REQUEST = 1, FRAME_RESPONSE = 2, FRAME_DATA = 3 };
 struct ttrpc_session {
 	struct conn *conn;
 	struct list calls, out;
+	struct ids ids;
 	unsigned int streams; /* on both lists */
 	size_t out_bytes;
 	bool paused;
@@ -354,6 +356,9 @@ static void ttrpc_frame_begins(struct ttrpc_session *s)
 		log_debug("ttrpc", "%s: frame of type %u ignored", s->conn->peer, s->type);
 	else if (s->id % 2 == 0)
 		(void)err_rpc(&s->refusal, RPC_INVALID_ARGUMENT, "stream id must be odd");
+	else if (s->type == FRAME_REQUEST && !ids_take(&s->ids, s->id))
+		(void)err_rpc(&s->refusal, RPC_INVALID_ARGUMENT,
+			      "stream id %" PRIu32 " cannot be used again", s->id);
 	else if (s->size > LIMIT_MESSAGE)
 		(void)err_rpc(&s->refusal, RPC_INVALID_ARGUMENT,
 			      "message length %" PRIu32 " exceed maximum message size of %u",
@@ -503,6 +508,7 @@ int ttrpc_start(struct conn *c)
 	if (!s)
 		return -ENOMEM;
 	s->conn = c;
+	ids_init(&s->ids);
 	list_init(&s->calls);
 	list_init(&s->out);
 	c->upper = s;

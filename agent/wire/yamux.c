@@ -19,12 +19,12 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "wire/detect.h"
+#include "wire/ids.h"
 
 #define HEADER	       12u
 #define WINDOW	       (256u << 10)
 #define BUCKETS	       64u
 #define FRAME_DATA_MAX ((32u << 10) - HEADER) /* a virtio-serial port takes 32 KiB in one write */
-#define RECENT	       512		      /* stream numbers that are remembered */
 
 enum yamux_type { TYPE_DATA, TYPE_WINDOW, TYPE_PING, TYPE_GO_AWAY };
 enum yamux_flags { FLAG_SYN = 1, FLAG_ACK = 2, FLAG_FIN = 4, FLAG_RST = 8 };
@@ -44,9 +44,8 @@ struct yamux_session {
 
 	uint8_t header[HEADER];
 	size_t header_len;
-	uint32_t body_left, body_id;  /* of the data frame that is coming in */
-	int64_t newest;		      /* id / 2 of the newest stream; -1: none has been */
-	uint64_t opened[RECENT / 64]; /* which of the numbers up to newest have been, in a ring */
+	uint32_t body_left, body_id; /* of the data frame that is coming in */
+	struct ids ids;
 };
 
 struct yamux_stream {
@@ -395,30 +394,6 @@ static void yamux_window_came(struct yamux_stream *st, uint32_t delta)
 	}
 }
 
-/*
- * Notes that a stream is opened: false if it has been before. A client counts upwards, but those
- * that it opens at once come in any order: hashicorp's has up to 256 on their way.
- */
-static bool yamux_is_new(struct yamux_session *s, uint32_t id)
-{
-	int64_t n = id / 2;
-	uint64_t *word = &s->opened[n % RECENT / 64], bit = (uint64_t)1 << n % 64;
-
-	if (s->newest < 0 || n - s->newest >= RECENT) {
-		(void)memset(s->opened, 0, sizeof(s->opened));
-		s->newest = n;
-	}
-	for (; s->newest < n; s->newest++) {
-		int64_t next = s->newest + 1;
-
-		s->opened[next % RECENT / 64] &= ~((uint64_t)1 << next % 64);
-	}
-	if (s->newest - n >= RECENT || *word & bit)
-		return false;
-	*word |= bit;
-	return true;
-}
-
 /* Nobody opens a stream twice: the host side left, and another came, before we looked. */
 static void yamux_take_over(struct yamux_session *s)
 {
@@ -430,7 +405,7 @@ static void yamux_take_over(struct yamux_session *s)
 	else
 		buf_free(&s->backlog);
 	s->blocked = s->begun > 0;
-	s->newest = -1;
+	ids_init(&s->ids);
 	yamux_pause_if_full(s);
 }
 
@@ -443,13 +418,13 @@ static int yamux_stream_frame(struct yamux_session *s, enum yamux_type type, uns
 	if (id == 0)
 		return yamux_protocol_error(s, "a stream's frame without its id");
 	if (flags & FLAG_SYN) {
-		if (!yamux_is_new(s, id)) {
+		if (!ids_take(&s->ids, id)) {
 			yamux_take_over(s);
-			(void)yamux_is_new(s, id);
+			(void)ids_take(&s->ids, id);
 		}
 		r = yamux_open(s, id);
 		st = yamux_find(s, id);
-	} else if (id / 2 > s->newest && !(flags & (FLAG_FIN | FLAG_RST))) {
+	} else if (id / 2 > s->ids.newest && !(flags & (FLAG_FIN | FLAG_RST))) {
 		/*
 		 * Its SYN went to a session that ended just then: its owner should not wait for us.
 		 */
@@ -580,7 +555,7 @@ int yamux_start(struct conn *c)
 	if (!s)
 		return -ENOMEM;
 	s->conn = c;
-	s->newest = -1;
+	ids_init(&s->ids);
 	list_init(&s->waiting);
 	for (size_t i = 0; i < BUCKETS; i++)
 		list_init(&s->buckets[i]);

@@ -60,13 +60,15 @@ Test(ttrpc, answers_leave_in_portions)
 	fake_begin();
 	fake.room = 0;
 	cr_assert_eq(fake_feed(req, n, n), 0);
+	req[7] = 5; /* another stream */
 	cr_assert_eq(fake_feed(req, n, n), 0);
 	for (int i = 0; i < 3000; i++) {
 		fake.room = 1;
 		cr_assert_eq(conn_writable(&fake.conn), 0);
 	}
 	cr_assert_eq(buf_len(&fake.out), 2 * (10 + 2 + 3 + 3 + 1000));
-	cr_assert_eq(memcmp(buf_data(&fake.out), buf_data(&fake.out) + 1018, 1018), 0);
+	cr_assert_eq(memcmp(buf_data(&fake.out), buf_data(&fake.out) + 1018, 7), 0);
+	cr_assert_eq(memcmp(buf_data(&fake.out) + 8, buf_data(&fake.out) + 1026, 1010), 0);
 	fake_end();
 	fake_all_over();
 }
@@ -80,6 +82,7 @@ Test(ttrpc, pauses_and_goes_on)
 	fake_begin();
 	fake.room = 0;
 	memcpy(req + n, req, n);
+	req[n + 7] = 5;
 	cr_assert_eq(fake_feed(req, 2 * n, 2 * n), 0);
 	before = fake_service.run;
 	cr_assert_eq(before, 1, "the second one waits: one answer is a MiB");

@@ -95,7 +95,7 @@ def main():
         s = srv.connect()
         s.sendall(ttrpc_request(1, "StatsContainer", pb((1, "abc"))))
         expect(ttrpc_answer(s), (1, 5, "no container 'abc'", b""))
-        s.sendall(ttrpc_request(1, "StatsContainer", pb((1, b"a\xff\xfec"))))
+        s.sendall(ttrpc_request(3, "StatsContainer", pb((1, b"a\xff\xfec"))))
         expect(ttrpc_answer(s)[2], "no container 'a??c'", "what isn't UTF-8 never goes out")
 
     def frame_types():
@@ -149,12 +149,11 @@ def main():
         s = srv.connect()
         time.sleep(0.1)
         before = srv.rss_kb()
-        req = ttrpc_request(1, "ReadStdout", pb((3, 1 << 20)))
         s.settimeout(1)
         sent = 0
         try:
             for _ in range(2000):
-                s.sendall(req * 100)
+                s.sendall(b"".join(ttrpc_request(2 * (sent + i) + 1, "ReadStdout", pb((3, 1 << 20))) for i in range(100)))
                 sent += 100
         except socket.timeout:
             pass
@@ -162,6 +161,15 @@ def main():
         assert grown < 24 << 10, f"grew by {grown} kB after {sent} requests"
         simple()
         expect(ttrpc_answer(s)[:2], (1, 0))
+
+    def used_twice():
+        """A stream's id counts once, whether its call is open or over; late ones below the newest are served."""
+        s = srv.connect()
+        for i, code in ((5, 0), (1, 0), (5, 3), (1, 3), (3, 0), (2001, 0), (3, 3), (7, 3)):
+            s.sendall(ttrpc_request(i, "Check", service="grpc.Health"))
+            expect(ttrpc_answer(s)[:2], (i, code))
+        s.sendall(ttrpc_request(2003, "WaitProcess") * 2)
+        expect(ttrpc_answer(s)[:2], (2003, 3))
 
     def resumes():
         """... and goes on where it stopped, nothing lost."""
@@ -189,7 +197,7 @@ def main():
 
     tests = [simple, empty_answer_bytes, byte_by_byte, many_in_one_write, random_splits, big_message, too_big,
              even_id, malformed, bad_payload, unknown, failures, frame_types, extras, deadline, parked_and_others,
-             lost_connections, too_many_calls, slow_reader, resumes, wrong_first_byte, bye]
+             lost_connections, too_many_calls, slow_reader, used_twice, resumes, wrong_first_byte, bye]
     for t in tests:
         tap.run("ttrpc: " + t.__name__, t)
     srv.stop()
