@@ -83,7 +83,8 @@
  *			end: -> DRAINING. CloseStdin: -> ENDED, or while writes wait -> CLOSING.
  *	DRAINING	until_ready. What the pipe held has been read: -> ENDED.
  *	CLOSING		until_ready. The last write is through, or fails: -> ENDED.
- *	ENDED		Readers are told the end, writers that nothing was written.
+ *	ENDED		Readers are told the end (3.x: an empty success, and the error from then
+ *			on), writers that nothing was written.
  *	With its process it ends in any state: readers get the end, writers an error.
  */
 #ifndef POD_POD_H
@@ -195,6 +196,8 @@ struct stdio_stream {
 	struct source source;
 	int fd;	     /* non-blocking; FD_NONE: never was, or closed */
 	size_t left; /* bytes to deliver yet, in DRAINING */
+	/* 3.x: a reader has had the empty answer; on a terminal err's says it for stderr */
+	bool end_told;
 };
 
 struct process {

@@ -148,6 +148,8 @@ void process_started(struct process *p, enum process_state state)
 
 struct process *process_find(struct container *ctr, const char *exec_id, struct err *err)
 {
+	if (str_empty(exec_id)) /* as runtime-rs names it */
+		return ctr->init;
 	list_for_each(struct process, p, &ctr->processes, link) {
 		if (str_eq(p->exec_id, exec_id) && !p->until_running)
 			return p;
@@ -201,7 +203,7 @@ static int check_exec(struct container *ctr, const Grpc__ExecProcessRequest *req
 	if (count >= LIMIT_PROCESSES)
 		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "container %s has %zu processes",
 			       ctr->id, count);
-	if (str_eq(req->exec_id, ctr->init->exec_id))
+	if (str_empty(req->exec_id) || str_eq(req->exec_id, ctr->init->exec_id))
 		return err_rpc(err, RPC_ALREADY_EXISTS, "exec_id '%s' is the container's own",
 			       req->exec_id);
 	return 0;

@@ -13,7 +13,7 @@ struct process *process_new(struct container *ctr, const char *exec_id, bool ter
 void process_free(struct process *p);
 /* After spawn_start: watches it and takes its pipes; in PROC_STARTING or PROC_RUNNING. */
 void process_started(struct process *p, enum process_state state);
-/* NULL with *err: NOT_FOUND. One in PROC_STARTING is nobody's yet. */
+/* "" is the init. NULL with *err: NOT_FOUND. One in PROC_STARTING is nobody's yet. */
 struct process *process_find(struct container *ctr, const char *exec_id, struct err *err);
 
 /* ExecProcess: parks the call until execve, or fails. As a handler returns. */

@@ -86,9 +86,38 @@ static void end_of_output(struct stdio_stream *e)
 		p->drained(p);
 }
 
-static int eof_error(struct err *err)
+/* What a call that reads wants, and of which output: a terminal is both. In c->wait. */
+static void *reader_wants(size_t want, bool is_err)
 {
-	return err_rpc(err, RPC_UNKNOWN, "EOF");
+	return (void *)(uintptr_t)(want << 1 | is_err);
+}
+
+static size_t wanted_bytes(const struct call *c)
+{
+	return (uintptr_t)c->wait >> 1;
+}
+
+static bool wanted_stderr(const struct call *c)
+{
+	return (uintptr_t)c->wait & 1;
+}
+
+/*
+ * The end: an error in 1.x. In 3.x an empty success, once for each output, and then the error: the
+ * hosts of one half of its releases stop at the one only, those of the other half at the other.
+ */
+static void answer_end(struct process *p, bool is_err, struct call *c)
+{
+	struct stdio_stream *named = is_err ? &p->err : &p->out;
+	struct err err = { 0 };
+
+	if (c->schema == SCHEMA_3X && !named->end_told) {
+		named->end_told = true;
+		(void)call_reply_empty(c);
+		return;
+	}
+	err_rpc(&err, RPC_UNKNOWN, "EOF");
+	(void)call_fail(c, &err);
 }
 
 /*
@@ -104,20 +133,22 @@ static void put_length(uint8_t *at, size_t len)
 }
 
 /*
- * One read for one call: 1 answered, 0 nothing there yet, -errno with *err. The bytes go from the
- * pipe to where the socket takes them.
+ * One read for one call: whether it is answered; if not, there is nothing yet. The bytes go from
+ * the pipe to where the socket takes them.
  */
-static int read_for(struct stdio_stream *e, struct call *c, size_t want, struct err *err)
+static bool read_for(struct stdio_stream *e, struct call *c, size_t want, bool is_err)
 {
 	struct process *p = e->process;
 	bool draining = e->state == STREAM_DRAINING;
 	int available = 0;
+	struct err err = { 0 };
 	struct buf body;
 	ssize_t n;
 
 	if (e->fd < 0 || (draining && e->left == 0)) {
+		answer_end(p, is_err, c);
 		end_of_output(e);
-		return eof_error(err);
+		return true;
 	}
 	/* What is there decides how much memory is taken: most reads are short. */
 	if (ioctl(e->fd, FIONREAD, &available) == 0 && available > 0 && (size_t)available < want)
@@ -127,8 +158,11 @@ static int read_for(struct stdio_stream *e, struct call *c, size_t want, struct 
 	if (draining && want > e->left)
 		want = e->left;
 	body = call_body(READ_HEAD + want);
-	if (!body.mem)
-		return err_sys(err, ENOMEM, "read");
+	if (!body.mem) {
+		err_sys(&err, ENOMEM, "read");
+		(void)call_fail(c, &err);
+		return true;
+	}
 	do
 		n = read(e->fd, buf_data(&body) + READ_HEAD, want);
 	while (n < 0 && errno == EINTR);
@@ -139,42 +173,24 @@ static int read_for(struct stdio_stream *e, struct call *c, size_t want, struct 
 		put_length(buf_data(&body) + 1, (size_t)n);
 		body.end += READ_HEAD + (size_t)n;
 		(void)call_reply_body(c, &body);
-		return 1;
+		return true;
 	}
 	buf_free(&body);
 	/* An empty terminal has ended with its process, whoever else keeps it open. */
 	if (n < 0 && errno == EAGAIN && !(p->terminal && process_is_dead(p)) && !draining)
-		return 0;
+		return false;
+	answer_end(p, is_err, c);
 	end_of_output(e);
-	return eof_error(err);
-}
-
-/* Ends the call: 3.x says the end with an empty success, 1.x with an error. */
-static int answer_end(struct call *c, struct err *err)
-{
-	if (c->schema == SCHEMA_3X && err->rpc == RPC_UNKNOWN && str_eq(err->msg, "EOF"))
-		return call_reply_empty(c);
-	return call_fail(c, err);
-}
-
-static size_t wanted_bytes(struct call *c)
-{
-	return (size_t)(uintptr_t)c->wait;
+	return true;
 }
 
 static void serve_readers(struct stdio_stream *e)
 {
 	struct call *c;
-	int r;
 
 	while ((c = list_first(&e->until_ready, struct call, parked))) {
-		struct err err = { 0 };
-
-		r = read_for(e, c, wanted_bytes(c), &err);
-		if (r == 0)
+		if (!read_for(e, c, wanted_bytes(c), wanted_stderr(c)))
 			break;
-		if (r < 0)
-			(void)answer_end(c, &err);
 	}
 	/* Nobody waits: even a hang-up, which epoll reports unasked, must not wake the loop. */
 	if (list_empty(&e->until_ready))
@@ -226,15 +242,12 @@ int stdio_read(struct process *p, bool is_err, size_t want, struct call *c, stru
 	if (want > LIMIT_READ)
 		want = LIMIT_READ;
 	/* Those who came first are served first. */
-	r = list_empty(&e->until_ready) ? read_for(e, c, want, err) : 0;
-	if (r > 0)
+	if (list_empty(&e->until_ready) && read_for(e, c, want, is_err))
 		return 0;
-	if (r < 0)
-		return answer_end(c, err);
 	r = stream_watch(e, EPOLLIN, on_output);
 	if (r < 0)
 		return err_sys(err, -r, "wait for output");
-	return call_park(c, &e->until_ready, NULL, (void *)(uintptr_t)want);
+	return call_park(c, &e->until_ready, NULL, reader_wants(want, is_err));
 }
 
 /* --- input --------------------------------------------------------------------------------- */
@@ -372,30 +385,27 @@ int stdio_resize(struct process *p, uint32_t rows, uint32_t columns)
 	return p->out.fd >= 0 && ioctl(p->out.fd, TIOCSWINSZ, &ws) < 0 ? -errno : 0;
 }
 
-static void fail_all(struct list *calls, const struct err *why)
+static void end_readers(struct stdio_stream *e)
 {
 	struct call *c;
 
-	while ((c = list_first(calls, struct call, parked))) {
-		struct err err = *why;
-
-		(void)answer_end(c, &err);
-	}
+	stream_close(e);
+	while ((c = list_first(&e->until_ready, struct call, parked)))
+		answer_end(e->process, wanted_stderr(c), c);
 }
 
 void stdio_close(struct process *p)
 {
+	struct call *c;
 	struct err gone = { 0 };
 
 	timer_cancel(&p->grace);
-	eof_error(&gone);
-	stream_close(&p->out);
-	stream_close(&p->err);
-	fail_all(&p->out.until_ready, &gone);
-	fail_all(&p->err.until_ready, &gone);
-	err_rpc(&gone, RPC_UNKNOWN, "write |1: broken pipe");
+	end_readers(&p->out);
+	end_readers(&p->err);
 	loop_del(&p->in.source);
 	if (!p->terminal)
 		auto_closep(&p->in.fd);
-	fail_all(&p->in.until_ready, &gone);
+	write_failed(&gone, -EPIPE);
+	while ((c = list_first(&p->in.until_ready, struct call, parked)))
+		(void)call_fail(c, &gone);
 }

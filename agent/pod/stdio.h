@@ -20,7 +20,7 @@ void stdio_close(struct process *p);
 
 /*
  * Answers the call, or parks it until there is output, at most want bytes of it. The end of the
- * stream is an error in 1.x ("EOF"), and an empty success in 3.x. As a handler returns.
+ * stream is an error ("EOF"), in 3.x after an empty success. As a handler returns.
  */
 int stdio_read(struct process *p, bool is_err, size_t want, struct call *c, struct err *err);
 /* Answers the call, or parks it until all is written. data lives as long as the call. */

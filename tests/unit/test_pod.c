@@ -209,7 +209,7 @@ Test(pod, a_process_that_goes_answers_its_calls, .init = start, .fini = stop)
 		cr_expect_eq(wait[i].status, RPC_OK);
 		cr_expect_eq(out[i].answered, 1, "ReadStdout %d", i);
 		cr_expect_eq(out[i].status, i ? RPC_OK : RPC_UNKNOWN,
-			     "3.x ends with an empty answer");
+			     "3.x is told first by an empty answer");
 		cr_expect_eq(in[i].answered, 1, "WriteStdin %d", i);
 		cr_expect_eq(in[i].status, RPC_UNKNOWN);
 	}
@@ -217,6 +217,59 @@ Test(pod, a_process_that_goes_answers_its_calls, .init = start, .fini = stop)
 	(void)close(fds[0][0]);
 	(void)close(fds[1][1]);
 	(void)close(fds[2][1]);
+}
+
+static int read_end(struct process *p, bool is_err, enum schema schema, struct result *r)
+{
+	struct err err = { 0 };
+
+	cr_assert_eq(stdio_read(p, is_err, 10, new_call(r, schema), &err), 0);
+	cr_assert_eq(r->answered, 1);
+	return r->status;
+}
+
+/*
+ * Hosts of 3.x end a stream at the first empty answer, or only at an error: so the one, and then
+ * the other, for each of the two names that a terminal has. 1.x has the error alone.
+ */
+Test(pod, the_end_of_output_is_empty_once_and_then_an_error, .init = start, .fini = stop)
+{
+	for (int terminal = 0; terminal < 2; terminal++) {
+		struct goner g = { .waiter.gone = on_gone };
+		struct container *ctr = container_in(CTR_RUNNING);
+		struct process *p = process_new(ctr, "e", terminal);
+		struct result r;
+
+		process_enter(p, PROC_RUNNING);
+		process_enter(p, PROC_EXITED);
+		for (int is_err = 0; is_err < 2; is_err++) {
+			cr_expect_eq(read_end(p, is_err, SCHEMA_1X, &r), RPC_UNKNOWN);
+			cr_expect_str_eq(r.message, "EOF");
+			cr_expect_eq(read_end(p, is_err, SCHEMA_3X, &r), RPC_OK);
+			for (int i = 0; i < 3; i++)
+				cr_expect_eq(read_end(p, is_err, SCHEMA_3X, &r), RPC_INTERNAL);
+			cr_expect_eq(read_end(p, is_err, SCHEMA_1X, &r), RPC_UNKNOWN);
+		}
+		container_remove(ctr, &g.waiter);
+		cr_assert_eq(loop_run(agent.loop), 0);
+	}
+}
+
+/* runtime-rs names it so, whatever it called it in CreateContainer. */
+Test(pod, no_exec_id_means_the_init, .init = start, .fini = stop)
+{
+	struct goner g = { .waiter.gone = on_gone };
+	struct container *ctr = container_in(CTR_RUNNING);
+	struct err err = { 0 };
+
+	ctr->init = process_new(ctr, "init", false);
+	(void)process_new(ctr, "e", false);
+	cr_expect_eq(process_find(ctr, "", &err), ctr->init);
+	cr_expect_eq(process_find(ctr, "init", &err), ctr->init);
+	cr_expect_neq(process_find(ctr, "e", &err), ctr->init);
+	cr_expect_null(process_find(ctr, "none", &err));
+	container_remove(ctr, &g.waiter);
+	cr_assert_eq(loop_run(agent.loop), 0);
 }
 
 Test(pod, a_call_left_behind_asserts, .init = start, .signal = SIGABRT)
