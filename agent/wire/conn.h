@@ -55,7 +55,7 @@ int conn_input(struct conn *c, const uint8_t *data, size_t len);
 int conn_writable(struct conn *c);
 void conn_closed(struct conn *c);
 
-/* Puts a protocol on a connection (detect_start, h2_start, ttrpc_start, yamux_start). 0 or -errno. */
+/* Puts a protocol on a connection: detect_start, h2_start, ttrpc_start, yamux_start; -errno. */
 typedef int conn_start(struct conn *c);
 
 /*

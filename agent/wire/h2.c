@@ -625,8 +625,8 @@ static int h2_on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint
 }
 
 /*
- * An answer that doesn't wait for the end of its request makes the rest of it useless: RFC 9113, 8.1
- * has the client told so.
+ * An answer that doesn't wait for the end of its request makes the rest of it useless: RFC 9113,
+ * 8.1 has the client told so.
  */
 static int h2_on_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {

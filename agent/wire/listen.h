@@ -25,8 +25,8 @@ void listen_stop(struct listener *ls);
 /* A bound and listening vsock socket (VMADDR_CID_ANY), non-blocking: the fd or -errno. */
 int listen_vsock(uint32_t cid, uint32_t port);
 /*
- * Accepts from a vsock listener, the host only: the fd, -EAGAIN when nobody waits, -ECONNABORTED when
- * it was another, which is logged within its limit, or another -errno.
+ * Accepts from a vsock listener, the host only: the fd, -EAGAIN when nobody waits, -ECONNABORTED
+ * when it was another, which is logged within its limit, or another -errno.
  */
 int listen_accept_host(int fd, struct log_limit *refused);
 

@@ -4,8 +4,8 @@
  * call, in any order. Envelopes are taken apart and put together in place: a request that arrives
  * in one piece and every answer's payload are not copied.
  *
- * State: one struct ttrpc_session a connection, one struct ttrpc_stream a call, which first is on the
- * session's list of open calls and then, with its answer, in its output queue.
+ * State: one struct ttrpc_session a connection, one struct ttrpc_stream a call, which first is on
+ * the session's list of open calls and then, with its answer, in its output queue.
  */
 #include "wire/ttrpc.h"
 
