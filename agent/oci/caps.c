@@ -6,14 +6,18 @@
 #include "oci/creds.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
 
 #include "base/auto.h"
+#include "base/log.h"
 #include "base/str.h"
 
-#define CAPS_MAX 64 /* bits of a set */
+#define CAPS_MAX      64 /* bits of a set */
+#define CAPS_NAME_MAX 64 /* bytes of a name; the longest has 22 */
+#define CAPS_WARNINGS 8	 /* lines for one process */
 
 static void caps_freep(cap_t *c)
 {
@@ -29,43 +33,70 @@ static uint64_t caps_known(void)
 	return bits >= CAPS_MAX ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
 }
 
-/* libcap also takes numbers and any case; the spec has names. */
-static bool caps_is_name(const char *word)
+/*
+ * A name as the runtime-spec has it; runtime-rs and agent-ctl write CHOWN and "CAP_CHOWN" with its
+ * JSON quotes as well. libcap would take numbers and any case, too. The number, or -1.
+ */
+static cap_value_t caps_find(const char *word)
 {
-	return str_starts(word, "CAP_") && !word[strspn(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_")];
+	char name[CAPS_NAME_MAX] = "CAP_";
+	size_t quote = word[0] == '"', len = strlen(word);
+	cap_value_t cap;
+
+	if (quote && (len < 2 || word[len - 1] != '"'))
+		return -1;
+	word += quote;
+	len -= 2 * quote;
+	if (len >= 4 && strncmp(word, "CAP_", 4) == 0) {
+		word += 4;
+		len -= 4;
+	}
+	if (len == 0 || len >= sizeof(name) - 4)
+		return -1;
+	(void)memcpy(name + 4, word, len);
+	name[4 + len] = '\0';
+	if (name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_")] || cap_from_name(name, &cap) < 0 ||
+	    cap >= CAPS_MAX)
+		return -1;
+	return cap;
 }
 
-static int caps_parse_set(char *const *words, size_t count, uint64_t *ret, struct err *err)
+/* The runtime-spec wants a word in the log for what nobody knows, and no failure. */
+static uint64_t caps_parse_set(char *const *words, size_t count, unsigned int *unknown)
 {
 	uint64_t set = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		cap_value_t cap;
+		cap_value_t cap = caps_find(words[i]);
 
-		if (!caps_is_name(words[i]) || cap_from_name(words[i], &cap) < 0 || cap >= CAPS_MAX)
-			return err_set(err, EINVAL, "unknown capability \"%s\"", words[i]);
-		set |= (uint64_t)1 << cap;
+		if (cap >= 0)
+			set |= (uint64_t)1 << cap;
+		else if ((*unknown)++ < CAPS_WARNINGS)
+			log_warn("caps", "unknown capability \"%s\" is ignored", words[i]);
 	}
-	*ret = set;
-	return 0;
+	return set;
 }
 
 int caps_parse(const Grpc__LinuxCapabilities *c, struct caps *ret, struct err *err)
 {
 	struct caps caps = { 0 };
-	uint64_t known;
-	int r;
+	unsigned int unknown = 0;
+	uint64_t known, beyond;
 
 	if (!c) {
 		*ret = caps;
 		return 0;
 	}
-	if ((r = caps_parse_set(c->bounding, c->n_bounding, &caps.bounding, err)) < 0 ||
-	    (r = caps_parse_set(c->effective, c->n_effective, &caps.effective, err)) < 0 ||
-	    (r = caps_parse_set(c->permitted, c->n_permitted, &caps.permitted, err)) < 0 ||
-	    (r = caps_parse_set(c->inheritable, c->n_inheritable, &caps.inheritable, err)) < 0 ||
-	    (r = caps_parse_set(c->ambient, c->n_ambient, &caps.ambient, err)) < 0)
-		return r;
+	caps.bounding = caps_parse_set(c->bounding, c->n_bounding, &unknown);
+	caps.effective = caps_parse_set(c->effective, c->n_effective, &unknown);
+	caps.permitted = caps_parse_set(c->permitted, c->n_permitted, &unknown);
+	caps.inheritable = caps_parse_set(c->inheritable, c->n_inheritable, &unknown);
+	caps.ambient = caps_parse_set(c->ambient, c->n_ambient, &unknown);
+	beyond = caps.effective & ~caps.permitted;
+	if (beyond)
+		return err_set(err, EINVAL,
+			       "capabilities 0x%" PRIx64 " are effective without being permitted",
+			       beyond);
 	known = caps_known();
 	caps.bounding &= known;
 	caps.effective &= known;

@@ -406,27 +406,37 @@ static int find_executable(struct child *c, struct err *err)
 	return err_set(err, ENOENT, "exec: \"%s\": executable file not found in $PATH", name);
 }
 
-static int write_label(int proc, const char *prefix, const char *label, const char *what,
-		       struct err *err)
+/*
+ * The profile that a host names is the host's: every unprivileged container of a node with AppArmor
+ * has one, and a guest has none of them. One that is loaded here counts.
+ */
+static int set_apparmor(const struct child *c, const char *profile, struct err *err)
 {
 	char text[512];
-	int r;
+	struct err warning;
+	int n = snprintf(text, sizeof(text), "exec %s", profile);
+	int r = -ENAMETOOLONG;
 
-	if (!label)
-		return 0;
-	(void)snprintf(text, sizeof(text), "%s%s", prefix, label);
-	r = fdio_write_file(proc, "self/attr/exec", text);
-	return r < 0 ? err_sys(err, -r, "set %s '%s' (does the guest's kernel have it?)", what,
-			       label)
-		     : 0;
+	if (n > 0 && (size_t)n < sizeof(text))
+		r = fdio_write_file(c->proc, "self/attr/apparmor/exec", text);
+	if (r != -ENOENT && r != -EINVAL && r != -ENAMETOOLONG)
+		return r < 0 ? err_sys(err, -r, "set AppArmor profile '%s'", profile) : 0;
+	err_set(&warning, -r, "AppArmor profile '%.150s' is not loaded here, and ignored", profile);
+	tell(c, MSG_WARNING, &warning);
+	return 0;
 }
 
 static int set_labels(const struct child *c, struct err *err)
 {
 	const struct ctr_rules *rules = c->plan->rules;
-	int r = write_label(c->proc, "exec ", rules->apparmor, "AppArmor profile", err);
+	int r = rules->apparmor ? set_apparmor(c, rules->apparmor, err) : 0;
 
-	return r < 0 ? r : write_label(c->proc, "", rules->exec_label, "SELinux label", err);
+	if (r < 0 || !rules->exec_label)
+		return r;
+	r = fdio_write_file(c->proc, "self/attr/exec", rules->exec_label);
+	return r < 0 ? err_sys(err, -r, "set SELinux label '%s' (does the guest's kernel have it?)",
+			       rules->exec_label)
+		     : 0;
 }
 
 /* From the agent's power to the process's own. */

@@ -17,10 +17,17 @@ struct child_io {
 _Noreturn void child_run(const struct spawn_plan *plan, const struct child_io *io);
 
 /* What travels on the socket. */
-enum spawn_msg_kind { MSG_FAILED, MSG_MOUNTED, MSG_TERMINAL, MSG_READY, MSG_HOOK_FAILED };
+enum spawn_msg_kind {
+	MSG_FAILED,
+	MSG_MOUNTED,
+	MSG_TERMINAL,
+	MSG_READY,
+	MSG_HOOK_FAILED,
+	MSG_WARNING, /* for the log */
+};
 struct spawn_msg {
 	int kind;
-	struct err err; /* MSG_FAILED, MSG_HOOK_FAILED */
+	struct err err; /* MSG_FAILED, MSG_HOOK_FAILED, MSG_WARNING */
 };
 
 #endif

@@ -27,8 +27,9 @@ struct caps { /* bit n: capability n */
 };
 
 /*
- * NULL counts as five empty sets. A name that nobody knows is -EINVAL; one that only this kernel
- * doesn't know is left out, since it could not be granted anyway.
+ * NULL counts as five empty sets. A name that nobody knows is logged and left out, one that only
+ * this kernel doesn't know is left out, since it could not be granted anyway. Effective without
+ * being permitted is -EINVAL.
  */
 int caps_parse(const Grpc__LinuxCapabilities *c, struct caps *ret, struct err *err);
 int caps_apply_bounding(const struct caps *caps, struct err *err);

@@ -34,6 +34,8 @@ struct ns_sandbox {
 
 /* 0 or -errno. */
 int ns_home_open(struct ns_home *home);
+/* Whether the spec lists such a namespace, by the runtime-spec's word or the kernel's. */
+bool ns_has(const Grpc__Linux *l, enum ns_type type);
 /* An empty plan, safe to release: all zero would own descriptor 0. */
 void ns_plan_init(struct ns_plan *p);
 /* 0 or -errno with *err; *ret is to be released in any case. */

@@ -162,8 +162,9 @@ static int compile_rule(struct compiler *c, const struct rule *rule, struct err 
 	unsigned int seen = 0;
 	bool alternatives = false;
 	uint32_t action = 0;
-	int r = parse_action(rule->action, rule->has_errno ? rule->errno_value : EPERM, &action,
-			     err);
+	/* 0 is what runtime-rs makes of none; a call that did nothing and says it did is no rule. */
+	uint32_t number = rule->has_errno && rule->errno_value ? rule->errno_value : EPERM;
+	int r = parse_action(rule->action, number, &action, err);
 
 	if (r < 0 || action == c->default_action)
 		return r;

@@ -21,6 +21,7 @@
 #include "oci/fs/tree.h"
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/log.h"
 #include "base/str.h"
 
 void spawn_init(struct spawn *s)
@@ -86,6 +87,9 @@ static void on_sync(struct source *src, uint32_t events)
 		return;
 	case MSG_HOOK_FAILED:
 		s->fn(s, SPAWN_HOOK_FAILED, &m.err);
+		return;
+	case MSG_WARNING:
+		log_warn("spawn", "pid=%d %s", (int)s->pid, m.err.msg);
 		return;
 	case MSG_TERMINAL:
 		take_terminal(s, &msg);

@@ -20,6 +20,7 @@
 
 #include "oci/fs/impl.h"
 #include "oci/fs/tree.h"
+#include "oci/ns.h"
 #include "linux/path.h"
 #include "base/auto.h"
 #include "base/err.h"
@@ -60,15 +61,6 @@ void rootfs_free(struct rootfs *rf)
 }
 
 /* ---- checks in the parent ---- */
-
-static bool has_namespace(const Grpc__Linux *l, const char *type)
-{
-	for (size_t i = 0; l && i < l->n_namespaces; i++) {
-		if (str_eq(l->namespaces[i]->type, type))
-			return true;
-	}
-	return false;
-}
 
 static int check_root(const Grpc__Spec *spec, struct err *err)
 {
@@ -127,7 +119,7 @@ static int check_linux(const Grpc__Linux *l, bool no_pivot, struct err *err)
 {
 	int r;
 
-	if (!has_namespace(l, "mount") && (l->n_maskedpaths || l->n_readonlypaths))
+	if (!ns_has(l, NS_MNT) && (l->n_maskedpaths || l->n_readonlypaths))
 		return err_set(err, EINVAL,
 			       "masked and readonly paths need a mount namespace of their own");
 	r = check_propagation(l, no_pivot, err);
@@ -142,7 +134,7 @@ int rootfs_check(const Grpc__Spec *spec, bool no_pivot, struct err *err)
 
 	if (r < 0)
 		return r;
-	if (!has_namespace(spec->linux, "mount") && (spec->n_mounts || spec->root->readonly))
+	if (!ns_has(spec->linux, NS_MNT) && (spec->n_mounts || spec->root->readonly))
 		return err_set(err, EINVAL,
 			       "mounts and a readonly root need a mount namespace of their own");
 	if (spec->n_mounts > LIMIT_MOUNTS)
@@ -286,7 +278,7 @@ static int make_mounts(struct rootfs *rf, struct err *err)
 		.label = label_of(rf),
 		.userns = rf->opts.userns,
 		.mqueue = rf->opts.mqueue,
-		.cgroupns = rf->opts.cgroupns || has_namespace(spec->linux, "cgroup"),
+		.cgroupns = rf->opts.cgroupns || ns_has(spec->linux, NS_CGROUP),
 	};
 
 	rf->kept = calloc(spec->n_mounts + 1, sizeof(*rf->kept));
