@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -132,63 +134,126 @@ int fdio_mkdirs(const char *path, mode_t mode)
 	return 0;
 }
 
-/* Empties the directory fd (taken over). dev: the file system that we may remove from. */
-static int remove_below(int fd, dev_t dev, int depth)
+/* ---- rm -rf ---- */
+
+#define TREE_DEPTH 32 /* directories open at a time */
+
+struct tree_removal {
+	int top;    /* the directory that goes */
+	bool moved; /* something that lay too deep has been moved up to it */
+	unsigned int number;
+	int r; /* the first failure */
+};
+
+/* The directory name in dir, which must be on the same mount. */
+static int tree_open(int dir, const char *name)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
+	};
+	int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int tree_move_up(struct tree_removal *t, int dir, const char *name)
+{
+	char up[32];
+	int r;
+
+	do {
+		(void)snprintf(up, sizeof(up), ".removed-%u", t->number++);
+		r = renameat2(dir, name, t->top, up, RENAME_NOREPLACE) < 0 ? -errno : 0;
+	} while (r == -EEXIST);
+	t->moved |= r == 0;
+	return r;
+}
+
+static void tree_empty(struct tree_removal *t, int fd, int depth);
+
+static int tree_remove_one(struct tree_removal *t, int dir, const char *name, int depth)
+{
+	int sub;
+
+	if (unlinkat(dir, name, 0) == 0)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return -errno;
+	sub = tree_open(dir, name);
+	if (sub < 0)
+		return sub;
+	if (depth >= TREE_DEPTH) {
+		(void)close(sub);
+		return tree_move_up(t, dir, name);
+	}
+	tree_empty(t, sub, depth + 1);
+	return unlinkat(dir, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+/* All that is in the directory fd (taken over) and can go. */
+static void tree_empty(struct tree_removal *t, int fd, int depth)
 {
 	AUTO_DIR DIR *d = fdopendir(fd);
 	struct dirent *e;
 
 	if (!d) {
+		t->r = t->r ? t->r : -errno;
 		(void)close(fd);
-		return -errno;
+		return;
 	}
-	if (depth > LIMIT_DEPTH)
-		return -ELOOP;
 	while ((e = readdir(d))) {
-		struct stat st;
-		int sub;
+		int r;
 
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;
-		if (unlinkat(dirfd(d), e->d_name, 0) == 0)
-			continue;
-		if (errno != EISDIR && errno != EPERM)
-			return -errno;
-		sub = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (sub < 0)
-			return -errno;
-		if (fstat(sub, &st) < 0 || st.st_dev != dev) {
-			(void)close(sub);
-			return -EXDEV;
-		}
-		sub = remove_below(sub, dev, depth + 1);
-		if (sub < 0)
-			return sub;
-		if (unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR) < 0)
-			return -errno;
+		r = tree_remove_one(t, dirfd(d), e->d_name, depth);
+		if (r < 0 && t->r == 0)
+			t->r = r;
 	}
-	return 0;
+}
+
+/* The directory that holds the last component of path, and where that starts. */
+static int tree_parent(int dirfd, const char *path, const char **name)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[LIMIT_PATH];
+	int fd;
+
+	*name = slash ? slash + 1 : path;
+	if (*name - path >= (ptrdiff_t)sizeof(dir))
+		return -ENAMETOOLONG;
+	(void)snprintf(dir, sizeof(dir), "%.*s", (int)(*name - path), path);
+	fd = openat(dirfd, *dir ? dir : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 int fdio_remove_tree(int dirfd, const char *path)
 {
-	struct stat st;
-	int fd, r;
+	struct tree_removal t = { 0 };
+	const char *name;
+	AUTO_CLOSE int dir = tree_parent(dirfd, path, &name);
+	AUTO_CLOSE int top = FD_NONE;
 
-	fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0) {
-		if (errno != ENOTDIR && errno != ELOOP)
-			return -errno;
-		return unlinkat(dirfd, path, 0) < 0 ? -errno : 0;
-	}
-	if (fstat(fd, &st) < 0) {
-		(void)close(fd);
-		return -errno;
-	}
-	r = remove_below(fd, st.st_dev, 0);
-	if (r < 0)
-		return r;
-	return unlinkat(dirfd, path, AT_REMOVEDIR) < 0 ? -errno : 0;
+	if (dir < 0)
+		return dir;
+	top = tree_open(dir, name);
+	if (top == -ENOTDIR || top == -ELOOP)
+		return unlinkat(dir, name, 0) < 0 ? -errno : 0;
+	if (top < 0)
+		return top;
+	t.top = top;
+	do {
+		int again = tree_open(top, ".");
+
+		t.moved = false;
+		if (again < 0)
+			return again;
+		tree_empty(&t, again, 0);
+	} while (t.moved);
+	if (t.r == 0 && unlinkat(dir, name, AT_REMOVEDIR) < 0)
+		t.r = -errno;
+	return t.r;
 }
 
 int fdio_nonblock(int fd, bool on)

@@ -4,9 +4,11 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -110,6 +112,57 @@ Test(fdio, remove_tree_follows_no_links)
 	cr_expect_eq(fdio_remove_tree(root, "single"), 0);
 	cr_expect_eq(fdio_remove_tree(root, "single"), -ENOENT);
 	cr_assert_eq(fdio_remove_tree(AT_FDCWD, other), 0);
+}
+
+/* What is mounted in it belongs to others, though it be a bind of the same file system. */
+Test(fdio, remove_tree_enters_no_mount)
+{
+	struct stat st;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		cr_skip_test("needs a mount namespace");
+	(void)close(root);
+	root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC); /* of the new namespace */
+	cr_assert_eq(fchdir(root), 0);
+	cr_assert_eq(mkdir("share", 0700), 0);
+	put("share/keep", "x");
+	put("file", "x");
+	cr_assert_eq(mkdir("t", 0700), 0);
+	cr_assert_eq(mkdir("t/a", 0700), 0);
+	cr_assert_eq(mkdir("t/a/bind", 0700), 0);
+	put("t/a/file", "");
+	put("t/a/goes", "");
+	put("t/z", "");
+	cr_assert_eq(mount("share", "t/a/bind", NULL, MS_BIND, NULL), 0);
+	cr_assert_eq(mount("file", "t/a/file", NULL, MS_BIND, NULL), 0);
+	cr_expect_lt(fdio_remove_tree(root, "t"), 0);
+	cr_expect_eq(access("share/keep", F_OK), 0);
+	cr_expect_eq(stat("file", &st), 0);
+	cr_expect_eq(st.st_size, 1);
+	cr_expect_eq(access("t/a/goes", F_OK), -1, "the rest goes");
+	cr_expect_eq(access("t/z", F_OK), -1, "the rest goes");
+	cr_expect_eq(fdio_remove_tree(root, "t/a/bind"), -EXDEV, "nor a mount itself");
+	cr_assert_eq(umount("t/a/bind"), 0);
+	cr_assert_eq(umount("t/a/file"), 0);
+	cr_expect_eq(fdio_remove_tree(root, "t"), 0);
+}
+
+Test(fdio, remove_tree_however_deep)
+{
+	int at = dup(root);
+
+	for (int i = 0; i < 3000; i++) {
+		int sub;
+
+		cr_assert_eq(mkdirat(at, "a-name-of-some-length", 0700), 0);
+		sub = openat(at, "a-name-of-some-length", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		cr_assert_geq(sub, 0);
+		(void)close(at);
+		at = sub;
+	}
+	cr_assert_eq(mkdirat(at, ".removed-0", 0700), 0);
+	(void)close(at);
+	cr_expect_eq(fdio_remove_tree(root, "a-name-of-some-length"), 0);
 }
 
 Test(fdio, close_except)
