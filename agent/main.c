@@ -380,6 +380,7 @@ int main(int argc, char **argv)
 	crash_handlers();
 	list_init(&a.until_oom);
 	list_init(&a.oom_events);
+	list_init(&a.copies);
 	config_defaults(&cfg);
 	a.config = &cfg;
 	a.finish_start = finish_start;

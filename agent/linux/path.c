@@ -205,16 +205,18 @@ int path_resolve(int root, const char *path, char ret[static LIMIT_PATH])
 	return 0;
 }
 
-int path_plain_dir(int root, const char *path, mode_t mode, bool *made)
+/* resolve: what is added to refusing links. */
+static int path_make_dir(int root, const char *path, mode_t mode, uint64_t resolve, bool *made)
 {
 	AUTO_CLOSE int dir = FD_NONE;
 	char name[LIMIT_PATH];
 	int fd;
 
+	resolve |= RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
 	*made = false;
 	if (path_has_dotdot(path))
 		return -EINVAL;
-	fd = path_open_plain(root, *path ? path : ".", O_PATH | O_DIRECTORY, 0);
+	fd = path_open_how(root, *path ? path : ".", O_PATH | O_DIRECTORY, 0, resolve);
 	if (fd != -ENOENT || mode == 0)
 		return fd;
 	while (*path) {
@@ -228,7 +230,7 @@ int path_plain_dir(int root, const char *path, mode_t mode, bool *made)
 		*made = mkdirat(at, name, mode) == 0;
 		if (!*made && errno != EEXIST)
 			return -errno;
-		fd = path_open_plain(at, name, O_PATH | O_DIRECTORY, 0);
+		fd = path_open_how(at, name, O_PATH | O_DIRECTORY, 0, resolve);
 		if (fd < 0)
 			return fd;
 		auto_closep(&dir);
@@ -237,6 +239,18 @@ int path_plain_dir(int root, const char *path, mode_t mode, bool *made)
 		path += *path == '/';
 	}
 	return TAKE_FD(dir);
+}
+
+int path_plain_dir(int root, const char *path, mode_t mode, bool *made)
+{
+	return path_make_dir(root, path, mode, 0, made);
+}
+
+int path_mount_dir(int root, const char *path, mode_t mode)
+{
+	bool ignored;
+
+	return path_make_dir(root, path, mode, RESOLVE_NO_XDEV, &ignored);
 }
 
 int path_dir(int root, const char *path)

@@ -38,6 +38,11 @@ int path_open_plain(int dir, const char *path, int flags, mode_t mode);
  * missing ones are made with mode when it is not 0. *made: the last one was. -EINVAL for "..".
  */
 int path_plain_dir(int root, const char *path, mode_t mode, bool *made);
+/*
+ * The same, but only on root's own mount: -EXDEV where the path leads onto another, which is not
+ * touched. So it can't wait for somebody else's share or disk.
+ */
+int path_mount_dir(int root, const char *path, mode_t mode);
 
 /* O_PATH fd of a directory of our own guest: absolute, no link anywhere (-ELOOP). */
 int path_open_real(const char *path);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CopyFile: a file of the host, chunk by chunk, to a place below /run. No state between the chunks
- * but the file "<path>.tmp" itself. Paths are walked without following a link (CVE-2026-41326). Into
- * memory it writes at once; onto anything else in a worker.
+ * CopyFile: a file of the host, chunk by chunk, to a place below /run. Between the chunks there is
+ * the file "<path>.tmp"; calls for one path have their turns in the order in which they came
+ * (agent->copies). Paths are walked without following a link (CVE-2026-41326). On /run's own mount,
+ * which is memory, the work is done at once; what leads onto any other, in a worker.
  */
 #include "svc/svc.h"
 
@@ -18,23 +19,27 @@
 #include "base/fdio.h"
 #include "base/str.h"
 #include "linux/confine.h"
+#include "linux/path.h"
+#include "pod/agent.h"
 
-#define ROOT_1X	 "/run"
-#define ROOT_3X	 "/run/kata-containers/shared/containers"
-#define DIR_MODE 0750 /* where a request has none: what the runtime sends */
-#define SUFFIX	 ".tmp"
+#define RUN	  "/run"
+#define SHARE_3X  "kata-containers/shared/containers" /* below RUN; made by who comes first */
+#define ROOT_MODE 0755
+#define DIR_MODE  0750 /* where a request has none: what the runtime sends */
+#define SUFFIX	  ".tmp"
 
 struct copy {
+	struct list link; /* in agent->copies */
 	struct call *call;
 	const Grpc__CopyFileRequest *req;
-	const char *root; /* rel is below it */
+	const char *root; /* below RUN; rel is below it */
 	char rel[LIMIT_PATH];
 	mode_t mode; /* of the file */
 };
 
 static int copyfile_err(struct err *err, const struct copy *cp, const char *what)
 {
-	return err_sys(err, errno, "%s %s/%s", what, cp->root, cp->rel);
+	return err_sys(err, errno, "%s %s", what, cp->req->path);
 }
 
 static uid_t owner(int32_t id)
@@ -55,8 +60,8 @@ static int open_tmp(int dir, const char *name, const struct copy *cp, struct err
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return copyfile_err(err, cp, "open temporary file of");
 	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
-		return err_set(err, EPERM, "temporary file of %s/%s is not a file of ours",
-			       cp->root, cp->rel);
+		return err_set(err, EPERM, "temporary file of %s is not a file of ours",
+			       cp->req->path);
 	if (cp->req->offset == 0 || st.st_size > cp->req->file_size) {
 		if (ftruncate(fd, 0) < 0)
 			return copyfile_err(err, cp, "truncate temporary file of");
@@ -84,6 +89,24 @@ static int write_chunk(int fd, const struct copy *cp, struct err *err)
 	return 0;
 }
 
+/* 3.x: whatever is there gives way, a directory with all that is in it. */
+static int copyfile_place(int dir, const char *tmp, const char *name, const struct copy *cp,
+			  struct err *err)
+{
+	int r = renameat(dir, tmp, dir, name) < 0 ? -errno : 0;
+
+	if (cp->call->schema == SCHEMA_3X && (r == -EISDIR || r == -ENOTDIR)) {
+		if (renameat2(dir, tmp, dir, name, RENAME_EXCHANGE) == 0) {
+			r = fdio_remove_tree(dir, tmp);
+		} else {
+			r = fdio_remove_tree(dir, name);
+			if (r == 0 && renameat(dir, tmp, dir, name) < 0)
+				r = -errno;
+		}
+	}
+	return r < 0 ? err_sys(err, -r, "put in place %s", cp->req->path) : 0;
+}
+
 static int copy_chunk(int dir, const char *name, const struct copy *cp, struct err *err)
 {
 	char tmp[NAME_MAX + 1];
@@ -91,7 +114,7 @@ static int copy_chunk(int dir, const char *name, const struct copy *cp, struct e
 	struct stat st;
 
 	if (strlen(name) + strlen(SUFFIX) >= sizeof(tmp))
-		return err_sys(err, ENAMETOOLONG, "%s/%s" SUFFIX, cp->root, cp->rel);
+		return err_sys(err, ENAMETOOLONG, "%s" SUFFIX, cp->req->path);
 	(void)snprintf(tmp, sizeof(tmp), "%s" SUFFIX, name);
 	fd = open_tmp(dir, tmp, cp, err);
 	if (fd < 0)
@@ -105,17 +128,27 @@ static int copy_chunk(int dir, const char *name, const struct copy *cp, struct e
 	/* The owner first: changing it takes setuid bits away. */
 	if (fchown(fd, owner(cp->req->uid), owner(cp->req->gid)) < 0 || fchmod(fd, cp->mode) < 0)
 		return copyfile_err(err, cp, "set owner and mode of");
-	if (renameat(dir, tmp, dir, name) < 0)
-		return copyfile_err(err, cp, "rename temporary file to");
-	return 0;
+	return copyfile_place(dir, tmp, name, cp, err);
 }
 
 static int copy_directory(int dir, const char *name, const struct copy *cp, struct err *err)
 {
+	char tmp[NAME_MAX + 1];
 	AUTO_CLOSE int fd = FD_NONE;
+	struct stat st;
 
 	if (mkdirat(dir, name, cp->mode) < 0 && errno != EEXIST)
 		return copyfile_err(err, cp, "make directory");
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode)) {
+		if (strlen(name) + strlen(SUFFIX) >= sizeof(tmp))
+			return err_sys(err, ENAMETOOLONG, "%s" SUFFIX, cp->req->path);
+		(void)snprintf(tmp, sizeof(tmp), "%s" SUFFIX, name);
+		(void)unlinkat(dir, tmp, 0);
+		if (mkdirat(dir, tmp, cp->mode) < 0 && errno != EEXIST)
+			return copyfile_err(err, cp, "make directory");
+		if (copyfile_place(dir, tmp, name, cp, err) < 0)
+			return -err->code;
+	}
 	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fchown(fd, owner(cp->req->uid), owner(cp->req->gid)) < 0 ||
 	    fchmod(fd, cp->mode) < 0)
@@ -131,29 +164,38 @@ static int copyfile_link(int dir, const char *name, const struct copy *cp, struc
 
 	if (len == 0 || len >= sizeof(target) || memchr(cp->req->data.data, '\0', len) ||
 	    strlen(name) + strlen(SUFFIX) >= sizeof(tmp))
-		return err_set(err, EINVAL, "bad target or name of symbolic link %s/%s", cp->root,
-			       cp->rel);
+		return err_set(err, EINVAL, "bad target or name of symbolic link %s",
+			       cp->req->path);
 	(void)memcpy(target, cp->req->data.data, len);
 	target[len] = '\0';
 	(void)snprintf(tmp, sizeof(tmp), "%s" SUFFIX, name);
 	(void)unlinkat(dir, tmp, 0);
 	if (symlinkat(target, dir, tmp) < 0 ||
-	    fchownat(dir, tmp, owner(cp->req->uid), owner(cp->req->gid), AT_SYMLINK_NOFOLLOW) < 0 ||
-	    renameat(dir, tmp, dir, name) < 0)
+	    fchownat(dir, tmp, owner(cp->req->uid), owner(cp->req->gid), AT_SYMLINK_NOFOLLOW) < 0)
 		return copyfile_err(err, cp, "make symbolic link");
-	return 0;
+	return copyfile_place(dir, tmp, name, cp, err);
 }
 
-static int open_parent(const struct copy *cp, const char **name, struct err *err)
-{
-	AUTO_CLOSE int root = open(cp->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	mode_t mode = cp->req->dir_mode & 0777;
-	int fd;
+/* Fd of the directory that the file goes to, made where missing; or -errno. */
+typedef int copyfile_walk(int root, const char *path, mode_t mode);
 
-	if (root < 0)
-		return err_sys(err, errno, "open %s", cp->root);
-	fd = confine_parent(root, cp->rel, mode ? mode : DIR_MODE, name);
-	return fd < 0 ? err_sys(err, -fd, "open or make parent of %s/%s", cp->root, cp->rel) : fd;
+static int copyfile_any_mount(int root, const char *path, mode_t mode)
+{
+	return confine_dir(root, path, mode, NULL);
+}
+
+static int copyfile_parent(const struct copy *cp, copyfile_walk *walk, const char **name)
+{
+	AUTO_CLOSE int run = open(RUN, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int root = run < 0 ? -errno : walk(run, cp->root, ROOT_MODE);
+	const char *slash = strrchr(cp->rel, '/');
+	mode_t mode = cp->req->dir_mode & 0777;
+	char dir[LIMIT_PATH] = "";
+
+	*name = slash ? slash + 1 : cp->rel;
+	if (slash)
+		(void)memcpy(dir, cp->rel, (size_t)(slash - cp->rel));
+	return root < 0 ? root : walk(root, dir, mode ? mode : DIR_MODE);
 }
 
 static int copy_in(int dir, const char *name, const struct copy *cp, struct err *err)
@@ -171,22 +213,82 @@ static int copy_in(int dir, const char *name, const struct copy *cp, struct err 
 	return copy_chunk(dir, name, cp, err);
 }
 
+/* ---- at once, or in a worker; one at a time for each path ---- */
+
+/*
+ * The directory, if nothing of the work can wait: it is on /run's own mount, that is memory, and no
+ * tree has to give way. Else -errno.
+ */
+static int copyfile_at_once(const struct copy *cp, const char **name)
+{
+	AUTO_CLOSE int dir = copyfile_parent(cp, path_mount_dir, name);
+	char tmp[LIMIT_PATH + sizeof(SUFFIX)];
+	struct statfs fs;
+	int there;
+
+	if (dir < 0)
+		return dir;
+	if (fstatfs(dir, &fs) < 0 || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
+		return -EXDEV;
+	(void)snprintf(tmp, sizeof(tmp), "%s" SUFFIX, *name);
+	there = path_mount_dir(dir, tmp, 0);
+	if (there >= 0)
+		(void)close(there);
+	if (there == -EXDEV)
+		return -EXDEV;
+	there = path_mount_dir(dir, *name, 0);
+	if (there >= 0)
+		(void)close(there);
+	return there == -EXDEV || (there >= 0 && !S_ISDIR(cp->req->file_mode)) ? -EXDEV
+									       : TAKE_FD(dir);
+}
+
 static int copy_job(void *arg, int out, struct err *err)
 {
 	const struct copy *cp = ((const struct call *)arg)->wait;
 	const char *name;
-	AUTO_CLOSE int dir = open_parent(cp, &name, err);
+	AUTO_CLOSE int dir = copyfile_parent(cp, copyfile_any_mount, &name);
 
 	(void)out;
-	return dir < 0 ? dir : copy_in(dir, name, cp, err);
+	return dir < 0 ? err_sys(err, -dir, "open or make parent of %s", cp->req->path)
+		       : copy_in(dir, name, cp, err);
 }
 
-/* Memory only: then a write cannot wait for anybody. */
-static bool is_memory(int fd)
+static struct copy *copyfile_same_path(struct agent *a, const struct copy *cp)
 {
-	struct statfs fs;
+	list_for_each(struct copy, other, &a->copies, link) {
+		if (other->root == cp->root && str_eq(other->rel, cp->rel))
+			return other;
+	}
+	return NULL;
+}
 
-	return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+/* The next in turn for the path of cp, which has had its own. */
+static void copyfile_next(struct agent *a, struct copy *cp);
+
+static void copyfile_done(void *arg, const struct err *err, const struct buf *out)
+{
+	struct call *c = arg;
+
+	copyfile_next(call_agent(c), c->wait);
+	work_done_empty(c, err, out);
+}
+
+static int copyfile_work(struct copy *cp, struct err *err)
+{
+	return work_start(cp->call, NULL, cp, copy_job, copyfile_done, err);
+}
+
+static void copyfile_next(struct agent *a, struct copy *cp)
+{
+	struct err err = { 0 };
+	struct copy *next;
+
+	list_del(&cp->link);
+	while ((next = copyfile_same_path(a, cp)) && copyfile_work(next, &err) < 0) {
+		list_del(&next->link);
+		(void)call_fail(next->call, &err);
+	}
 }
 
 static int read_request(struct copy *cp, struct err *err)
@@ -195,10 +297,10 @@ static int read_request(struct copy *cp, struct err *err)
 	bool old = cp->call->schema == SCHEMA_1X;
 	int64_t end;
 
-	cp->root = old ? ROOT_1X : ROOT_3X;
-	if (confine_clean(cp->root, req->path, cp->rel) < 0)
+	cp->root = old ? "" : SHARE_3X;
+	if (confine_clean(old ? RUN : RUN "/" SHARE_3X, req->path, cp->rel) < 0)
 		return err_set(err, EPERM, "Only is possible to copy files into the %s directory",
-			       cp->root);
+			       old ? RUN : RUN "/" SHARE_3X);
 	if (req->offset < 0 || req->file_size < 0 ||
 	    __builtin_add_overflow(req->offset, (int64_t)req->data.len, &end) ||
 	    (end > req->file_size && (old || !S_ISLNK(req->file_mode))))
@@ -212,8 +314,11 @@ static int read_request(struct copy *cp, struct err *err)
 int svc_copy_file(struct call *c, const void *req, struct err *err)
 {
 	struct copy *cp = arena_zalloc(&c->mem, sizeof(*cp));
+	struct agent *a = call_agent(c);
 	AUTO_CLOSE int dir = FD_NONE;
 	const char *name;
+	bool wait;
+	int r;
 
 	if (!cp)
 		return err_sys(err, ENOMEM, "CopyFile");
@@ -221,10 +326,16 @@ int svc_copy_file(struct call *c, const void *req, struct err *err)
 	cp->req = req;
 	if (read_request(cp, err) < 0)
 		return -err->code;
-	dir = open_parent(cp, &name, err);
-	if (dir < 0)
-		return dir;
-	if (is_memory(dir))
+	wait = copyfile_same_path(a, cp);
+	if (!wait)
+		dir = copyfile_at_once(cp, &name);
+	if (dir >= 0)
 		return copy_in(dir, name, cp, err) < 0 ? -err->code : call_reply_empty(c);
-	return work_start(c, NULL, cp, copy_job, work_done_empty, err);
+	list_add_tail(&a->copies, &cp->link);
+	if (wait)
+		return call_park(c, NULL, call_go_on, cp);
+	r = copyfile_work(cp, err);
+	if (r < 0)
+		list_del(&cp->link);
+	return r;
 }

@@ -169,7 +169,6 @@ Test(copyfile, links_and_directories_of_3x)
 	char target[64] = "";
 	struct stat st;
 
-	cr_assert_eq(fdio_mkdirs(SHARE_3X, 0755), 0);
 	r.file_mode = 040711;
 	cr_assert_eq(ask(svc_copy_file, SCHEMA_3X, &r), RPC_OK, "%s", message);
 	cr_assert_eq(ask(svc_copy_file, SCHEMA_3X, &r), RPC_OK, "again: %s", message);
@@ -184,4 +183,97 @@ Test(copyfile, links_and_directories_of_3x)
 	cr_assert_str_eq(target, "../data/key");
 	r = file("/run/elsewhere", 1, 0, "x");
 	cr_assert_neq(ask(svc_copy_file, SCHEMA_3X, &r), RPC_OK, "only below the share");
+}
+
+/* Where nothing is shared: CopyFile comes before anything has made the share's directory. */
+Test(copyfile, makes_its_root)
+{
+	Grpc__CopyFileRequest r = file(SHARE_3X "/f", 1, 0, "x");
+	struct stat st;
+
+	cr_assert_eq(ask(svc_copy_file, SCHEMA_3X, &r), RPC_OK, "%s", message);
+	cr_assert_str_eq(content(SHARE_3X "/f"), "x");
+	cr_assert_eq(stat(SHARE_3X, &st), 0);
+	cr_assert_eq(st.st_mode & 07777, 0755);
+}
+
+static void replace(const char *path, mode_t mode, const char *data)
+{
+	Grpc__CopyFileRequest r = file(path, (int64_t)strlen(data), 0, data);
+
+	r.file_mode = mode;
+	cr_assert_eq(ask(svc_copy_file, SCHEMA_3X, &r), RPC_OK, "%o %s: %s", mode, path, message);
+}
+
+/* Whatever is there gives way to another kind, as in memory so on a disk. */
+static void replaces(const char *x)
+{
+	char below[256], target[8] = "", tmp[256];
+	struct stat st;
+
+	(void)snprintf(below, sizeof(below), "%s/sub/f", x);
+	(void)snprintf(tmp, sizeof(tmp), "%s.tmp", x);
+	replace(x, 0100644, "file");
+	replace(x, 040755, "");
+	cr_assert(stat(x, &st) == 0 && S_ISDIR(st.st_mode), "file by directory");
+	replace(below, 0100644, "a file in it");
+	replace(x, 0120777, "to");
+	cr_assert_eq(readlink(x, target, sizeof(target)), 2, "full directory by link");
+	replace(x, 040755, "");
+	cr_assert(lstat(x, &st) == 0 && S_ISDIR(st.st_mode), "link by directory");
+	replace(below, 0100644, "a file in it");
+	replace(x, 0100644, "file");
+	cr_assert_str_eq(content(x), "file", "full directory by file");
+	cr_assert_eq(access(tmp, F_OK), -1, "nothing is left");
+}
+
+Test(copyfile, kinds_replace_one_another)
+{
+	char disk[] = "/tmp/test_copyfile_disk.XXXXXX";
+
+	replaces(SHARE_3X "/d/x");
+	cr_assert_not_null(mkdtemp(disk));
+	cr_assert_eq(fdio_mkdirs(SHARE_3X "/disk", 0755), 0);
+	cr_assert_eq(mount(disk, SHARE_3X "/disk", NULL, MS_BIND, NULL), 0);
+	replaces(SHARE_3X "/disk/x");
+	replace(SHARE_3X "/disk", 040755, "");
+	cr_assert_eq(umount(SHARE_3X "/disk"), 0);
+	(void)fdio_remove_tree(AT_FDCWD, disk);
+}
+
+/* Chunks that the host sends without waiting for answers, onto what needs workers. */
+Test(copyfile, chunks_have_turns)
+{
+	static const struct rpc_method method = { .service = "grpc.Test",
+						  .name = "Test",
+						  .request = &grpc__copy_file_request__descriptor,
+						  .fn = svc_copy_file };
+	static char data[30001];
+	char disk[] = "/tmp/test_copyfile_disk.XXXXXX", got[30002];
+
+	cr_assert_not_null(mkdtemp(disk));
+	cr_assert_eq(fdio_mkdirs("/run/share", 0755), 0);
+	cr_assert_eq(mount(disk, "/run/share", NULL, MS_BIND, NULL), 0);
+	for (size_t i = 0; i < 30000; i++)
+		data[i] = (char)('a' + i / 1000);
+	answered = 0;
+	for (int64_t at = 0; at < 30000; at += 1000) {
+		Grpc__CopyFileRequest r = file("/run/share/f", 30000, at, data + at);
+		size_t len;
+		uint8_t body[2048];
+
+		r.data.len = 1000;
+		len = protobuf_c_message_pack(&r.base, body);
+		rpc_run(call_new(&agent.rpc, &road, NULL, &method, SCHEMA_1X, -1), body, len);
+		status = RPC_UNKNOWN;
+	}
+	while (answered < 30) {
+		cr_assert_eq(loop_run(agent.loop), 0);
+		cr_assert_eq(status, RPC_OK, "%s", message);
+	}
+	cr_assert_eq(fdio_read_file(AT_FDCWD, "/run/share/f", got, sizeof(got)), 30000);
+	cr_assert_str_eq(got, data);
+	cr_assert(list_empty(&agent.copies));
+	cr_assert_eq(umount("/run/share"), 0);
+	(void)fdio_remove_tree(AT_FDCWD, disk);
 }
