@@ -16,6 +16,7 @@
 #define LIMIT_FDS	  65536u      /* descriptors that the agent asks for */
 #define LIMIT_CONTAINERS  256u
 #define LIMIT_PROCESSES	  1024u /* processes of one container */
+#define LIMIT_DRAINS	  1024u /* pipes of a container's background processes that nobody reads */
 #define LIMIT_MOUNTS	  1024u
 #define LIMIT_STORAGES	  256u
 #define LIMIT_ID	  256u	      /* container and exec ids, in bytes */

@@ -23,6 +23,7 @@
 #include "base/worker.h"
 #include "pod/agent.h"
 #include "pod/device.h"
+#include "pod/drain.h"
 #include "pod/freezer.h"
 #include "pod/hook.h"
 #include "pod/oom.h"
@@ -73,6 +74,7 @@ static struct container *container_new(struct agent *a, const char *id)
 	ctr->oom_fd = ctr->rules.seccomp_fd = FD_NONE;
 	list_init(&ctr->until_gone);
 	list_init(&ctr->processes);
+	list_init(&ctr->drains);
 	list_init(&ctr->oom_link);
 	storage_set_init(&ctr->storages);
 	list_add_tail(&a->sandbox->containers, &ctr->link);
@@ -207,6 +209,7 @@ static void container_free(void *arg, const struct err *err)
 	container_enter(ctr, CTR_GONE);
 	while (!list_empty(&ctr->processes))
 		process_free(list_first(&ctr->processes, struct process, link));
+	drains_close(ctr);
 	cgroup_free(ctr->cgroup);
 	ctr_rules_release(&ctr->rules);
 	container_hooks_forget(ctr);

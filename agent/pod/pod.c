@@ -116,8 +116,7 @@ void process_enter(struct process *p, enum process_state state)
 void stream_enter(struct stdio_stream *s, enum stream_state state)
 {
 	static const unsigned int next[] = {
-		[STREAM_OPEN] = TO(STREAM_DRAINING) | TO(STREAM_CLOSING) | TO(STREAM_ENDED),
-		[STREAM_DRAINING] = TO(STREAM_ENDED),
+		[STREAM_OPEN] = TO(STREAM_CLOSING) | TO(STREAM_ENDED),
 		[STREAM_CLOSING] = TO(STREAM_ENDED),
 		[STREAM_ENDED] = TO(STREAM_ENDED), /* told again */
 	};

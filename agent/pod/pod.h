@@ -79,13 +79,15 @@
  *
  * Stream. Parked: until_ready (ReadStdout, ReadStderr, WriteStdin).
  *
- *	OPEN		until_ready. Output, its end: -> ENDED; half a second after the process's
- *			end: -> DRAINING. CloseStdin: -> ENDED, or while writes wait -> CLOSING.
- *	DRAINING	until_ready. What the pipe held has been read: -> ENDED.
+ *	OPEN		until_ready. A reader is told the end: -> ENDED. CloseStdin: -> ENDED, or
+ *			while writes wait -> CLOSING.
  *	CLOSING		until_ready. The last write is through, or fails: -> ENDED.
  *	ENDED		Readers are told the end (3.x: an empty success, and the error from then
  *			on), writers that nothing was written.
  *	With its process it ends in any state: readers get the end, writers an error.
+ *	The end of a pipe is when all have closed it; or, where a WaitProcess has come, who then
+ *	wants to be done with the process, half a second of silence after its death: what others
+ *	write to the pipe later goes into nothing (drain.h). A terminal ends with its process.
  */
 #ifndef POD_POD_H
 #define POD_POD_H
@@ -159,7 +161,7 @@ enum process_state {
 	PROC_TOLD,
 };
 
-enum stream_state { STREAM_OPEN, STREAM_DRAINING, STREAM_CLOSING, STREAM_ENDED };
+enum stream_state { STREAM_OPEN, STREAM_CLOSING, STREAM_ENDED };
 
 /* Somebody who waits for a container's end; list_del(&w->link) is enough not to be told. */
 struct gone_waiter {
@@ -194,8 +196,8 @@ struct stdio_stream {
 	enum stream_state state;
 	struct list until_ready; /* oldest first */
 	struct source source;
-	int fd;	     /* non-blocking; FD_NONE: never was, or closed */
-	size_t left; /* bytes to deliver yet, in DRAINING */
+	int fd; /* non-blocking; FD_NONE: never was, or closed */
+	struct timer silence;
 	/* 3.x: a reader has had the empty answer; on a terminal err's says it for stderr */
 	bool end_told;
 };
@@ -210,9 +212,10 @@ struct process {
 	struct spawn spawn;
 	struct reap reap;
 	bool terminal;
+	bool waited;			  /* a WaitProcess has been parked or answered */
+	int64_t read_at;		  /* when a reader came last, in loop_now_ms() */
 	int status;			  /* once dead: exit code, or 128 + signal */
 	struct stdio_stream in, out, err; /* with a terminal, in and err stand on out's fd */
-	struct timer grace;		  /* from its death to DRAINING */
 	struct timer linger;		  /* in TOLD, until it is freed */
 	/* Set by who made it; both may be NULL. They don't free it. */
 	void (*exited)(struct process *p);
@@ -238,6 +241,8 @@ struct container {
 	enum schema schema;			     /* of the call that made it */
 	const Grpc__CreateContainerRequest *request; /* in until_created's arena */
 	struct list processes;
+	struct list drains; /* drain.c's */
+	size_t drain_count;
 	struct process *init;  /* NULL before BUILDING */
 	struct cgroup *cgroup; /* NULL before BUILDING */
 	struct freezer freezer;

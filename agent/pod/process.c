@@ -26,11 +26,20 @@
 #include "pod/oom.h"
 #include "pod/stdio.h"
 
-#define LINGER_MS 10000 /* unread output of a process whose status has been told */
+/* Of a process whose status has been told and whose output has not been read to its end. */
+#define LINGER_MS 10000
 
 static void on_lingered(struct timer *t)
 {
-	process_free(container_of(t, struct process, linger));
+	struct process *p = container_of(t, struct process, linger);
+	int64_t left = p->read_at + LINGER_MS - loop_now_ms();
+
+	if (stdio_has_readers(p))
+		left = LINGER_MS;
+	if (left > 0 && !stdio_drained(p))
+		timer_set(p->ctr->agent->loop, t, left, on_lingered);
+	else
+		process_free(p);
 }
 
 /* Frees an exec, soon, whose status has been told and whose output has been read. */
@@ -130,7 +139,7 @@ static void on_exit_status(struct reap *r, int status)
 		process_enter(p, PROC_ENDING);
 	else
 		process_enter(p, answer_waiters(p) ? PROC_TOLD : PROC_EXITED);
-	stdio_exited(p);
+	stdio_told(p);
 	process_let_go(p);
 	/* maybe by the OOM killer, which cgroup v1 does not always tell */
 	if (status == 128 + SIGKILL)
@@ -262,8 +271,10 @@ int process_wait(struct process *p, struct call *c)
 {
 	int r;
 
+	p->waited = true;
 	if (!process_is_dead(p))
 		return call_park(c, &p->until_exited, NULL, p);
+	stdio_told(p);
 	process_enter(p, PROC_TOLD);
 	r = reply_status(c, p->status);
 	process_let_go(p);

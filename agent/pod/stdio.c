@@ -4,9 +4,10 @@
  * and the agent's memory stays flat. A reader that leaves takes no bytes along, since bytes are
  * read only at the moment they are answered with.
  *
- * The end of output: a pipe's own end, or, when others still hold it, the process's exit, some
- * grace and then what the pipe held at that moment. A terminal ends with its process once it is
- * empty.
+ * The end of output is a pipe's own end. When others still hold it after the process's death, a
+ * host that reads first and waits then gets what they write, as from any other runtime; where a
+ * WaitProcess has come, the silence after the process ends the stream, lest a daemon hang the exec.
+ * A terminal ends with its process once it is empty.
  */
 #include "pod/stdio.h"
 
@@ -19,8 +20,9 @@
 #include "base/limits.h"
 #include "base/str.h"
 #include "pod/agent.h"
+#include "pod/drain.h"
 
-#define GRACE_MS 500 /* for those who inherited the pipe of a process that is gone */
+#define SILENCE_MS 500 /* of those who inherited the pipe of a process that is gone */
 
 /* The wire head of ReadStreamResponse: tag, then the length as a varint of up to four bytes. */
 #define READ_HEAD 5u
@@ -56,7 +58,19 @@ void stdio_take(struct process *p)
 static void stream_close(struct stdio_stream *e)
 {
 	loop_del(&e->source);
+	timer_cancel(&e->silence);
 	auto_closep(&e->fd);
+}
+
+/* As far as the readers go. Who still writes must not be killed by it. */
+static void stream_abandon(struct stdio_stream *e)
+{
+	loop_del(&e->source);
+	timer_cancel(&e->silence);
+	if (e->process->terminal)
+		auto_closep(&e->fd);
+	else
+		drain_add(e->process->ctr, &e->fd);
 }
 
 bool stdio_drained(const struct process *p)
@@ -64,13 +78,21 @@ bool stdio_drained(const struct process *p)
 	return p->out.state == STREAM_ENDED && (p->terminal || p->err.state == STREAM_ENDED);
 }
 
+bool stdio_has_readers(const struct process *p)
+{
+	return !list_empty(&p->out.until_ready) || !list_empty(&p->err.until_ready);
+}
+
 /*
  * Waits for an event only while somebody wants it: a hung-up pipe would otherwise wake us forever.
+ * A terminal that all have closed hangs, and may be opened again: its changes alone wake us.
  */
 static int stream_watch(struct stdio_stream *e, uint32_t events, source_fn *fn)
 {
 	struct loop *l = e->process->ctr->agent->loop;
 
+	if (e->process->terminal)
+		events |= (uint32_t)EPOLLET;
 	if (e->source.loop)
 		return loop_mod(&e->source, events);
 	return loop_add(l, &e->source, e->fd, events, fn);
@@ -132,6 +154,37 @@ static void put_length(uint8_t *at, size_t len)
 	at[3] = (uint8_t)(len >> 21 & 0x7f);
 }
 
+static void serve_readers(struct stdio_stream *e);
+
+static void on_silence(struct timer *t)
+{
+	struct stdio_stream *e = container_of(t, struct stdio_stream, silence);
+	int n;
+
+	/* A slow reader has yet to come for the rest, and begins a new silence. */
+	if (e->fd >= 0 && ioctl(e->fd, FIONREAD, &n) == 0 && n > 0)
+		return;
+	stream_abandon(e);
+	serve_readers(e);
+}
+
+/* Begins when the process is dead and a WaitProcess has come, and with each byte anew. */
+static void await_silence(struct stdio_stream *e)
+{
+	struct process *p = e->process;
+
+	if (p->waited && process_is_dead(p) && !p->terminal && e->fd >= 0)
+		timer_set(p->ctr->agent->loop, &e->silence, SILENCE_MS, on_silence);
+}
+
+/* Nothing to read: nothing yet? errno is the read's, 0 for a pipe's end. */
+static bool may_come(const struct process *p, int error)
+{
+	if (p->terminal)
+		return (error == EAGAIN || error == EIO) && !process_is_dead(p);
+	return error == EAGAIN;
+}
+
 /*
  * One read for one call: whether it is answered; if not, there is nothing yet. The bytes go from
  * the pipe to where the socket takes them.
@@ -139,13 +192,12 @@ static void put_length(uint8_t *at, size_t len)
 static bool read_for(struct stdio_stream *e, struct call *c, size_t want, bool is_err)
 {
 	struct process *p = e->process;
-	bool draining = e->state == STREAM_DRAINING;
 	int available = 0;
 	struct err err = { 0 };
 	struct buf body;
 	ssize_t n;
 
-	if (e->fd < 0 || (draining && e->left == 0)) {
+	if (e->fd < 0) {
 		answer_end(p, is_err, c);
 		end_of_output(e);
 		return true;
@@ -155,8 +207,6 @@ static bool read_for(struct stdio_stream *e, struct call *c, size_t want, bool i
 		want = (size_t)available;
 	else if (available <= 0 && want > 4096)
 		want = 4096;
-	if (draining && want > e->left)
-		want = e->left;
 	body = call_body(READ_HEAD + want);
 	if (!body.mem) {
 		err_sys(&err, ENOMEM, "read");
@@ -167,17 +217,16 @@ static bool read_for(struct stdio_stream *e, struct call *c, size_t want, bool i
 		n = read(e->fd, buf_data(&body) + READ_HEAD, want);
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
-		if (draining)
-			e->left -= (size_t)n;
+		await_silence(e);
 		buf_data(&body)[0] = 0x0a; /* field 1, length-delimited */
 		put_length(buf_data(&body) + 1, (size_t)n);
 		body.end += READ_HEAD + (size_t)n;
 		(void)call_reply_body(c, &body);
 		return true;
 	}
+	n = n < 0 ? errno : 0;
 	buf_free(&body);
-	/* An empty terminal has ended with its process, whoever else keeps it open. */
-	if (n < 0 && errno == EAGAIN && !(p->terminal && process_is_dead(p)) && !draining)
+	if (may_come(p, (int)n))
 		return false;
 	answer_end(p, is_err, c);
 	end_of_output(e);
@@ -203,33 +252,14 @@ static void on_output(struct source *s, uint32_t events)
 	serve_readers(container_of(s, struct stdio_stream, source));
 }
 
-/* Others hold the pipe: what it has now is the last of the process. */
-static void drain(struct stdio_stream *e)
-{
-	int n = 0;
-
-	if (e->state == STREAM_OPEN) {
-		if (e->fd >= 0 && ioctl(e->fd, FIONREAD, &n) == 0)
-			e->left = (size_t)n;
-		stream_enter(e, STREAM_DRAINING);
-	}
-	serve_readers(e);
-}
-
-static void on_grace(struct timer *t)
-{
-	struct process *p = container_of(t, struct process, grace);
-
-	drain(&p->out);
-	drain(&p->err);
-}
-
-void stdio_exited(struct process *p)
+void stdio_told(struct process *p)
 {
 	if (p->terminal)
 		serve_readers(&p->out);
-	else if (!stdio_drained(p))
-		timer_set(p->ctr->agent->loop, &p->grace, GRACE_MS, on_grace);
+	if (!p->out.silence.loop)
+		await_silence(&p->out);
+	if (!p->err.silence.loop)
+		await_silence(&p->err);
 }
 
 int stdio_read(struct process *p, bool is_err, size_t want, struct call *c, struct err *err)
@@ -241,6 +271,7 @@ int stdio_read(struct process *p, bool is_err, size_t want, struct call *c, stru
 		return call_reply_empty(c);
 	if (want > LIMIT_READ)
 		want = LIMIT_READ;
+	p->read_at = loop_now_ms();
 	/* Those who came first are served first. */
 	if (list_empty(&e->until_ready) && read_for(e, c, want, is_err))
 		return 0;
@@ -389,7 +420,10 @@ static void end_readers(struct stdio_stream *e)
 {
 	struct call *c;
 
-	stream_close(e);
+	if (container_is_removing(e->process->ctr))
+		stream_close(e);
+	else
+		stream_abandon(e);
 	while ((c = list_first(&e->until_ready, struct call, parked)))
 		answer_end(e->process, wanted_stderr(c), c);
 }
@@ -399,7 +433,6 @@ void stdio_close(struct process *p)
 	struct call *c;
 	struct err gone = { 0 };
 
-	timer_cancel(&p->grace);
 	end_readers(&p->out);
 	end_readers(&p->err);
 	loop_del(&p->in.source);

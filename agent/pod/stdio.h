@@ -11,8 +11,9 @@
 void stdio_init(struct process *p);
 /* Takes what has come of the process's pipes and of its terminal. */
 void stdio_take(struct process *p);
-/* The process is dead: its output ends with it, soon. */
-void stdio_exited(struct process *p);
+/* The process is dead, or somebody has come for its status: its output may end with it, soon. */
+void stdio_told(struct process *p);
+bool stdio_has_readers(const struct process *p);
 /* Both output streams have been read to their ends. */
 bool stdio_drained(const struct process *p);
 /* The end of all streams; answers the parked calls. */

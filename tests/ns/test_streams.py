@@ -156,7 +156,74 @@ def no_exec_id_is_the_init(host, sb):
     expect(waiter.result().status, 137)
 
 
-CASES = [whole_lives, terminals, late_reader, long_output, stdin_to_its_end, no_exec_id_is_the_init]
+def cpu_seconds(agent):
+    with open('/proc/%d/stat' % agent.pid) as f:
+        fields = f.read().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def terminal_let_go(host, sb):
+    """A process that closes its terminal while somebody reads is not hung up, nor is its later output lost."""
+    detach = 'echo one; exec </dev/null >/dev/null 2>&1; sleep 0.5; %s exit 7'
+    for more, want in (('', b'one\r\n'), ('echo two >/dev/pts/0; sleep 0.2;', b'one\r\ntwo\r\n')):
+        sb.create('t', detach % more, terminal=True)
+        copies = host.streams('t', terminal=True)
+        host.c.StartContainer(container_id='t')
+        spent = cpu_seconds(sb.agent)
+        expect(host.c.WaitProcess(**host.ids('t')).status, 7)
+        expect(copies.join(), (want,))
+        expect(cpu_seconds(sb.agent) - spent < 0.1, True, 'it spins')
+        host.c.RemoveContainer(container_id='t')
+
+
+def background_child_of_a_host_that_reads_first(host, sb):
+    """What holds the pipe is heard to its end: the host has not asked for the status yet."""
+    sb.start('x')
+    sb.execute('x', 'e', 'sh', '-c', '(sleep 1; echo late) & echo done; exit 8')
+    expect(host.streams('x', 'e').join(), (b'done\nlate\n', b''))
+    expect(host.c.WaitProcess(container_id='x', exec_id='e').status, 8)
+
+
+def background_child_of_a_host_that_waits(host, sb):
+    """Silence ends the stream, each byte begins a new one; and the child is not killed by its later output."""
+    sb.start('x')
+    for eid, wait_first in (('e', True), ('f', False)):
+        sb.execute('x', eid, 'sh', '-c', 'rm -f /tmp/lives; (for i in 1 2 3; do sleep 0.3; echo $i; done; sleep 1; '
+                   'for i in $(seq 100); do echo nobody hears $i; done; echo >/tmp/lives; sleep 1000) & exit 8')
+        waiter = host.c.WaitProcess(container_id='x', exec_id=eid, _later=True) if wait_first else None
+        copies = host.streams('x', eid)
+        if not waiter:
+            time.sleep(0.1)
+            waiter = host.c.WaitProcess(container_id='x', exec_id=eid, _later=True)
+        expect(waiter.result(5).status, 8)
+        began = time.monotonic()
+        expect(copies.join(), (b'1\n2\n3\n', b''))
+        expect(time.monotonic() - began < 2, True, 'seconds %.1f' % (time.monotonic() - began))
+        sb.execute('x', 'look', 'sh', '-c', 'for i in $(seq 40); do test -e /tmp/lives && exit 0; sleep 0.1; done; exit 1')
+        expect(sb.wait('x', 'look').status, 0, 'the child died')
+
+
+def flood_into_nothing(host, sb):
+    """A background process that never stops writing costs no memory, and delays nobody."""
+    sb.start('x')
+    fds = sb.agent.fds()
+    sb.execute('x', 'e', 'sh', '-c', '(sleep 1; exec yes) & exit 0')
+    expect(host.c.WaitProcess(container_id='x', exec_id='e').status, 0)
+    host.streams('x', 'e').join()
+    time.sleep(0.7)
+    rss = sb.agent.rss_kb()
+    for _ in range(20):
+        began = time.monotonic()
+        host.c.Check()
+        expect(time.monotonic() - began < 0.5, True, 'Check waits')
+        time.sleep(0.03)
+    expect(sb.agent.rss_kb() - rss < 300, True, 'kB: %d, then %d' % (rss, sb.agent.rss_kb()))
+    host.c.RemoveContainer(container_id='x')
+    retry(lambda: expect(sb.agent.fds() <= fds, True))
+
+
+CASES = [whole_lives, terminals, late_reader, long_output, stdin_to_its_end, no_exec_id_is_the_init, terminal_let_go,
+         background_child_of_a_host_that_reads_first, background_child_of_a_host_that_waits, flood_into_nothing]
 
 
 def main():
@@ -174,6 +241,7 @@ def main():
                 with tap.case(name):
                     try:
                         with Sandbox(host.c, road) as sb:
+                            sb.agent = agent
                             case(host, sb)
                     finally:
                         if agent.alive():
