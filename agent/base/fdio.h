@@ -32,8 +32,8 @@ int fdio_write_file(int dirfd, const char *path, const char *text);
 /* mkdir -p of an absolute path of our own making; 0 or -errno. */
 int fdio_mkdirs(const char *path, mode_t mode);
 /*
- * rm -rf of what is below and at path relative to dirfd, however deep; links are not followed, and no
- * mount is entered (-EXDEV), a bind of the same file system neither. What can go goes; the first
+ * rm -rf of what is below and at path relative to dirfd, however deep; links are not followed, and
+ * no mount is entered (-EXDEV), a bind of the same file system neither. What can go goes; the first
  * failure is returned.
  */
 int fdio_remove_tree(int dirfd, const char *path);

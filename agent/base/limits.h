@@ -74,6 +74,8 @@
 #define LIMIT_RULES	  (3u << 20)   /* bytes that iptables-save may say: fits into an answer */
 #define LIMIT_TERM_LOG	  4096u	       /* bytes of a container's last message */
 #define LIMIT_DNS	  (256u << 10) /* bytes of resolv.conf */
+#define LIMIT_WATCH_FILES 16u	       /* of a watchable bind that is copied; else it is bound */
+#define LIMIT_WATCH_BYTES (1u << 20)   /* of these together */
 #define LIMIT_DEPTH	  128	       /* directories one in another, of a volume or a tree */
 #define LIMIT_FILESYSTEMS 64	       /* that metrics tell of */
 

@@ -30,7 +30,7 @@ struct agent {
 	bool no_pivot;		/* "/" is an initramfs: MS_MOVE and chroot instead of pivot_root */
 	struct list until_oom;	/* parked GetOOMEvent calls, oldest first */
 	struct list oom_events; /* containers with an event nobody has taken */
-	struct list copies;	/* CopyFile calls under way or waiting for their turn, oldest first */
+	struct list copies; /* CopyFile calls under way or waiting for their turn, oldest first */
 };
 
 #endif

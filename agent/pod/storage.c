@@ -40,25 +40,22 @@ struct storage_driver {
 	bool directory; /* never mounted */
 	bool bind;
 	bool only_3x;
+	bool copied; /* if it is small, and below a folder "watchable" */
 };
 
 static const struct storage_driver storage_drivers[] = {
-	{ "9p", SOURCE_ASIS, false, false, false, false },
-	{ "virtio-fs", SOURCE_ASIS, false, false, false, false },
-	{ "blk", SOURCE_BLK, false, false, false, false },
-	{ "blk-ccw", SOURCE_CCW, false, false, false, false },
-	{ "mmioblk", SOURCE_ASIS, false, false, false, false },
-	{ "scsi", SOURCE_SCSI, false, false, false, false },
-	{ "ephemeral", SOURCE_ASIS, true, false, false, false },
-	{ "local", SOURCE_ASIS, true, true, false, false },
-	{ "nvdimm", SOURCE_PMEM, false, false, false, false },
-	{ "bind", SOURCE_ASIS, false, false, true, false },
-	{ "overlayfs", SOURCE_ASIS, false, false, false, true },
-	/*
-	 * The reference copies small trees every two seconds so that inotify sees changes. A bind
-	 * shows changes at once, to those who look.
-	 */
-	{ "watchable-bind", SOURCE_ASIS, false, false, true, true },
+	{ "9p", SOURCE_ASIS, false, false, false, false, false },
+	{ "virtio-fs", SOURCE_ASIS, false, false, false, false, false },
+	{ "blk", SOURCE_BLK, false, false, false, false, false },
+	{ "blk-ccw", SOURCE_CCW, false, false, false, false, false },
+	{ "mmioblk", SOURCE_ASIS, false, false, false, false, false },
+	{ "scsi", SOURCE_SCSI, false, false, false, false, false },
+	{ "ephemeral", SOURCE_ASIS, true, false, false, false, false },
+	{ "local", SOURCE_ASIS, true, true, false, false, false },
+	{ "nvdimm", SOURCE_PMEM, false, false, false, false, false },
+	{ "bind", SOURCE_ASIS, false, false, true, false, false },
+	{ "overlayfs", SOURCE_ASIS, false, false, false, true, false },
+	{ "watchable-bind", SOURCE_ASIS, false, false, true, true, true },
 };
 
 /* File systems whose source is a name; all others have a path there. */
@@ -70,8 +67,9 @@ static const char *const own_dirs[] = { "sandbox-ns", "libcontainer", "kata-agen
 struct storage_entry {
 	struct list link; /* in refs->entries, oldest first */
 	unsigned int users;
-	bool kept, directory, made, mounted;
+	bool kept, directory, made, mounted, copied;
 	char *rel, *source, *fstype; /* behind the struct, in its memory */
+	struct watched watched;	     /* on a list if it is copied */
 };
 
 struct storage_use {
@@ -115,6 +113,7 @@ void storage_refs_init(struct storage_refs *refs)
 {
 	list_init(&refs->entries);
 	list_init(&refs->queue);
+	watcher_init(&refs->watcher);
 }
 
 void storage_set_init(struct storage_set *set)
@@ -243,6 +242,7 @@ static int storage_reserve(struct storage_item *it, struct err *err)
 	if (!e || !use)
 		return err_sys(err, ENOMEM, "storage");
 	list_init(&e->link);
+	list_init(&e->watched.link);
 	list_init(&use->link);
 	e->rel = memcpy(e + 1, p->rel, rel);
 	e->source = memcpy(e->rel + rel, p->source, source);
@@ -302,6 +302,24 @@ static int storage_group(struct storage_item *it, const Grpc__Storage *s, struct
 	return 0;
 }
 
+/* The tmpfs that a copied storage is to be in: an item of its own, before the storage's. */
+static int storage_folder(struct storage_op *op, const char *rel, size_t len, struct err *err)
+{
+	static const struct storage_driver folder = { .name = "tmpfs", .kept = true };
+	struct storage_item *it = &op->items[op->n++];
+
+	it->driver = &folder;
+	it->plan = (struct mount_plan){
+		.kind = MOUNT_TAG,
+		.source = "watchable",
+		.fstype = "tmpfs",
+		.rel = arena_printf(&op->mem, "%.*s", (int)len, rel),
+		.opt = { .flags = MS_NOSUID | MS_NODEV, .data = "mode=0755" },
+		.mode = 0755,
+	};
+	return it->plan.rel ? storage_reserve(it, err) : err_sys(err, ENOMEM, "storage");
+}
+
 static int storage_read(struct storage_op *op, struct storage_item *it, enum schema schema,
 			const Grpc__Storage *s, struct err *err)
 {
@@ -337,7 +355,29 @@ static int storage_read(struct storage_op *op, struct storage_item *it, enum sch
 		p->opt.flags |= MS_BIND;
 	if (p->opt.flags & MS_BIND)
 		p->kind = MOUNT_PATH; /* whatever the type is called */
+	if (it->driver->copied && watch_folder(p->rel))
+		p->kind = MOUNT_COPY;
 	return storage_source(op, it, p->source, err) < 0 ? -err->code : storage_reserve(it, err);
+}
+
+/* One storage of the request, and what it needs before it. */
+static int storage_take(struct storage_op *op, enum schema schema, const Grpc__Storage *s,
+			struct err *err)
+{
+	struct storage_item it = { 0 };
+	size_t folder;
+
+	if (storage_read(op, &it, schema, s, err) < 0)
+		goto fail;
+	folder = it.plan.kind == MOUNT_COPY ? watch_folder(it.plan.rel) : 0;
+	if (folder && storage_folder(op, it.plan.rel, folder, err) < 0)
+		goto fail;
+	op->items[op->n++] = it;
+	return 0;
+fail:
+	free(it.spare);
+	free(it.use);
+	return -err->code;
 }
 
 /* ---- the queue ---- */
@@ -426,12 +466,14 @@ static void storage_sweep(struct storage_op *op)
 		list_for_each(struct storage_entry, e, &op->refs->entries, link) {
 			if (e->users)
 				continue;
+			watch_remove(&op->refs->watcher, &e->watched);
 			op->doomed[i] = e;
 			op->unmounts[n - ++i] =
 				(struct unmount_plan){ .rel = e->rel,
-						       .mounted = e->mounted,
+						       .mounted = e->mounted || e->copied,
 						       .made = e->made,
-						       .tree = e->directory && e->made };
+						       .tree = (e->directory || e->copied) &&
+							       e->made };
 		}
 		op->n_doomed = n;
 	}
@@ -470,6 +512,14 @@ static void storage_succeed(struct storage_op *op)
 		struct storage_item *it = &op->items[i];
 
 		it->use->entry = it->entry;
+		if (it->fresh && it->entry->copied) {
+			it->entry->watched.plan = it->plan;
+			it->entry->watched.plan.source = it->entry->source;
+			it->entry->watched.plan.rel = it->entry->rel;
+			it->entry->watched.plan.fstype = it->entry->fstype;
+			it->entry->watched.plan.opt.data = ""; /* a bind has none */
+			watch_add(op->agent, &op->refs->watcher, &it->entry->watched);
+		}
 		list_add(&op->set->uses, &it->use->link);
 		it->use = NULL;
 	}
@@ -497,6 +547,7 @@ static void storage_mounted(void *arg, const struct err *err, const struct buf *
 		e = op->items[op->plan_items[rec.index]].entry;
 		e->made = rec.made;
 		e->mounted = rec.mounted;
+		e->copied = rec.copied;
 	}
 	op->err = *err;
 	if (err->code)
@@ -666,18 +717,17 @@ int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set 
 	if (!op)
 		return -err->code;
 	op->set = set;
-	op->items = arena_zalloc(&op->mem, (n + 1) * sizeof(*op->items));
-	op->plans = arena_zalloc(&op->mem, (n + 1) * sizeof(*op->plans));
-	op->plan_items = arena_zalloc(&op->mem, (n + 1) * sizeof(*op->plan_items));
+	/* Each may need a folder besides. */
+	op->items = arena_zalloc(&op->mem, (2 * n + 1) * sizeof(*op->items));
+	op->plans = arena_zalloc(&op->mem, (2 * n + 1) * sizeof(*op->plans));
+	op->plan_items = arena_zalloc(&op->mem, (2 * n + 1) * sizeof(*op->plan_items));
 	if (!op->items || !op->plans || !op->plan_items) {
 		err_sys(err, ENOMEM, "storage operation");
 		storage_op_free(op);
 		return -err->code;
 	}
-	for (op->n = 0; op->n < n;) {
-		struct storage_item *it = &op->items[op->n++];
-
-		if (storage_read(op, it, schema, storages[op->n - 1], err) < 0) {
+	for (size_t i = 0; i < n; i++) {
+		if (storage_take(op, schema, storages[i], err) < 0) {
 			storage_op_free(op);
 			return -err->code;
 		}

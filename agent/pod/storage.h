@@ -6,7 +6,8 @@
  * Who mounts what: a mount point below /run is one entry of the sandbox (struct storage_refs); a
  * container, and the sandbox itself, hold uses of entries (struct storage_set). An entry is mounted
  * by its first user and unmounted after its last. The sandbox counts as one more user of the
- * drivers "ephemeral" and "local", whose contents outlive the containers of a pod.
+ * drivers "ephemeral" and "local", whose contents outlive the containers of a pod, and of the tmpfs
+ * below which copies of watchable binds are (pod/watch.h).
  *
  *	storage_refs_init(&sb->refs); storage_set_init(&ctr->storages);
  *	r = storages_add(a, &sb->refs, &ctr->storages, c->schema, req->storages, req->n_storages,
@@ -24,6 +25,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "rpc/call.h"
+#include "pod/watch.h"
 
 struct agent;
 
@@ -32,6 +34,7 @@ struct storage_refs {
 	struct list entries; /* struct storage_entry, oldest first */
 	struct list
 		queue; /* struct storage_op that wait for their turn; the first one is running */
+	struct watcher watcher;
 };
 
 /* Per container, and one for the sandbox's own storages: newest first. */

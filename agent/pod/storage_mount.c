@@ -22,6 +22,7 @@
 #include "rpc/call.h"
 #include "linux/confine.h"
 #include "oci/fs/tree.h"
+#include "pod/watchcopy.h"
 
 #define HUGEPAGES "/sys/kernel/mm/hugepages"
 
@@ -355,8 +356,21 @@ static int mount_new(int root, const struct mount_plan *p, const char *name, int
 	return TAKE_FD(tree);
 }
 
-static int mount_one(int root, const struct mount_plan *p, struct mount_record *rec,
-		     struct err *err)
+/* 1 if the source was copied; 0: it is too large. times: see watchcopy_sync. */
+static int mount_copy(const struct mount_plan *p, int source, int target, unsigned int times,
+		      struct err *err)
+{
+	int r = watchcopy_sync(source, target, times);
+
+	if (r == -ENOSPC)
+		r = WATCHCOPY_LARGE;
+	return r < 0 ? err_rpc(err, RPC_INTERNAL, "Could not copy %s to " STORAGE_ROOT "/%s: %s",
+			       p->source, p->rel, strerror(-r))
+		     : r != WATCHCOPY_LARGE;
+}
+
+static int mount_one(int root, const struct mount_plan *p, unsigned int times,
+		     struct mount_record *rec, struct err *err)
 {
 	AUTO_CLOSE int source = FD_NONE;
 	AUTO_CLOSE int target = FD_NONE;
@@ -367,7 +381,7 @@ static int mount_one(int root, const struct mount_plan *p, struct mount_record *
 	uint64_t page = 0;
 	int64_t pages = 0;
 
-	if (p->kind == MOUNT_PATH) {
+	if (p->kind != MOUNT_TAG) {
 		source = storage_open_source(root, p, &st, real, err);
 		if (source < 0)
 			return source;
@@ -379,11 +393,18 @@ static int mount_one(int root, const struct mount_plan *p, struct mount_record *
 		return target;
 	if (p->keep_mounted && is_mount_root(target))
 		return 0;
+	if (p->kind == MOUNT_COPY) {
+		int copied = mount_copy(p, source, target, times, err);
+
+		rec->copied = copied > 0;
+		if (copied)
+			return copied < 0 ? copied : 0;
+	}
 	/* A remount cannot change the size of a hugetlbfs. */
 	if (str_eq(p->fstype, "hugetlbfs") && !(p->opt.flags & (MS_REMOUNT | MS_BIND)) &&
 	    (hugepages_wanted(p, &page, &pages, err) < 0 || hugepages_add(page, pages, err) < 0))
 		return -err->code;
-	fd = mount_new(root, p, p->kind == MOUNT_PATH ? real : p->source, source, target, &mounted,
+	fd = mount_new(root, p, p->kind != MOUNT_TAG ? real : p->source, source, target, &mounted,
 		       err);
 	rec->mounted = mounted;
 	if (fd < 0)
@@ -410,12 +431,23 @@ int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct 
 			r = make_directory(root, &plans[i], &made, err);
 			rec.made = made;
 		} else {
-			r = mount_one(root, &plans[i], &rec, err);
+			r = mount_one(root, &plans[i], 1, &rec, err);
 		}
 		if (r == 0)
 			r = set_group(root, &plans[i], err);
 		(void)fdio_write_all(out, &rec, sizeof(rec));
 	}
+	return r;
+}
+
+int storage_copy_again(const struct mount_plan *p, bool *ret_copied, struct err *err)
+{
+	AUTO_CLOSE int root = storage_open_run(err);
+	struct mount_record rec = { 0 };
+	/* Twice: while it is changed there are the old and the new version. */
+	int r = root < 0 ? root : mount_one(root, p, 2, &rec, err);
+
+	*ret_copied = rec.copied;
 	return r;
 }
 

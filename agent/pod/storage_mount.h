@@ -19,6 +19,7 @@ enum mount_kind {
 	MOUNT_TAG,  /* the source is a name for the file system (share tag, "tmpfs") */
 	MOUNT_PATH, /* the source is a path: a device node, or what is bound */
 	MOUNT_NONE, /* only a directory of the given mode */
+	MOUNT_COPY, /* a path; if it is small, its content is copied, else it is bound */
 };
 
 struct mount_plan {
@@ -37,7 +38,7 @@ struct mount_plan {
 /* What has been done of one plan; the parent needs it to undo, even when the worker dies. */
 struct mount_record {
 	uint32_t index;
-	uint8_t made, mounted;
+	uint8_t made, mounted, copied;
 };
 
 struct unmount_plan {
@@ -47,6 +48,11 @@ struct unmount_plan {
 	bool tree;    /* with all that is in it */
 };
 
+/*
+ * Makes the copy of a MOUNT_COPY what the source is now; *ret_copied is false when it had grown
+ * too large and is bound instead. 0 or -errno with *err.
+ */
+int storage_copy_again(const struct mount_plan *p, bool *ret_copied, struct err *err);
 /*
  * Mounts in order, writing a record to out for each; stops at the first failure. 0 or -errno with
  * *err.

@@ -7,8 +7,10 @@
  */
 #include "pod/storage.h"
 
+#include <sys/inotify.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 
 #include "pod/storage_mount.h"
 #include "linux/confine.h"
@@ -410,6 +412,169 @@ Test(storage, huge_pages)
 	release_all();
 	cr_assert_eq(pool(), 8, "as it was");
 	cr_assert_eq(umount(HUGE), 0);
+}
+
+/* ---- watchable binds ---- */
+
+#define SOURCE	  SHARE "/src"
+#define WATCHABLE SHARE "/watchable"
+
+static void put(const char *path, const char *text)
+{
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+
+	cr_assert_geq(fd, 0, "%s: %s", path, strerror(errno));
+	cr_assert_eq(fdio_write_all(fd, text, strlen(text)), 0);
+}
+
+static const char *text_of(const char *path)
+{
+	static char buf[64];
+	ssize_t n = fdio_read_file(AT_FDCWD, path, buf, sizeof(buf));
+
+	return n < 0 ? strerror((int)-n) : buf;
+}
+
+static int watch(const char *source, const char *point)
+{
+	const char *options[] = { "bind", NULL };
+	Grpc__Storage s = make("watchable-bind", source, "bind", point, options);
+
+	return add_as(SCHEMA_3X, &a, &s, 1);
+}
+
+static void on_tick(struct timer *t)
+{
+	(void)t;
+	loop_stop(agent.loop);
+}
+
+/* Runs the loop until the file has that text, at most for two passes of the watcher. */
+static bool becomes(const char *path, const char *text)
+{
+	struct timer tick = { 0 };
+
+	for (int i = 0; i < 100 && strcmp(text_of(path), text) != 0; i++) {
+		timer_set(agent.loop, &tick, 50, on_tick);
+		cr_assert_eq(loop_run(agent.loop), 0);
+	}
+	return strcmp(text_of(path), text) == 0;
+}
+
+/* As kubelet writes a ConfigMap: version is a directory, the files are links through ..data. */
+static void kubelet_write(const char *version, const char *text)
+{
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), SOURCE "/..%s", version);
+	cr_assert_eq(mkdir(path, 0755), 0);
+	(void)snprintf(path, sizeof(path), SOURCE "/..%s/key", version);
+	put(path, text);
+	(void)snprintf(path, sizeof(path), "..%s", version);
+	cr_assert_eq(symlink(path, SOURCE "/..data_tmp"), 0);
+	cr_assert_eq(rename(SOURCE "/..data_tmp", SOURCE "/..data"), 0);
+}
+
+Test(storage, watchable_bind_follows_kubelet)
+{
+	char events[4096];
+	struct stat st;
+	int in;
+
+	cr_assert_eq(fdio_mkdirs(SOURCE, 0750), 0);
+	cr_assert_eq(fdio_mkdirs(WATCHABLE, 0755), 0);
+	put(WATCHABLE "/hidden", "of the share");
+	kubelet_write("one", "first");
+	cr_assert_eq(symlink("..data/key", SOURCE "/key"), 0);
+	cr_assert_eq(watch(SOURCE, WATCHABLE "/cm"), 0, "%s", outcome.msg);
+	cr_assert(is_fs(WATCHABLE, TMPFS));
+	cr_assert_eq(access(WATCHABLE "/hidden", F_OK), -1, "a tmpfs of its own");
+	cr_assert_eq(mounts_at(WATCHABLE), 1);
+	cr_assert_eq(mounts_at(WATCHABLE "/cm"), 0, "copied, not bound");
+	cr_assert_str_eq(text_of(WATCHABLE "/cm/key"), "first");
+	cr_assert_eq(stat(WATCHABLE "/cm/key", &st), 0);
+	cr_assert_eq(st.st_mode & 07777, 0640);
+	cr_assert_eq(stat(WATCHABLE "/cm", &st), 0);
+	cr_assert_eq(st.st_mode & 07777, 0750);
+	in = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	cr_assert_geq(inotify_add_watch(in, WATCHABLE "/cm", IN_MOVED_TO | IN_DELETE), 0);
+	kubelet_write("two", "second");
+	cr_assert_eq(fdio_remove_tree(AT_FDCWD, SOURCE "/..one"), 0);
+	cr_assert(becomes(WATCHABLE "/cm/key", "second"), "%s", text_of(WATCHABLE "/cm/key"));
+	cr_assert_gt(read(in, events, sizeof(events)), 0, "inotify tells");
+	cr_assert(becomes(WATCHABLE "/cm/..one/key", "No such file or directory"));
+	(void)close(in);
+	release(&a);
+	cr_assert_eq(access(WATCHABLE "/cm", F_OK), -1);
+	cr_assert_eq(mounts_at(WATCHABLE), 1, "the sandbox's own");
+	release_all();
+	cr_assert_eq(mounts_at(WATCHABLE), 0);
+	cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1, "nobody watches any more");
+}
+
+/* A file that is bound into a container keeps its inode; what goes in the source goes. */
+Test(storage, watchable_files_and_folders)
+{
+	struct stat before, after;
+
+	cr_assert_eq(fdio_mkdirs(SOURCE "/dir/sub", 0755), 0);
+	put(SOURCE "/file", "one");
+	put(SOURCE "/dir/f", "one");
+	put(SOURCE "/dir/sub/g", "one");
+	put(SOURCE "/dir/h", "one");
+	cr_assert_eq(watch(SOURCE "/file", SHARE "/passthrough/watchable/file"), 0, "%s",
+		     outcome.msg);
+	cr_assert_eq(watch(SOURCE "/dir", WATCHABLE "/dir"), 0, "%s", outcome.msg);
+	cr_assert(is_fs(SHARE "/passthrough/watchable", TMPFS));
+	cr_assert_eq(stat(SHARE "/passthrough/watchable/file", &before), 0);
+	put(SOURCE "/file", "another");
+	put(SOURCE "/dir/sub/g", "two");
+	cr_assert_eq(unlink(SOURCE "/dir/f"), 0);
+	cr_assert_eq(mkdir(SOURCE "/dir/f", 0755), 0);
+	put(SOURCE "/dir/f/now-a-folder", "two");
+	cr_assert_eq(unlink(SOURCE "/dir/h"), 0);
+	cr_assert(becomes(SHARE "/passthrough/watchable/file", "another"));
+	cr_assert_eq(stat(SHARE "/passthrough/watchable/file", &after), 0);
+	cr_assert_eq(before.st_ino, after.st_ino);
+	cr_assert(becomes(WATCHABLE "/dir/sub/g", "two"));
+	cr_assert(becomes(WATCHABLE "/dir/f/now-a-folder", "two"));
+	cr_assert(becomes(WATCHABLE "/dir/h", "No such file or directory"));
+}
+
+static void fill(const char *dir, unsigned int files, size_t size)
+{
+	cr_assert_eq(fdio_mkdirs(dir, 0755), 0);
+	for (unsigned int i = 0; i < files; i++) {
+		char path[128];
+
+		(void)snprintf(path, sizeof(path), "%s/%u", dir, i);
+		put(path, "");
+		cr_assert_eq(truncate(path, (off_t)size), 0);
+	}
+}
+
+Test(storage, watchable_binds_that_are_large)
+{
+	fill(SOURCE "/16", 16, 1 << 16);
+	fill(SOURCE "/17", 17, 1);
+	fill(SOURCE "/big", 2, (1 << 19) + 1);
+	cr_assert_eq(watch(SOURCE "/16", WATCHABLE "/16"), 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(WATCHABLE "/16"), 0);
+	cr_assert_eq(watch(SOURCE "/17", WATCHABLE "/17"), 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(WATCHABLE "/17"), 1);
+	cr_assert_eq(watch(SOURCE "/big", WATCHABLE "/big"), 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(WATCHABLE "/big"), 1);
+	/* Elsewhere there is no tmpfs to copy into. */
+	cr_assert_eq(watch(SOURCE "/16", "/run/kata-containers/sandbox/storage/x"), 0);
+	cr_assert_eq(mounts_at("/run/kata-containers/sandbox/storage/x"), 1);
+	/* What grows is bound from then on. */
+	fill(SOURCE "/16/more", 17, 1);
+	put(SOURCE "/16/more/0", "new");
+	cr_assert(becomes(WATCHABLE "/16/more/0", "new"));
+	cr_assert_eq(mounts_at(WATCHABLE "/16"), 1);
+	release(&a);
+	cr_assert_eq(access(WATCHABLE "/16", F_OK), -1);
+	cr_assert_eq(access(SOURCE "/16/0", F_OK), 0, "the share's own");
 }
 
 /* More than the new mount API takes: the layers of an overlay. */
