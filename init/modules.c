@@ -7,7 +7,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -22,23 +24,57 @@ bool modules_wanted(void)
 	return access(LIST_DIR, F_OK) == 0;
 }
 
-static int load_line(char *line, struct err *err)
+static void dashes_to_underscores(char *text)
 {
-	static char modprobe[] = "modprobe", quiet[] = "-q";
-	char *argv[LIMIT_MODULE_WORDS + 3] = { modprobe, quiet }, *save = NULL;
-	size_t n = 2;
-
-	for (char *w = strtok_r(line, " \t\r", &save); w && n < LIMIT_MODULE_WORDS + 2;
-	     w = strtok_r(NULL, " \t\r", &save))
-		argv[n++] = w;
-	if (n == 2 || argv[2][0] == '#' || argv[2][0] == ';')
-		return 0;
-	return run_program(&(struct run){ .argv = argv }, err) < 0
-		       ? err_wrap(err, "module %s", argv[2])
-		       : 0;
+	for (char *c = strchr(text, '-'); c; c = strchr(c, '-'))
+		*c = '_';
 }
 
-static void load_file(int dir, const char *name, struct err *first)
+/* What modprobe could not load may be in the kernel itself, which lists it as "dir/name.ko". */
+static bool module_is_builtin(const char *name)
+{
+	AUTO_FREE char *list = NULL;
+	struct utsname u;
+	char path[sizeof(u.release) + 40], file[80];
+
+	if (uname(&u) < 0 || snprintf(file, sizeof(file), "/%s.ko", name) >= (int)sizeof(file))
+		return false;
+	(void)snprintf(path, sizeof(path), "/lib/modules/%s/modules.builtin", u.release);
+	if (fdio_slurp(AT_FDCWD, path, LIMIT_MODULE_LIST, &list) < 0)
+		return false;
+	dashes_to_underscores(list);
+	dashes_to_underscores(file);
+	return strstr(list, file) != NULL;
+}
+
+/* The names of all that failed, and why the first did. */
+static void module_failed(const char *name, const struct err *why, struct err *failed)
+{
+	size_t n = strlen(failed->msg);
+
+	if (!failed->code)
+		err_set(failed, why->code, "%s (%s)", name, why->msg);
+	else
+		(void)snprintf(failed->msg + n, sizeof(failed->msg) - n, ", %s", name);
+}
+
+static void load_line(char *line, struct err *failed)
+{
+	static char modprobe[] = "modprobe";
+	char *argv[LIMIT_MODULE_WORDS + 2] = { modprobe }, *save = NULL;
+	struct err err = { 0 };
+	size_t n = 1;
+
+	for (char *w = strtok_r(line, " \t\r", &save); w && n < LIMIT_MODULE_WORDS + 1;
+	     w = strtok_r(NULL, " \t\r", &save))
+		argv[n++] = w;
+	if (n == 1 || argv[1][0] == '#' || argv[1][0] == ';')
+		return;
+	if (run_program(&(struct run){ .argv = argv }, &err) < 0 && !module_is_builtin(argv[1]))
+		module_failed(argv[1], &err, failed);
+}
+
+static void load_file(int dir, const char *name, struct err *failed)
 {
 	AUTO_FREE char *text = NULL;
 	char *next;
@@ -48,13 +84,11 @@ static void load_file(int dir, const char *name, struct err *first)
 	next = text;
 	while (next && *next) {
 		char *line = next;
-		struct err err = { 0 };
 
 		next = strchr(line, '\n');
 		if (next)
 			*next++ = '\0';
-		if (load_line(line, &err) < 0 && !first->code)
-			*first = err;
+		load_line(line, failed);
 	}
 }
 

@@ -13,7 +13,8 @@
 bool modules_wanted(void);
 /*
  * Loads what the files /etc/modules-load.d/NAME.conf name, a module (with parameters) a line, by
- * modprobe. All are tried; the first failure is what *err tells. It waits: for a worker.
+ * modprobe. All are tried. *err names each that could not be loaded and is not built in, and says
+ * why the first could not. It waits: for a worker.
  */
 int modules_load(struct err *err);
 

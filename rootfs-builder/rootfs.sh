@@ -12,6 +12,8 @@ umask 022
 
 # shellcheck source=scripts/lib.sh
 source "$here/scripts/lib.sh"
+# shellcheck source=scripts/modules.sh
+source "$here/scripts/modules.sh"
 [[ -z ${DEBUG:-} ]] || set -x
 
 AGENT_BIN=${AGENT_BIN:-kata-agent}
@@ -63,8 +65,9 @@ Environment:
   AGENT_INIT          yes: the agent is /sbin/init; no: systemd, or INIT_SOURCE_BIN, starts it (default: by distribution)
   INIT_SOURCE_BIN     an init of one's own for AGENT_INIT=no
   EXTRA_PKGS          further packages of the distribution
-  KERNEL_MODULES_DIR  a directory to copy to /lib/modules/<its name>
-  KERNEL_MODULES      names of modules to load at boot (written to /etc/modules-load.d/kata-containers.conf)
+  KERNEL_MODULES_DIR  a kernel's modules, to copy to /lib/modules/<its name>; depmod makes modules.dep where it is not there
+  KERNEL_MODULES      names of modules to load at boot (written to /etc/modules-load.d/kata-containers.conf), or kata:
+                      those that Kata's devices need. Then they and what they depend on are all that is copied
   KATA_EXTRAS         mkfs, iptables, both or none: programs that hosts of Kata 3.x ask an agent for (default: both).
                       Distributions install their packages; busybox gets them from this machine, with their libraries
   SECCOMP             yes: add the distribution's libseccomp
@@ -174,27 +177,6 @@ setup_chrony() {
 		sed -i -E '/^ExecStart=/s/ -u [^ ]+//' "$unit"
 		grep -q '^ConditionPathExists=/dev/ptp0' "$unit" || sed -i '/^\[Unit\]/a ConditionPathExists=/dev/ptp0' "$unit"
 	done
-}
-
-install_modules() {
-	local root=$1 dest name
-	if [[ -n $KERNEL_MODULES_DIR ]]; then
-		dest=$root/lib/modules/$(basename "$KERNEL_MODULES_DIR")
-		# In a merged tree lib is a link, perhaps an absolute one.
-		mkdir -p "$root/lib" 2> /dev/null || dest=$root/usr/lib/modules/$(basename "$KERNEL_MODULES_DIR")
-		mkdir -p "${dest%/*}"
-		rm -rf "$dest"
-		cp -a --no-preserve=ownership "$KERNEL_MODULES_DIR" "$dest"
-		# Links into the tree the modules were built in.
-		rm -f "$dest/build" "$dest/source"
-		OK "Kernel modules from $KERNEL_MODULES_DIR installed"
-	fi
-	if [[ -n $KERNEL_MODULES ]]; then
-		mkdir -p "$root/etc/modules-load.d"
-		for name in $KERNEL_MODULES; do
-			printf '%s\n' "$name"
-		done > "$root/etc/modules-load.d/kata-containers.conf"
-	fi
 }
 
 # --- the agent -------------------------------------------------------------------------------------

@@ -129,13 +129,35 @@ else
 fi
 
 # --- other ways
-mkdir -p "$work/6.1.0/kernel"
-: > "$work/6.1.0/kernel/loop.ko"
-ln -s /usr/src "$work/6.1.0/build"
-check 'kernel modules are brought along' env KERNEL_MODULES_DIR="$work/6.1.0" KERNEL_MODULES='loop dummy' "$rootfs_sh" -r "$root" busybox
-check 'as a directory below lib/modules' test -f "$root/lib/modules/6.1.0/kernel/loop.ko"
+# Modules: two of Kata's, one of which needs the other, one of nobody's, one built in; no modules.dep.
+modules=$work/6.1.0
+ko() { # NAME C
+	mkdir -p "$modules/kernel/x"
+	printf '%s\n' "$2" | "${CC:-gcc}" -O1 -x c -c -o "$modules/kernel/x/$1.ko" -
+}
+ko virtio-pci 'int legacy(void); int use(void) { return legacy(); }'
+ko virtio_pci_legacy_dev 'int legacy(void) { return 1; } char names[] __attribute__((section("__ksymtab_strings"))) = "legacy";'
+ko loop 'int x;'
+ko sound 'int x;'
+printf 'kernel/x/ext4.ko\nkernel/x/virtio_console.ko\n' > "$modules/modules.builtin"
+: > "$modules/modules.order"
+ln -s /usr/src "$modules/build"
+check 'kernel modules are brought along' env KERNEL_MODULES_DIR="$modules" KERNEL_MODULES='loop dummy' "$rootfs_sh" -r "$root" busybox
+check 'as a directory below lib/modules' test -f "$root/lib/modules/6.1.0/kernel/x/loop.ko" -a -f "$root/lib/modules/6.1.0/kernel/x/sound.ko"
 check 'without links to where they were built' test ! -L "$root/lib/modules/6.1.0/build"
 is 'with a list of those to load' "$(tr '\n' ' ' < "$root/etc/modules-load.d/kata-containers.conf")" 'loop dummy '
+check 'and with modules.dep, which was not there' grep -q '^kernel/x/virtio-pci.ko: kernel/x/virtio_pci_legacy_dev.ko' "$root/lib/modules/6.1.0/modules.dep"
+check 'and is not now' test ! -e "$modules/modules.dep"
+said=$(KERNEL_MODULES_DIR="$modules" KERNEL_MODULES='loop dummy ext4' "$rootfs_sh" -r "$root" busybox)
+check 'what the kernel does not have is said, what it has built in is not' grep -q -x 'INFO: Not in the kernel 6.1.0: dummy' <<< "$said"
+check 'KERNEL_MODULES=kata' env KERNEL_MODULES_DIR="$modules" KERNEL_MODULES=kata "$rootfs_sh" -r "$root" busybox
+is 'copies what Kata needs and what that depends on' "$(cd "$root/lib/modules/6.1.0/kernel/x" && echo *)" 'loop.ko virtio-pci.ko virtio_pci_legacy_dev.ko'
+is 'with tables that know no others' "$(grep -c . "$root/lib/modules/6.1.0/modules.dep")" 3
+is 'loads those that devices need and that are not built in' "$(cat "$root/etc/modules-load.d/kata-containers.conf")" virtio_pci
+refuses 'KERNEL_MODULES=kata without modules' 'needs KERNEL_MODULES_DIR' env KERNEL_MODULES=kata "$rootfs_sh" -r "$root" busybox
+check_tools 'depmod, where modules.dep is not there' 'depmod:kmod' env KERNEL_MODULES_DIR="$modules" /bin/bash "$rootfs_sh" -r "$root" busybox
+mkdir -p "$work/no-modules/6.2"
+refuses 'a directory without modules' 'holds no kernel modules' env KERNEL_MODULES_DIR="$work/no-modules/6.2" "$rootfs_sh" -r "$root" busybox
 check 'another name for the agent' env AGENT_BIN=my-agent "$rootfs_sh" -r "$root" busybox
 check 'is where it is' test -x "$root/usr/bin/my-agent" -a ! -e "$root/usr/bin/kata-agent"
 check 'an init of one'"'"'s own' env AGENT_INIT=no INIT_SOURCE_BIN=/bin/busybox "$rootfs_sh" -r "$root" busybox

@@ -8,7 +8,9 @@
 
 #include <stdlib.h>
 
+#include "modules.h"
 #include "linux/hotplug.h"
+#include "linux/run.h"
 #include "pod/dns.h"
 #include "pod/kmod.h"
 #include "pod/sandbox.h"
@@ -322,6 +324,32 @@ Test(guest, modprobe_arguments)
 	cr_assert_eq(load("dummy", "numdummies=2 x"), 0, "%s", outcome.msg);
 	cr_assert_gt(fdio_read_file(AT_FDCWD, "/run/said", said, sizeof(said)), 0);
 	cr_assert_str_eq(said, "-v dummy numdummies=2 x");
+}
+
+/* Of what the boot lists name, all that fail are named, and what is built in is no failure. */
+Test(guest, modules_at_boot)
+{
+	static const char boot[] =
+		"set -e; [ -d /lib/modules ] || { mkdir /run/u /run/w; mount -t overlay -o "
+		"lowerdir=/usr/lib,upperdir=/run/u,workdir=/run/w o /usr/lib; mkdir /lib/modules; };"
+		"mount -t tmpfs tmpfs /lib/modules; mount -t tmpfs tmpfs /etc/modules-load.d;"
+		"mkdir /lib/modules/$(uname -r);"
+		"echo kernel/x/in-side_one.ko >/lib/modules/$(uname -r)/modules.builtin;"
+		"printf '# one\\nin_side-one\\nno-such-a x=1\\n\\nno_such_b\\n'"
+		">/etc/modules-load.d/a.conf; echo no_such_c >/etc/modules-load.d/a.txt";
+	static char sh[] = "/bin/sh", c[] = "-c";
+	char *argv[] = { sh, c, (char *)(uintptr_t)boot, NULL };
+	struct err err = { 0 };
+
+	harness_own_run();
+	if (run_program(&(struct run){ .argv = argv }, &err) < 0)
+		cr_skip_test("no lists to cover: %s", err.msg);
+	cr_assert(modules_wanted());
+	cr_assert_lt(modules_load(&err), 0);
+	cr_assert_not_null(strstr(err.msg, "no-such-a ("), "%s", err.msg);
+	cr_assert_not_null(strstr(err.msg, ", no_such_b"), "%s", err.msg);
+	cr_assert_null(strstr(err.msg, "side"), "%s", err.msg);
+	cr_assert_null(strstr(err.msg, "no_such_c"), "%s", err.msg);
 }
 
 Test(guest, dns)
