@@ -178,7 +178,16 @@ def show(result):
     sys.stdout.flush()
 
 
+def look_at_root():
+    """In a plain chroot, whose / is no mount point, mount namespaces can't be had, and many programs will fail."""
+    with open('/proc/self/mountinfo') as f:
+        if not any(line.split()[4] == '/' for line in f):
+            print('NOTE: / is no mount point here, so this is a plain chroot, and what needs mount namespaces will '
+                  'fail or be skipped.\nNOTE: Enter by tests/own-root.sh instead, or use a container.', flush=True)
+
+
 def main():
+    look_at_root()
     ap = argparse.ArgumentParser()
     ap.add_argument('--jobs', type=int, default=1)
     ap.add_argument('--limit', type=int, default=900, help='seconds for one program')

@@ -320,7 +320,8 @@ def forged_dev_itself(agent, road):
                 code, text, _ = outcome(road, 'cat /proc/self/mountinfo', edit)
                 if code == 0:
                     m = mounts_of(text)
-                    expect(m['/']['type'] not in ('devpts', 'tmpfs', 'mqueue'), True, '%s -> %s' % (name, target))
+                    expect(m['/']['root'].endswith('/' + os.path.basename(image)), True, '%s -> %s: / is %s' % (
+                        name, target, m['/']))
                 # Nothing of it appears in the agent's own mounts.
                 expect([x for x in agent.mounts() if x.startswith(out.dir)], [])
 
@@ -523,7 +524,8 @@ def oversized_fields(agent, road):
             c['process']['user'] = {'uid': 0, 'gid': 0, 'additionalGids': list(range(70000))}
     for n in range(16):
         code, _, errors = outcome(road, 'true', lambda c, k=n: tries(c, k))
-        expect(code in (125, 126, 127), True, 'try %d: status %d' % (n, code))
+        # A profile and a capability that this kernel does not know are ignored, however long their names.
+        expect(code in ((0,) if n in (8, 14) else (125, 126, 127)), True, 'try %d: status %d' % (n, code))
         expect(len(errors) < 3000, True, 'an error text of %d bytes' % len(errors))
         expect(agent.alive(), True, 'after try %d the agent' % n)
     # A large environment is no error: one string may have 128 KiB, all together 2 MiB.
