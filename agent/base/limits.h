@@ -17,6 +17,7 @@
 #define LIMIT_CONTAINERS  256u
 #define LIMIT_PROCESSES	  1024u /* processes of one container */
 #define LIMIT_DRAINS	  1024u /* pipes of a container's background processes that nobody reads */
+#define LIMIT_OOM_EVENTS  100u	/* that nobody has asked for; later ones are dropped */
 #define LIMIT_MOUNTS	  1024u
 #define LIMIT_STORAGES	  256u
 #define LIMIT_ID	  256u	      /* container and exec ids, in bytes */
@@ -51,6 +52,7 @@
 
 /* What has taken so long is given up, and its caller told (in ms). */
 #define LIMIT_WORK_MS	 50000 /* a worker: within the minute that runtimes give a call */
+#define LIMIT_FREEZER_MS 50000 /* pausing, resuming: runtimes wait a minute for it */
 #define LIMIT_UNMOUNT_MS 30000 /* unmounting storages, mounting between containers */
 #define LIMIT_ONLINE_MS	 60000 /* CPUs and memory that the host has plugged */
 #define LIMIT_RULES_MS	 20000 /* a program of iptables */

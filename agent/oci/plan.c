@@ -27,6 +27,14 @@ static int name_keyring(char name[static 40])
 	return 0;
 }
 
+static int check_oom_score(const Grpc__Process *p, struct err *err)
+{
+	return p->oomscoreadj < -1000 || p->oomscoreadj > 1000
+		       ? err_set(err, EINVAL, "oomScoreAdj %lld is not within -1000 and 1000",
+				 (long long)p->oomscoreadj)
+		       : 0;
+}
+
 int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *err)
 {
 	const Grpc__Process *p = spec->process;
@@ -37,9 +45,9 @@ int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *e
 	if (spec->linux && spec->linux->intelrdt &&
 	    !str_empty(spec->linux->intelrdt->l3cacheschema))
 		return err_set(err, EOPNOTSUPP, "intelRdt: a guest has no Intel RDT to set up");
-	if (p->oomscoreadj < -1000 || p->oomscoreadj > 1000)
-		return err_set(err, EINVAL, "oomScoreAdj %lld is not within -1000 and 1000",
-			       (long long)p->oomscoreadj);
+	r = check_oom_score(p, err);
+	if (r < 0)
+		return r;
 	ret->oom_score_adj = (int)p->oomscoreadj;
 	if ((!str_empty(p->selinuxlabel) && !(ret->exec_label = strdup(p->selinuxlabel))) ||
 	    (!str_empty(p->apparmorprofile) && !(ret->apparmor = strdup(p->apparmorprofile))))
@@ -55,6 +63,26 @@ int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *e
 		if (ret->seccomp_fd < 0)
 			r = err_sys(err, errno, "seccomp filter");
 	}
+	return r;
+}
+
+int exec_rules_build(const struct ctr_rules *ctr, const Grpc__Process *p, struct ctr_rules *ret,
+		     struct err *err)
+{
+	int r = check_oom_score(p, err);
+
+	*ret = *ctr;
+	ret->no_new_privs = p->nonewprivileges;
+	if (p->oomscoreadj != 0) /* the schema can't say that there is none */
+		ret->oom_score_adj = (int)p->oomscoreadj;
+	if (!str_empty(p->selinuxlabel))
+		ret->exec_label = p->selinuxlabel;
+	if (!str_empty(p->apparmorprofile))
+		ret->apparmor = p->apparmorprofile;
+	if (r == 0 && p->capabilities)
+		r = caps_parse(p->capabilities, &ret->caps, err);
+	if (r == 0 && p->n_rlimits > 0)
+		r = rlimit_parse(p->rlimits, p->n_rlimits, &ret->rlimits, err);
 	return r;
 }
 

@@ -43,6 +43,12 @@ struct ctr_rules {
 /* 0 or -errno with *err. ctr_rules_release accepts a half-built one. */
 int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *err);
 void ctr_rules_release(struct ctr_rules *r);
+/*
+ * The rules of an exec that brings its own: what p says, and the container's where it says nothing.
+ * *ret borrows from both; it is not to be released. 0 or -errno with *err.
+ */
+int exec_rules_build(const struct ctr_rules *ctr, const Grpc__Process *p, struct ctr_rules *ret,
+		     struct err *err);
 
 /* One start. All pointers are borrowed for the duration of spawn_start. */
 struct spawn_plan {

@@ -29,7 +29,8 @@ struct agent {
 	bool is_init;		/* PID 1 of the guest */
 	bool no_pivot;		/* "/" is an initramfs: MS_MOVE and chroot instead of pivot_root */
 	struct list until_oom;	/* parked GetOOMEvent calls, oldest first */
-	struct list oom_events; /* containers with an event nobody has taken */
+	struct list oom_events; /* nobody has taken them, oldest first; with the next oom.c's */
+	size_t oom_event_count;
 	struct list copies; /* CopyFile calls under way or waiting for their turn, oldest first */
 };
 

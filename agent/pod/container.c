@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -75,7 +76,6 @@ static struct container *container_new(struct agent *a, const char *id)
 	list_init(&ctr->until_gone);
 	list_init(&ctr->processes);
 	list_init(&ctr->drains);
-	list_init(&ctr->oom_link);
 	storage_set_init(&ctr->storages);
 	list_add_tail(&a->sandbox->containers, &ctr->link);
 	a->sandbox->container_count++;
@@ -272,10 +272,39 @@ static int mount_storages(struct container *ctr, struct err *err)
 			    req->storages, req->n_storages, create_step_done, ctr, err);
 }
 
+/* The pid namespace that containers share ends with its init: then the next one makes it anew. */
+static int shared_pid_ns(struct sandbox *sb)
+{
+	struct pollfd init = { .fd = sb->ns_pid_init, .events = POLLIN };
+
+	if (sb->ns_pid_init >= 0 && poll(&init, 1, 0) > 0) {
+		auto_closep(&sb->ns_pid);
+		auto_closep(&sb->ns_pid_init);
+	}
+	return sb->ns_pid;
+}
+
+/* The first container's pid namespace is what later ones share on request. */
+static void share_pid_ns(struct container *ctr)
+{
+	struct sandbox *sb = ctr->sandbox;
+	char path[32];
+
+	if (!ctr->own_pid_ns || shared_pid_ns(sb) >= 0)
+		return;
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)ctr->init->spawn.pid);
+	sb->ns_pid = open(path, O_RDONLY | O_CLOEXEC);
+	sb->ns_pid_init = fcntl(ctr->init->spawn.pidfd, F_DUPFD_CLOEXEC, 3);
+	if (sb->ns_pid < 0 || sb->ns_pid_init < 0) {
+		auto_closep(&sb->ns_pid);
+		auto_closep(&sb->ns_pid_init);
+	}
+}
+
 static int plan_namespaces(struct container *ctr, const Grpc__CreateContainerRequest *req,
 			   struct ns_plan *ret, struct err *err)
 {
-	const struct sandbox *sb = ctr->sandbox;
+	struct sandbox *sb = ctr->sandbox;
 	struct ns_sandbox ns = { .ipc = sb->ns_ipc, .uts = sb->ns_uts, .pid = FD_NONE };
 	int r;
 
@@ -283,7 +312,7 @@ static int plan_namespaces(struct container *ctr, const Grpc__CreateContainerReq
 		log_warn("container", "%s runs in the agent's own pid namespace", ctr->id);
 		ns.agent_pid = true;
 	} else if (sb->sandbox_pidns || req->sandbox_pidns) {
-		ns.pid = sb->ns_pid;
+		ns.pid = shared_pid_ns(sb);
 	}
 	r = ns_plan_build(req->oci, &ns, ret, err);
 	ctr->own_flags = ret->own_flags;
@@ -397,19 +426,12 @@ static int share_mounts(struct container *ctr, struct err *err)
 static void create_done(struct container *ctr)
 {
 	struct call *c = TAKE_PTR(ctr->until_created);
-	struct sandbox *sb = ctr->sandbox;
-	char path[32];
 
 	ctr->request = NULL;
 	container_enter(ctr, CTR_CREATED);
 	if (process_is_dead(ctr->init))
 		container_enter(ctr, CTR_STOPPED);
-	/* The first container's pid namespace is what later ones share on request. */
-	if (!sb->sandbox_pidns && sb->container_count == 1) {
-		auto_closep(&sb->ns_pid);
-		(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)ctr->init->spawn.pid);
-		sb->ns_pid = open(path, O_RDONLY | O_CLOEXEC);
-	}
+	share_pid_ns(ctr);
 	(void)call_reply_empty(c);
 }
 
@@ -441,6 +463,8 @@ static int check_create(struct sandbox *sb, const Grpc__CreateContainerRequest *
 {
 	const Grpc__Spec *spec = req->oci;
 
+	if (sb->state > SANDBOX_RUNNING || sb->state == SANDBOX_UNDOING)
+		return err_rpc(err, RPC_FAILED_PRECONDITION, "the sandbox is being destroyed");
 	if (!str_is_id(req->container_id))
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "invalid id format: '%s'",
 			       req->container_id);

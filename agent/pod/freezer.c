@@ -7,10 +7,11 @@
 #include <errno.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "pod/agent.h"
 
-#define FREEZER_POLL_MS 1
-#define FREEZER_TRIES	5000
+#define POLL_FIRST_MS 1
+#define POLL_MOST_MS  20
 
 static void freezer_poll(struct timer *t)
 {
@@ -22,11 +23,13 @@ static void freezer_poll(struct timer *t)
 	struct err err = { 0 };
 
 	if (state >= 0 && state != (freezing ? CGROUP_FROZEN : CGROUP_THAWED) &&
-	    ++f->tries < FREEZER_TRIES) {
+	    loop_now_ms() < f->end) {
 		/* v1 asks once, and 9p loses that as it does signals: ask again. */
 		if (state == CGROUP_FREEZING && freezing)
 			(void)cgroup_freeze(ctr->cgroup, true, NULL);
-		timer_set(ctr->agent->loop, t, FREEZER_POLL_MS, freezer_poll);
+		timer_set(ctr->agent->loop, t, f->poll_ms, freezer_poll);
+		if (f->poll_ms < POLL_MOST_MS)
+			f->poll_ms++;
 		return;
 	}
 	c = TAKE_PTR(f->until_settled);
@@ -52,7 +55,8 @@ static int freezer_start(struct container *ctr, enum freezer_state state, struct
 		return r;
 	freezer_enter(ctr, state);
 	f->until_settled = c;
-	f->tries = 0;
+	f->end = loop_now_ms() + LIMIT_FREEZER_MS;
+	f->poll_ms = POLL_FIRST_MS;
 	timer_set(ctr->agent->loop, &f->timer, 0, freezer_poll);
 	return call_park(c, NULL, call_go_on, ctr);
 }

@@ -1,24 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * OOM events. A container with an event that nobody has taken stands on agent->oom_events; a
+ * OOM events. One that nobody has taken stands on agent->oom_events, and outlives its container; a
  * GetOOMEvent that found none stands on agent->until_oom. Never are both lists filled.
  */
 #include "pod/oom.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "pod/agent.h"
 
 #define RECHECK_MS 100 /* cgroup v1 tells before the kill is counted */
 
-static int reply_event(struct call *c, struct container *ctr)
+struct oom_event {
+	struct list link; /* in agent->oom_events */
+	char id[];
+};
+
+static int reply_event(struct call *c, char *id)
 {
 	Grpc__OOMEvent resp = GRPC__OOMEVENT__INIT;
 
-	resp.container_id = ctr->id;
+	resp.container_id = id;
 	return call_reply(c, &resp.base);
+}
+
+static void oom_event_free(struct agent *a, struct oom_event *e)
+{
+	list_del(&e->link);
+	a->oom_event_count--;
+	free(e);
+}
+
+static void oom_event_add(struct agent *a, const char *id)
+{
+	size_t size = strlen(id) + 1;
+	struct oom_event *e =
+		a->oom_event_count < LIMIT_OOM_EVENTS ? malloc(sizeof(*e) + size) : NULL;
+
+	if (!e) {
+		log_warn("oom", "container %s: one event more than anybody asks for", id);
+		return;
+	}
+	(void)memcpy(e->id, id, size);
+	list_add_tail(&a->oom_events, &e->link);
+	a->oom_event_count++;
 }
 
 static void oom_post(struct container *ctr)
@@ -28,9 +58,9 @@ static void oom_post(struct container *ctr)
 
 	log_info("oom", "container %s: a process was killed for lack of memory", ctr->id);
 	if (c)
-		(void)reply_event(c, ctr);
-	else if (list_empty(&ctr->oom_link))
-		list_add_tail(&a->oom_events, &ctr->oom_link);
+		(void)reply_event(c, ctr->id);
+	else
+		oom_event_add(a, ctr->id);
 }
 
 void oom_check(struct container *ctr)
@@ -80,18 +110,34 @@ void oom_watch(struct container *ctr)
 
 void oom_forget(struct container *ctr)
 {
+	oom_check(ctr);
 	loop_del(&ctr->oom_source);
 	timer_cancel(&ctr->oom_timer);
 	ctr->oom_fd = FD_NONE;
-	list_del(&ctr->oom_link);
 }
 
 int oom_next(struct agent *a, struct call *c)
 {
-	struct container *ctr = list_first(&a->oom_events, struct container, oom_link);
+	struct oom_event *e = list_first(&a->oom_events, struct oom_event, link);
 
-	if (!ctr)
+	if (!e)
 		return call_park(c, &a->until_oom, NULL, NULL);
-	list_del(&ctr->oom_link);
-	return reply_event(c, ctr);
+	(void)reply_event(c, e->id);
+	oom_event_free(a, e);
+	return 0;
+}
+
+void oom_end(struct agent *a)
+{
+	struct oom_event *e;
+	struct call *c;
+
+	while ((e = list_first(&a->oom_events, struct oom_event, link)))
+		oom_event_free(a, e);
+	while ((c = list_first(&a->until_oom, struct call, parked))) {
+		struct err err = { 0 };
+
+		err_rpc(&err, RPC_INTERNAL, "the sandbox has been destroyed");
+		(void)call_fail(c, &err);
+	}
 }

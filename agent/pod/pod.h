@@ -56,9 +56,9 @@
  * Freezer, of a container in CREATED to STOPPED. Parked: until_settled (Pause-, ResumeContainer).
  *
  *	THAWED		PauseContainer: -> FREEZING.
- *	FREEZING	until_settled. Frozen: -> FROZEN, answered. 5 s: -> THAWED, fails.
+ *	FREEZING	until_settled. Frozen: -> FROZEN, answered. 50 s: -> THAWED, fails.
  *	FROZEN		ResumeContainer: -> THAWING. A signal to all thaws: -> SIGNALLED.
- *	THAWING		until_settled. Thawed: -> THAWED, answered. 5 s: -> FROZEN, fails.
+ *	THAWING		until_settled. Thawed: -> THAWED, answered. 50 s: -> FROZEN, fails.
  *	SIGNALLED	Thawed, but the host that paused it believes that it has yet to resume it:
  *			ResumeContainer: -> THAWED, answered. PauseContainer: -> FREEZING.
  *	The container's removal: -> THAWED, until_settled fails.
@@ -184,6 +184,7 @@ struct sandbox {
 	struct storage_set storages;
 	int ns_ipc, ns_uts; /* FD_NONE: none are shared */
 	int ns_pid;	    /* the pause process's or the first container's; FD_NONE: none known */
+	int ns_pid_init;    /* pidfd of that container's init; FD_NONE: it is the pause process's */
 	bool sandbox_pidns; /* all containers join ns_pid */
 	struct reap pause;  /* the pause process; pid 0: none */
 	struct gone_waiter emptied; /* of the container that is being removed, in EMPTYING */
@@ -225,8 +226,8 @@ struct process {
 struct freezer {
 	enum freezer_state state;
 	struct call *until_settled;
-	struct timer timer;
-	int tries;
+	struct timer timer; /* the next look */
+	int64_t end, poll_ms;
 };
 
 struct container {
@@ -258,10 +259,9 @@ struct container {
 	bool has_config;	 /* there is a config.json for hooks */
 	unsigned int hook_kinds; /* those that run, as bits */
 	void (*hooks_done)(struct container *ctr, const struct err *err);
-	struct source oom_source; /* with the next three oom.c's */
+	struct source oom_source; /* with the next two oom.c's */
 	struct timer oom_timer;
 	int oom_fd;
-	struct list oom_link;	/* in agent->oom_events */
 	struct timer removal;	/* in KILLING, until the next try */
 	int64_t removal_end;	/* when KILLING gives up */
 	struct err create_err;	/* why until_created fails */

@@ -190,6 +190,27 @@ static void on_exec_event(struct spawn *s, enum spawn_event event, const struct 
 	(void)call_fail(c, &err);
 }
 
+/*
+ * Room for one more: nobody may ever ask for a status, so that of the oldest dead exec is forgotten
+ * then, one that has been told if there is any. False when all are alive.
+ */
+static bool forget_oldest(struct container *ctr)
+{
+	for (enum process_state s = PROC_TOLD; s >= PROC_EXITED; s--) {
+		list_for_each_safe(struct process, p, &ctr->processes, link) {
+			if (p->state != s || p == ctr->init)
+				continue;
+			if (s == PROC_EXITED)
+				log_warn("process",
+					 "container %s: nobody asked for the status of %s", ctr->id,
+					 p->exec_id);
+			process_free(p);
+			return true;
+		}
+	}
+	return false;
+}
+
 static int check_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, struct err *err)
 {
 	size_t count = 0;
@@ -209,12 +230,12 @@ static int check_exec(struct container *ctr, const Grpc__ExecProcessRequest *req
 				       "exec_id '%s' already exists in container %s", req->exec_id,
 				       ctr->id);
 	}
-	if (count >= LIMIT_PROCESSES)
-		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "container %s has %zu processes",
-			       ctr->id, count);
 	if (str_empty(req->exec_id) || str_eq(req->exec_id, ctr->init->exec_id))
 		return err_rpc(err, RPC_ALREADY_EXISTS, "exec_id '%s' is the container's own",
 			       req->exec_id);
+	if (count >= LIMIT_PROCESSES && !forget_oldest(ctr))
+		return err_rpc(err, RPC_RESOURCE_EXHAUSTED, "container %s has %zu processes",
+			       ctr->id, count);
 	return 0;
 }
 
@@ -231,12 +252,18 @@ int process_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, str
 		 struct err *err)
 {
 	struct ns_plan ns;
+	struct ctr_rules own;
 	struct spawn_plan plan = { 0 };
 	struct process *p;
 	int r = check_exec(ctr, req, err);
 
 	if (r < 0)
 		return r;
+	/* 1.x's agent took nothing of these from the request. */
+	if (c->schema == SCHEMA_3X && exec_rules_build(&ctr->rules, req->process, &own, err) < 0) {
+		err->rpc = RPC_INTERNAL;
+		return err_wrap(err, "Could not run process");
+	}
 	forget_waited(ctr, req->exec_id);
 	p = process_new(ctr, req->exec_id, req->process->terminal);
 	if (!p)
@@ -248,7 +275,7 @@ int process_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, str
 	plan = (struct spawn_plan){
 		.engine = &ctr->sandbox->engine,
 		.process = req->process,
-		.rules = &ctr->rules,
+		.rules = c->schema == SCHEMA_3X ? &own : &ctr->rules,
 		.cgroup = ctr->cgroup,
 		.ns = &ns,
 		.init_pidfd = ctr->init->spawn.pidfd,

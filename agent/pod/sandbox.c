@@ -30,6 +30,7 @@
 #include "pod/dns.h"
 #include "pod/guesthook.h"
 #include "pod/kmod.h"
+#include "pod/oom.h"
 #include "pod/sharedns.h"
 
 int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
@@ -46,7 +47,7 @@ int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
 	list_init(&sb->containers);
 	storage_refs_init(&sb->refs);
 	storage_set_init(&sb->storages);
-	sb->ns_ipc = sb->ns_uts = sb->ns_pid = FD_NONE;
+	sb->ns_ipc = sb->ns_uts = sb->ns_pid = sb->ns_pid_init = FD_NONE;
 	r = ns_home_open(&sb->engine.home);
 	if (r < 0)
 		return err_sys(err, -r, "open own namespaces");
@@ -140,6 +141,7 @@ static void stop_pause(struct sandbox *sb)
 		reaper_forget(&sb->pause);
 	}
 	auto_closep(&sb->ns_pid);
+	auto_closep(&sb->ns_pid_init);
 	sb->sandbox_pidns = false;
 }
 
@@ -304,8 +306,10 @@ int sandbox_destroy(struct sandbox *sb, struct call *c, struct err *err)
 		return call_reply_empty(c);
 	if (sb->state != SANDBOX_NONE && sb->state < SANDBOX_RUNNING)
 		return err_rpc(err, RPC_FAILED_PRECONDITION, "the sandbox is being created");
-	if (first)
+	if (first) {
 		sandbox_enter(sb, SANDBOX_EMPTYING);
+		oom_end(sb->agent);
+	}
 	(void)call_park(c, &sb->until_none, call_go_on, sb);
 	if (first)
 		destroy_next(sb);
@@ -378,6 +382,7 @@ static void sandbox_synced(void *arg, const struct err *err, const struct buf *o
 	(void)err;
 	(void)out;
 	sandbox_clear(sb);
+	oom_end(sb->agent);
 	log_info("sandbox", "sandbox destroyed");
 	while ((c = list_first(&sb->until_none, struct call, parked)))
 		(void)call_reply_empty(c);

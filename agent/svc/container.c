@@ -96,7 +96,8 @@ int svc_update_container(struct call *c, const void *request, struct err *err)
 		return call_reply_empty(c);
 	if (!req->resources)
 		return err_rpc(err, RPC_UNKNOWN, "Resources in the request are nil");
-	if (container_is_over(ctr))
+	/* 3.x: an exited one's cgroup is there until it is removed. */
+	if (c->schema == SCHEMA_3X ? container_is_removing(ctr) : container_is_over(ctr))
 		return err_rpc(err, RPC_UNKNOWN, "container not running");
 	r = cgroup_update(ctr->cgroup, req->resources, err);
 	return r < 0 ? r : call_reply_empty(c);

@@ -20,7 +20,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import nsagent  # noqa: E402
 import server  # noqa: E402
-from rpc import Client, fails, agent_pb2, grpc, oci_pb2, types_pb2  # noqa: E402
+from rpc import Client, Ttrpc, fails, agent_pb2, grpc, oci_pb2, types_pb2  # noqa: E402
 from tap import Tap, expect, has, need_root, retry  # noqa: E402
 from wire import pb  # noqa: E402
 
@@ -136,6 +136,9 @@ def sandbox_destroyed_twice(agent, c, road):
     both = [c.DestroySandbox(_later=True) for _ in range(2)]
     time.sleep(0.1)
     fails(S.ALREADY_EXISTS, c.CreateSandbox, sandbox_id='sb')
+    v3 = Ttrpc(agent.sock)
+    fails(S.FAILED_PRECONDITION, v3.CreateContainer, container_id='new', OCI=sb.spec('true'), words='being destroyed')
+    v3.close()
     expect([f.done() for f in both], [False, False])
     expect([f.exception() for f in both], [None, None])
     fails(S.FAILED_PRECONDITION, sb.create, 'x')
@@ -189,6 +192,26 @@ def sandbox_pidns(agent, c, road):
         expect(c.ReadStdout(container_id='d', exec_id='d', len=10).data, b'0\n')
         c.RemoveContainer(container_id='b')     # its processes go, although their namespace stays
         sb.start('e', 'exec sleep 1000', agent_pidns=True)
+        c.SignalProcess(container_id='a', exec_id='a', signal=9)
+        sb.wait('a')                            # the namespace has ended with its init: the next makes it anew
+        c.RemoveContainer(container_id='d')
+        sb.start('f', sandbox_pidns=True)
+        sb.start('g', look, sandbox_pidns=True)
+        expect(c.ReadStdout(container_id='g', exec_id='g', len=10).data, b'1\n')
+    with Sandbox(c, road) as sb:    # two at once as the first, while a third is being removed
+        sb.start('old')
+        later = [c.RemoveContainer(container_id='old', _later=True)]
+        later += [sb.create(cid, sandbox_pidns=True, _later=True) for cid in ('a', 'b')]
+        for call in later:
+            call.result()
+        spaces = []
+        for cid in ('a', 'b'):
+            c.StartContainer(container_id=cid)
+        sb.start('c', 'readlink /proc/self/ns/pid; exec sleep 1000', sandbox_pidns=True)
+        for cid in ('a', 'b'):
+            sb.execute(cid, 'e', 'readlink', '/proc/self/ns/pid')
+            spaces.append(sb.read(cid, 'e'))
+        expect(c.ReadStdout(container_id='c', exec_id='c', len=100).data in spaces, True)
 
 
 # ---- containers --------------------------------------------------------------------------------
@@ -454,6 +477,51 @@ def exec_many(agent, c, road):
         retry(lambda: expect(agent.fds() <= before + 2, True, '%d, then %d descriptors' % (before, agent.fds())), 15)
 
 
+def exec_with_rules_of_its_own(agent, c, road):
+    """3.x: the request's count, and the container's where it is silent. 1.x: the container's, always."""
+    v3 = Ttrpc(agent.sock)
+
+    def edit(spec):
+        spec.Process.NoNewPrivileges = True
+        spec.Process.OOMScoreAdj = 500
+        spec.Process.Rlimits.add(Type='RLIMIT_NOFILE', Hard=777, Soft=777)
+
+    def told(client, **process):
+        p = oci_pb2.Process(Args=['cat', '/proc/self/status', '/proc/self/limits', '/proc/self/oom_score_adj'], Cwd='/',
+                            Env=['PATH=/bin'], User=oci_pb2.User(), **process)
+        client.ExecProcess(container_id='x', exec_id='e', process=p)
+        text = sb.read('x', 'e').decode()
+        sb.wait('x', 'e')
+        lines = dict(line.split(':\t') for line in text.splitlines() if ':\t' in line)
+        files = next(line.split()[3] for line in text.splitlines() if line.startswith('Max open files'))
+        return int(lines['CapEff'], 16), int(lines['NoNewPrivs']), int(files), int(text.split()[-1])
+    with Sandbox(c, road) as sb:
+        sb.start('x', edit=edit)
+        own = nsagent.cap_mask(*CAPS)
+        mine = dict(Capabilities=oci_pb2.LinuxCapabilities(Bounding=['CAP_KILL'], Effective=['CAP_KILL'], Permitted=['CAP_KILL']),
+                    OOMScoreAdj=600, Rlimits=[oci_pb2.POSIXRlimit(Type='RLIMIT_NOFILE', Hard=333, Soft=333)])
+        expect(told(v3, NoNewPrivileges=True), (own, 1, 777, 500))
+        expect(told(v3, **mine), (nsagent.cap_mask('CAP_KILL'), 0, 333, 600))
+        expect(told(v3, Capabilities=oci_pb2.LinuxCapabilities())[0], 0, 'no capabilities at all is a wish, too')
+        expect(told(c, **mine), (own, 1, 777, 500))
+        for bad in (dict(OOMScoreAdj=1001), dict(Rlimits=[oci_pb2.POSIXRlimit(Type='RLIMIT_NOFILE', Hard=1, Soft=2)])):
+            fails(S.INTERNAL, told, v3, words='Could not run process', **bad)
+    v3.close()
+
+
+def execs_nobody_waits_for(agent, c, road):
+    """The oldest is forgotten then; whoever runs is not, nor who is yet to be asked for lately."""
+    with Sandbox(c, road) as sb:
+        sb.start('x')
+        sb.execute('x', 'alive', 'sleep', '1000')
+        for i in range(1030):
+            sb.execute('x', 'e%d' % i, 'true')
+        expect(sb.wait('x', 'e1029').status, 0)
+        fails(S.NOT_FOUND, sb.wait, 'x', 'e0')
+        c.SignalProcess(container_id='x', exec_id='alive', signal=9)
+        expect(sb.wait('x', 'alive').status, 137)
+
+
 def wait_process(agent, c, road):
     """T5, #129, #145: ten waiters, before and after; the status stays."""
     with Sandbox(c, road) as sb:
@@ -591,6 +659,18 @@ def update_container(agent, c, road):
         fails(S.UNKNOWN, c.UpdateContainer, container_id='x', resources=R.LinuxResources(), words='container not running')
 
 
+def update_of_an_exited_container(agent, c, road):
+    """3.x writes while the cgroup is there; 1.x refuses."""
+    v3, limits = Ttrpc(agent.sock), oci_pb2.LinuxResources(Memory=oci_pb2.LinuxMemory(Limit=64 << 20))
+    with Sandbox(c, road) as sb:
+        sb.start('x', 'exit 0')
+        sb.wait('x')
+        v3.UpdateContainer(container_id='x', resources=limits)
+        expect(c.StatsContainer(container_id='x').cgroup_stats.memory_stats.usage.limit, 64 << 20)
+        fails(S.UNKNOWN, c.UpdateContainer, container_id='x', resources=limits, words='not running')
+    v3.close()
+
+
 def stats_container(agent, c, road):
     """T10: all parts are there, and grow with what the container does."""
     with Sandbox(c, road) as sb:
@@ -723,6 +803,14 @@ def oom_event(agent, c, road):
     time.sleep(0.2)
     expect(late.done(), False, 'an event of a removal')
     late.cancel()
+    with Sandbox(c, road) as sb:    # nobody asked yet, and the container has gone
+        sb.start('gone', '/bin/probe eat 200; exit 3', edit=small)
+        sb.wait('gone')
+        c.RemoveContainer(container_id='gone')
+        expect(c.GetOOMEvent(_timeout=5).container_id, 'gone')
+        late = c.GetOOMEvent(_later=True)
+        time.sleep(0.2)
+    fails(S.INTERNAL, late.result, words='destroyed')
 
 
 # ---- network -----------------------------------------------------------------------------------
@@ -1059,8 +1147,8 @@ def storm(tap, seconds):
 CASES = [health, without_a_sandbox, sandbox_life, sandbox_destroyed_twice, sandbox_dns, sandbox_bad, sandbox_pidns, create_container,
          create_container_without_parts, container_devices_and_storages, start_container, remove_container,
          remove_container_timeout, remove_container_being_created, remove_container_answers_all,
-         exec_races_with_remove, concurrent_duplicates, client_leaves_during_creation, exec_process, exec_many,
-         wait_process, signal_process, signal_to_a_paused_container, list_processes, update_container, stats_container, pause_resume,
+         exec_races_with_remove, concurrent_duplicates, client_leaves_during_creation, exec_process, exec_many, exec_with_rules_of_its_own, execs_nobody_waits_for,
+         wait_process, signal_process, signal_to_a_paused_container, list_processes, update_container, update_of_an_exited_container, stats_container, pause_resume,
          standard_streams, cancelled_reader_takes_nothing_along, close_stdin_behind_a_blocked_write, terminal, oom_event,
          network, guest_details, guest_errors, copy_file, tracing, methods_of_3x, bad_ids, bad_bytes, too_large,
          unknown_methods, a_thousand_parked_calls]

@@ -97,7 +97,6 @@ static struct container *container_in(enum container_state state)
 	list_init(&ctr->until_gone);
 	list_init(&ctr->processes);
 	list_init(&ctr->drains);
-	list_init(&ctr->oom_link);
 	storage_set_init(&ctr->storages);
 	list_add_tail(&sandbox->containers, &ctr->link);
 	sandbox->container_count++;
