@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The agent.* words of the kernel command line: one row each.
+ * The agent.* words of the kernel command line, and the kernel's and systemd's own that choose the
+ * version of cgroups: one row each.
  */
 #include "config.h"
 
@@ -65,7 +66,21 @@ static int set_use_vsock(struct config *c, const char *v)
 
 static int set_unified(struct config *c, const char *v)
 {
+	if (str_eq(v, "yes") || str_eq(v, "on")) /* systemd's words */
+		v = "1";
+	else if (str_eq(v, "no") || str_eq(v, "off"))
+		v = "0";
 	return str_bool(v, &c->unified_cgroup_hierarchy);
+}
+
+/* A list of controllers: with "all" in it the kernel mounts none of them as v1. */
+static int set_no_v1(struct config *c, const char *v)
+{
+	for (; *v; v += strcspn(v, ","), v += *v == ',') {
+		if (strcspn(v, ",") == strlen("all") && str_starts(v, "all"))
+			c->cgroup_no_v1 = true;
+	}
+	return 0;
 }
 
 /* Zero and less are understood, and mean nothing. */
@@ -105,6 +120,8 @@ static const struct {
 	{ "agent.use_vsock", set_use_vsock },
 	{ "agent.hotplug_timeout", set_hotplug_timeout },
 	{ "agent.unified_cgroup_hierarchy", set_unified },
+	{ "systemd.unified_cgroup_hierarchy", set_unified },
+	{ "cgroup_no_v1", set_no_v1 },
 	{ "agent.container_pipe_size", set_pipe_size },
 	{ "agent.server_addr", set_server_addr },
 	{ "agent.trace", set_trace },
@@ -117,6 +134,7 @@ static const struct {
 	{ "agent.devmode", offsetof(struct config, devmode) },
 	{ "agent.debug_console", offsetof(struct config, debug_console) },
 	{ "agent.trace", offsetof(struct config, trace) },
+	{ "systemd.unified_cgroup_hierarchy", offsetof(struct config, unified_cgroup_hierarchy) },
 };
 
 static void take_word(struct config *c, char *word)
@@ -130,7 +148,7 @@ static void take_word(struct config *c, char *word)
 		}
 	}
 	value = strchr(word, '=');
-	if (!value || !str_starts(word, "agent."))
+	if (!value)
 		return;
 	*value++ = '\0';
 	end = strchr(value, '='); /* the value ends at a second '=', as in the reference */
@@ -143,7 +161,8 @@ static void take_word(struct config *c, char *word)
 			log_warn("config", "Failed to parse kernel option %s='%s'", word, value);
 		return;
 	}
-	log_warn("config", "Failed to parse kernel option: Unknown option %s", word);
+	if (str_starts(word, "agent."))
+		log_warn("config", "Failed to parse kernel option: Unknown option %s", word);
 }
 
 void config_parse_cmdline(struct config *c, const char *cmdline)

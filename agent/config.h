@@ -21,9 +21,10 @@ struct config {
 	bool debug_console;
 	uint32_t debug_console_vport; /* 0: on the console */
 	int64_t hotplug_timeout_ms;
-	bool unified_cgroup_hierarchy;
-	uint32_t container_pipe_size; /* bytes; 0: the kernel's default */
-	char server_addr[128];	      /* "": choose the channel as a guest does */
+	bool unified_cgroup_hierarchy; /* cgroup v2, asked for by agent.* or systemd.* */
+	bool cgroup_no_v1;	       /* v2 since the kernel was told to have no v1 */
+	uint32_t container_pipe_size;  /* bytes; 0: the kernel's default */
+	char server_addr[128];	       /* "": choose the channel as a guest does */
 };
 
 void config_defaults(struct config *c);

@@ -178,13 +178,13 @@ static void finish_start(struct agent *a)
 	struct err err = { 0 };
 
 	a->finish_start = NULL;
-	if (a->is_init && cgroups_mount(a->config->unified_cgroup_hierarchy, &err) < 0) {
-		log_error("main", "%s: containers run without resource limits", err.msg);
-		err = (struct err){ 0 };
-	}
+	if (a->is_init)
+		(void)cgroups_mount(a->config->unified_cgroup_hierarchy || a->config->cgroup_no_v1,
+				    &err);
 	step_done("cgroups");
-	if (sandbox_find_cgroups(a->sandbox, &err) < 0)
+	if (sandbox_find_cgroups(a->sandbox, err.msg, &err) < 0)
 		die(a, &err);
+	err = (struct err){ 0 };
 	if (a->is_init && link_up("lo", &err) < 0)
 		log_error("main", "loopback interface: %s", err.msg);
 	step_done("loopback");

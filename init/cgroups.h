@@ -14,9 +14,9 @@
 
 /*
  * unified: cgroup2 on /sys/fs/cgroup with all controllers enabled for the levels below. Else v1:
- * a tmpfs there with one hierarchy per enabled controller, read-only afterwards. A kernel without
- * cgroups, or on v1 without the devices controller, is fine: nothing is mounted. What is mounted
- * already is fine too.
+ * a tmpfs there with one hierarchy per enabled controller, read-only afterwards; one that can't be
+ * mounted is left out. A kernel that has no v1 devices controller (cgroup_no_v1=all) gets v2,
+ * whatever was asked for. What is mounted already is fine. On failure there are no cgroups.
  */
 int cgroups_mount(bool unified, struct err *err);
 

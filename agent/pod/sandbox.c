@@ -60,9 +60,19 @@ int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
 	return 0;
 }
 
-int sandbox_find_cgroups(struct sandbox *sb, struct err *err)
+int sandbox_find_cgroups(struct sandbox *sb, const char *why, struct err *err)
 {
-	return cgroup_root_open(&sb->engine.cgroups, err);
+	int r = cgroup_root_open(why, &sb->engine.cgroups, err);
+
+	if (r == 0 && *cgroup_root_lacks(sb->engine.cgroups))
+		log_error("cgroups", "%s: containers that ask for it are refused",
+			  cgroup_root_lacks(sb->engine.cgroups));
+	return r;
+}
+
+const char *sandbox_lacks(const struct agent *a)
+{
+	return cgroup_root_lacks(a->sandbox->engine.cgroups);
 }
 
 void sandbox_free(struct sandbox *sb)

@@ -9,8 +9,13 @@
 
 int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err);
 void sandbox_free(struct sandbox *sb);
-/* Looks which cgroups there are: once, before the first container. 0 or -errno with *err. */
-int sandbox_find_cgroups(struct sandbox *sb, struct err *err);
+/*
+ * Looks which cgroups there are: once, before the first container. why: what init says of it when
+ * there are none, or "". 0 or -errno with *err.
+ */
+int sandbox_find_cgroups(struct sandbox *sb, const char *why, struct err *err);
+/* What the guest should have for its containers and has not, as a sentence, or "". */
+const char *sandbox_lacks(const struct agent *a);
 
 /* CreateSandbox, DestroySandbox: park the call until it is so. As a handler returns. */
 int sandbox_create(struct sandbox *sb, const Grpc__CreateSandboxRequest *req, struct call *c,

@@ -20,6 +20,7 @@
 #include "linux/hotplug.h"
 #include "pod/agent.h"
 #include "pod/device.h"
+#include "pod/sandbox.h"
 #include "pod/storage.h"
 
 int svc_reseed_random_dev(struct call *c, const void *request, struct err *err)
@@ -105,6 +106,8 @@ int svc_get_guest_details(struct call *c, const void *request, struct err *err)
 
 	if (sys < 0)
 		return sys;
+	if (*sandbox_lacks(a))
+		log_warn("guest", "%s", sandbox_lacks(a));
 	if (req->mem_block_size && hotplug_block_size(sys, &res.mem_block_size_bytes, err) < 0)
 		return -err->code;
 	if (req->mem_hotplug_probe)

@@ -52,10 +52,12 @@ int main(void)
 		(void)dup2(fd, i);
 	fd = open("/proc/cmdline", O_RDONLY);
 	(void)!read(fd, cmdline, sizeof(cmdline) - 1);
-	unified = strstr(cmdline, "unified");
+	unified = strstr(cmdline, " unified");
 	printf("RESULT %d mounting %s\n", -cgroups_mount(unified, &err), err.msg);
 	printf("RESULT %d mounted again %s\n", -cgroups_mount(unified, &err), err.msg);
 	(void)fflush(stdout);
+	unified = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
+	printf("RESULT %d is_%s\n", 0, unified ? "v2" : "v1");
 	printf("RESULT %d tests\n", run(unified ? "/test_cgroup_v2" : "/test_cgroup_v1"));
 	(void)fflush(stdout);
 	(void)reboot(RB_POWER_OFF);

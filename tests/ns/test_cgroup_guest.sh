@@ -21,7 +21,7 @@ trap 'rm -rf "$work"' EXIT
 root=$work/root
 mkdir -p "$root"
 "${CC:-cc}" -std=gnu11 -D_GNU_SOURCE -O1 -static -iquote agent -iquote init -o "$root/init" tests/ns/cgroup_guest_init.c \
-	init/cgroups.c agent/base/err.c agent/base/fdio.c agent/base/str.c
+	init/cgroups.c agent/base/err.c agent/base/log.c agent/base/fdio.c agent/base/str.c
 cp "$BUILD/unit/test_cgroup_v1" "$BUILD/unit/test_cgroup_v2" "$root/"
 # The libraries that the tests are linked with, and the loader, at the same paths.
 while read -r lib; do
@@ -29,12 +29,15 @@ while read -r lib; do
 done < <(ldd "$root"/test_cgroup_* | grep -o '/[^ ]*\.so[^ ]*' | sort -u)
 (cd "$root" && find . | cpio --quiet -o -H newc) >"$work/initrd"
 
-plan 6
-for mode in v1 unified; do
+# Where the kernel was told to have no v1, v2 is what is mounted, whatever was asked for.
+plan 12
+for mode in v1 unified cgroup_no_v1=all; do
+	version=v2
+	[[ $mode == v1 ]] && version=v1
 	timeout 240 qemu-system-x86_64 -accel tcg,thread=single -cpu max -m 1024 -smp 2 -nodefaults -no-reboot \
 		-display none -serial stdio -kernel "$KERNEL" -initrd "$work/initrd" \
 		-append "console=ttyS0 quiet panic=1 $mode" </dev/null >"$work/$mode" 2>&1 || true
-	for what in mounting "mounted again" tests; do
+	for what in mounting "mounted again" is_$version tests; do
 		result "$(grep -aq "^RESULT 0 $what" "$work/$mode"; echo $?)" "$mode: $what" \
 			"$(tr -d '\r' <"$work/$mode" | tail -n 60)"
 	done

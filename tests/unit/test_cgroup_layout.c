@@ -88,17 +88,30 @@ Test(cgroup_layout, none)
 	struct arena mem;
 	struct cgroup_stats s;
 	Grpc__LinuxResources res = GRPC__LINUX_RESOURCES__INIT;
+	Grpc__LinuxMemory memory = GRPC__LINUX_MEMORY__INIT;
+	Grpc__LinuxDeviceCgroup deny = GRPC__LINUX_DEVICE_CGROUP__INIT;
+	Grpc__LinuxDeviceCgroup *devices[] = { &deny };
+	char access[] = "rwm";
 	pid_t *pids;
 	size_t count = 1;
 
 	parse("20 1 0:5 / /proc rw - proc proc rw\n", "");
 	cr_expect_eq(root->mode, CGROUP_NONE);
+	(void)snprintf(root->lacks, sizeof(root->lacks), "the guest has no cgroups (why)");
+	memory.limit = -1; /* no limit */
+	res.memory = &memory;
 	cr_assert_eq(cgroup_create(root, "/a/b", "cid", &res, &cg, &err), 0);
 	cr_expect_eq(cgroup_join(cg, &err), 0);
 	cr_expect_eq(cgroup_set_devices(cg, &res, &err), 0);
 	cr_expect_eq(cgroup_freeze(cg, true, &err), -EOPNOTSUPP);
 	cr_expect_eq(cgroup_freeze_state(cg), CGROUP_THAWED);
+	cr_expect_eq(cgroup_update(cg, &res, &err), 0, "%s", err.msg);
+	memory.limit = 1 << 20;
 	cr_expect_eq(cgroup_update(cg, &res, &err), -EOPNOTSUPP);
+	deny.access = access;
+	res.devices = devices;
+	res.n_devices = 1;
+	cr_expect_eq(cgroup_set_devices(cg, &res, &err), -EOPNOTSUPP);
 	cr_expect_eq(cgroup_oom_watch(cg, &err), -EOPNOTSUPP);
 	cr_expect_eq(cgroup_kill(cg, 9), 0);
 	arena_init(&mem, 1 << 20);
@@ -108,6 +121,62 @@ Test(cgroup_layout, none)
 	arena_free(&mem);
 	cr_expect_eq(cgroup_remove(cg, &err), 0);
 	cgroup_free(cg);
+	cr_expect_eq(cgroup_create(root, "/a/c", "cid", &res, &cg, &err), -EOPNOTSUPP);
+	cr_expect_str_eq(err.msg, "can't limit memory: no cgroup controller 'memory': "
+				  "the guest has no cgroups (why)");
+}
+
+/* What is there is used, and only what isn't is refused, by its name. */
+static void expect_only(enum cgroup_mode mode, const char *missing)
+{
+	Grpc__LinuxCPU cpu = GRPC__LINUX_CPU__INIT;
+	Grpc__LinuxPids pids = GRPC__LINUX_PIDS__INIT;
+	Grpc__LinuxResources res = GRPC__LINUX_RESOURCES__INIT;
+	struct cgroup *cg;
+
+	cr_assert_eq(root->mode, mode);
+	pids.limit = 7;
+	cpu.quota = -1;
+	cpu.period = 100000;
+	res.pids = &pids;
+	res.cpu = &cpu;
+	cr_assert_eq(cgroup_create(root, "/c", "c", &res, &cg, &err), 0, "%s", err.msg);
+	cpu.shares = 2;
+	cr_expect_eq(cgroup_update(cg, &res, &err), -EOPNOTSUPP);
+	cr_expect_str_eq(err.msg, missing);
+	cgroup_free(cg);
+}
+
+Test(cgroup_layout, v1_in_part)
+{
+	put("pids/c/pids.max", "max");
+	put("devices/tasks", "x");
+	put("freezer/tasks", "x");
+	parse("32 31 0:30 / @/pids rw - cgroup cgroup rw,pids\n"
+	      "33 31 0:31 / @/devices rw - cgroup cgroup rw,devices\n"
+	      "34 31 0:32 / @/freezer rw - cgroup cgroup rw,freezer\n",
+	      "");
+	cr_expect_str_eq(cgroup_root_lacks(root),
+			 "the guest has no cgroup controllers cpuset, memory, cpu");
+	expect_only(CGROUP_V1, "can't limit CPU time: no cgroup controller 'cpu': "
+			       "the guest has no cgroup controllers cpuset, memory, cpu");
+	expect("pids/c/pids.max", "7");
+}
+
+/* cgroup_no_v1=all and a systemd that still mounts its own v1 hierarchy. */
+Test(cgroup_layout, v2_beside_systemds_hierarchy)
+{
+	put("unified/cgroup.controllers", "cpuset memory pids");
+	put("unified/cgroup.subtree_control", "cpuset memory pids");
+	put("unified/c/pids.max", "max");
+	put("systemd/tasks", "x");
+	parse("32 31 0:30 / @/systemd rw - cgroup cgroup rw,xattr,name=systemd\n"
+	      "33 31 0:31 / @/unified rw - cgroup2 cgroup2 rw,nsdelegate\n",
+	      "1:name=systemd:/system.slice/kata-agent.service\n0::/system.slice\n");
+	cr_expect_eq(root->count, 1);
+	expect_only(CGROUP_V2, "can't limit CPU time: no cgroup controller 'cpu': "
+			       "the guest has no cgroup controllers cpu");
+	expect("unified/c/pids.max", "7");
 }
 
 Test(cgroup_layout, systemd_comounts_and_own_path)

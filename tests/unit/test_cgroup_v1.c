@@ -38,7 +38,7 @@ static void make(const char *path, const Grpc__LinuxResources *res)
 	if (getuid() != 0 || access("/sys/fs/cgroup/devices/tasks", W_OK) < 0)
 		cr_skip_test("needs root and a writable cgroup v1");
 	(void)snprintf(name, sizeof(name), "kata-test-%d", getpid());
-	r = cgroup_root_open(&root, &err);
+	r = cgroup_root_open("", &root, &err);
 	cr_assert_eq(r, 0, "%s", err.msg);
 	cr_assert_eq(root->mode, CGROUP_V1);
 	r = cgroup_create(root, path ? path : name, name, res, &cg, &err);
@@ -182,7 +182,7 @@ Test(cgroup_v1, limits)
 	res.cpu = &cpu;
 	res.pids = &pids;
 	res.hugepagelimits = huges;
-	res.n_hugepagelimits = 1;
+	res.n_hugepagelimits = access("/sys/fs/cgroup/hugetlb/tasks", F_OK) == 0;
 	make(NULL, &res);
 	expect_file(CTL_MEMORY, "memory.limit_in_bytes", "67108864");
 	expect_file(CTL_MEMORY, "memory.memsw.limit_in_bytes", "134217728");

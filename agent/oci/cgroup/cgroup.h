@@ -14,8 +14,10 @@
  *	cgroup_oom_watch(), _update(), _freeze(), _stats(), _kill() ...
  *	cgroup_remove(), repeated while -EBUSY; cgroup_free()
  *
- * A guest without any cgroup file system can run containers: creating, joining, device rules and
- * removal do nothing there, statistics are zeros, what would change something is -EOPNOTSUPP.
+ * A guest without any cgroup file system can run containers that ask for no limits: creating,
+ * joining and removal do nothing there, statistics are zeros. Whatever a container asks for and the
+ * guest's controllers can't give is -EOPNOTSUPP with the controller's name; a limit is never
+ * dropped in silence.
  */
 #ifndef OCI_CGROUP_CGROUP_H
 #define OCI_CGROUP_CGROUP_H
@@ -34,8 +36,14 @@ struct cgroup;
 
 enum cgroup_frozen { CGROUP_THAWED, CGROUP_FREEZING, CGROUP_FROZEN };
 
-/* Finds what is mounted (after init has mounted it) and the disks that hold the guest's own "/". */
-int cgroup_root_open(struct cgroup_root **ret, struct err *err);
+/*
+ * Finds what is mounted (after init has mounted it) and the disks that hold the guest's own "/".
+ * No cgroups at all are no error here: why, if not "", then says why there are none. Fails only
+ * without memory.
+ */
+int cgroup_root_open(const char *why, struct cgroup_root **ret, struct err *err);
+/* What the guest should have and has not, as a sentence, with the reason; "" when all is there. */
+const char *cgroup_root_lacks(const struct cgroup_root *root);
 void cgroup_root_free(struct cgroup_root *root); /* after all its cgroups */
 
 /*

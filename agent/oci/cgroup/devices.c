@@ -97,22 +97,26 @@ int cgroup_set_devices(struct cgroup *cg, const Grpc__LinuxResources *res, struc
 	size_t asked = res ? res->n_devices : 0, count = 0;
 	struct device_rule rules[LIMIT_DEVICE_RULES + LIMIT_ROOT_DISKS + ARRAY_LEN(always)];
 	const struct rootdisk *own = &cg->root->disks;
-	bool denies = own->n > 0;
+	bool asked_denies = false;
 	int r = 0;
 
 	if (asked > LIMIT_DEVICE_RULES)
 		return err_set(err, E2BIG, "more than %u device rules", LIMIT_DEVICE_RULES);
 	for (; r == 0 && count < asked; count++) {
 		r = cgroup_device_rule(res->devices[count], count, &rules[count], err);
-		denies = denies || !res->devices[count]->allow;
+		asked_denies = asked_denies || !res->devices[count]->allow;
 	}
 	for (size_t i = 0; i < own->n; i++)
 		rules[count++] = (struct device_rule){ false, 'b', major(own->dev[i]),
 						       minor(own->dev[i]), READ | WRITE };
 	for (size_t i = 0; asked && i < ARRAY_LEN(always); i++)
 		rules[count++] = always[i]; /* without rules all is allowed anyway */
-	if (r < 0 || !denies || cg->root->mode == CGROUP_NONE)
+	if (r < 0 || (!asked_denies && own->n == 0))
 		return r;
+	if (cg->root->mode == CGROUP_NONE) /* the guest's own disks have other guards */
+		return asked_denies
+			       ? err_set(err, EOPNOTSUPP, "can't deny devices: %s", cg->root->lacks)
+			       : 0;
 	if (cg->root->mode == CGROUP_V2)
 		return cgroup_bpf_attach(cg, rules, count, err);
 	if (!cgroup_has(cg, CTL_DEVICES))

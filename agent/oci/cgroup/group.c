@@ -234,6 +234,11 @@ static int cgroup_fill(struct cgroup *cg, const Grpc__LinuxResources *res, struc
 {
 	int r;
 
+	if (res) {
+		r = cgroup_check_limits(cg, res, false, err);
+		if (r < 0)
+			return r;
+	}
 	if (cg->root->mode == CGROUP_NONE)
 		return 0;
 	r = make_dirs(cg, err);
@@ -243,7 +248,7 @@ static int cgroup_fill(struct cgroup *cg, const Grpc__LinuxResources *res, struc
 		r = cgroup_v1_prepare(cg, res, err);
 		return r == 0 && res ? cgroup_v1_limits(cg, res, false, err) : r;
 	}
-	cg->dir_fd = cgroup_open(cg, CTL_MEMORY, NULL, O_PATH | O_DIRECTORY);
+	cg->dir_fd = cgroup_open(cg, CTL_DEVICES, NULL, O_PATH | O_DIRECTORY);
 	if (cg->dir_fd < 0)
 		return err_sys(err, -cg->dir_fd, "open cgroup '%s'", cg->path);
 	r = cgroup_v2_enable(cg, err);

@@ -54,8 +54,9 @@ struct cgroup_root {
 	enum cgroup_mode mode;
 	size_t count; /* of hierarchies */
 	struct hierarchy h[CTL_COUNT];
-	int of[CTL_COUNT];     /* index into h, or CTL_NONE */
+	int of[CTL_COUNT];     /* index into h, or CTL_NONE where the guest has no such thing */
 	char enable[128];      /* v2: "+cpu +io ..." for cgroup.subtree_control */
+	char lacks[256];       /* what a guest should have and this one has not */
 	struct list made;      /* struct made_dir */
 	struct rootdisk disks; /* what no container may open */
 };
@@ -130,8 +131,9 @@ int cgroup_clamp_cpus(const char *wanted, char *buf, size_t size, const char **r
 		      struct err *err);
 
 /* limits.c: what both versions do */
-/* What no version takes, before anything is written. */
-int cgroup_check_limits(const Grpc__LinuxResources *res, bool update, struct err *err);
+/* What no version takes, or no controller of the guest can give: before anything is written. */
+int cgroup_check_limits(const struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
+			struct err *err);
 int cgroup_write_pids(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err);
 bool cgroup_is_page_size(const char *s);
 /* Writes the huge page limits to "hugetlb.<size>.<suffix>". */

@@ -16,6 +16,9 @@
 #include "base/fdio.h"
 #include "base/str.h"
 
+/* What v2 has whether or not a controller is on. */
+#define V2_ALWAYS (1u << CTL_DEVICES | 1u << CTL_FREEZER | 1u << CTL_CPUACCT)
+
 const char *const cgroup_ctl_names[CTL_COUNT] = {
 	[CTL_CPUSET] = "cpuset",	 [CTL_DEVICES] = "devices",
 	[CTL_MEMORY] = "memory",	 [CTL_CPU] = "cpu",
@@ -31,15 +34,23 @@ static void cgroup_root_freep(struct cgroup_root **root)
 	cgroup_root_free(*root);
 }
 
-void cgroup_root_free(struct cgroup_root *root)
+static void cgroup_root_empty(struct cgroup_root *root)
 {
-	if (!root)
-		return;
 	for (size_t i = 0; i < root->count; i++) {
 		auto_closep(&root->h[i].fd);
 		free(root->h[i].name);
 		free(root->h[i].own);
 	}
+	root->count = 0;
+	for (size_t c = 0; c < CTL_COUNT; c++)
+		root->of[c] = CTL_NONE;
+}
+
+void cgroup_root_free(struct cgroup_root *root)
+{
+	if (!root)
+		return;
+	cgroup_root_empty(root);
 	list_for_each_safe(struct made_dir, d, &root->made, link) {
 		list_del(&d->link);
 		free(d);
@@ -115,7 +126,7 @@ static int add_hierarchy(struct cgroup_root *root, const struct mountinfo *m, ui
 	if (!h->name || !h->own)
 		return err_set(err, ENOMEM, "no memory for the cgroup layout");
 	for (unsigned int c = 0; c < CTL_COUNT; c++) {
-		if (root->mode == CGROUP_V2 || (ctls >> c & 1))
+		if (ctls >> c & 1)
 			root->of[c] = (int)root->count - 1;
 	}
 	return 0;
@@ -124,7 +135,13 @@ static int add_hierarchy(struct cgroup_root *root, const struct mountinfo *m, ui
 /* "cpu io memory" -> "+cpu +io +memory", only what we use. */
 static int read_v2_controllers(struct cgroup_root *root, struct err *err)
 {
-	static const char *const used[] = { "cpuset", "cpu", "io", "memory", "hugetlb", "pids" };
+	static const struct {
+		const char *name;
+		enum ctl ctl;
+	} used[] = {
+		{ "cpuset", CTL_CPUSET }, { "cpu", CTL_CPU },	      { "io", CTL_BLKIO },
+		{ "memory", CTL_MEMORY }, { "hugetlb", CTL_HUGETLB }, { "pids", CTL_PIDS },
+	};
 	char text[256], *rest = text, *word;
 	size_t len = 0;
 	ssize_t n = fdio_read_file(root->h[0].fd, "cgroup.controllers", text, sizeof(text));
@@ -133,13 +150,30 @@ static int read_v2_controllers(struct cgroup_root *root, struct err *err)
 		return err_sys(err, (int)-n, "read cgroup.controllers");
 	while ((word = strsep(&rest, " "))) {
 		for (size_t i = 0; i < ARRAY_LEN(used); i++) {
-			if (str_eq(word, used[i]))
-				len += (size_t)snprintf(root->enable + len,
-							sizeof(root->enable) - len, "%s+%s",
-							len ? " " : "", word);
+			if (!str_eq(word, used[i].name))
+				continue;
+			root->of[used[i].ctl] = 0;
+			len += (size_t)snprintf(root->enable + len, sizeof(root->enable) - len,
+						"%s+%s", len ? " " : "", word);
 		}
 	}
 	return 0;
+}
+
+/* What every guest needs to hold containers apart; others are a matter of the kernel's size. */
+static void find_lacking(struct cgroup_root *root)
+{
+	static const enum ctl wanted[] = { CTL_CPUSET, CTL_DEVICES, CTL_MEMORY,
+					   CTL_CPU,    CTL_PIDS,    CTL_FREEZER };
+	char *text = root->lacks;
+	size_t len = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+		if (root->of[wanted[i]] == CTL_NONE)
+			len += (size_t)snprintf(text + len, sizeof(root->lacks) - len, "%s%s",
+						len ? ", " : "the guest has no cgroup controllers ",
+						cgroup_ctl_names[wanted[i]]);
+	}
 }
 
 int cgroup_root_parse(char *mountinfo, char *self, struct cgroup_root **ret, struct err *err)
@@ -152,8 +186,7 @@ int cgroup_root_parse(char *mountinfo, char *self, struct cgroup_root **ret, str
 	if (!root)
 		return err_set(err, ENOMEM, "no memory for the cgroup layout");
 	list_init(&root->made);
-	for (size_t c = 0; c < CTL_COUNT; c++)
-		root->of[c] = CTL_NONE;
+	cgroup_root_empty(root);
 	while (mountinfo_next(&mountinfo, &m)) {
 		uint32_t ctls;
 
@@ -170,23 +203,33 @@ int cgroup_root_parse(char *mountinfo, char *self, struct cgroup_root **ret, str
 		if (r < 0)
 			return r;
 	}
-	/* Hybrid: with v1 controllers mounted, the unified tree only serves systemd. */
-	if (root->mode == CGROUP_NONE && unified.point) {
+	/*
+	 * Hybrid: with v1 controllers mounted, the unified tree only serves systemd. With none of
+	 * them (cgroup_no_v1=all and an old systemd) it is the other way round.
+	 */
+	if (unified.point && !(seen & ~(1u << CTL_SYSTEMD))) {
+		cgroup_root_empty(root);
 		root->mode = CGROUP_V2;
-		r = add_hierarchy(root, &unified, 0, self, err);
+		r = add_hierarchy(root, &unified, V2_ALWAYS, self, err);
 		if (r < 0 || (r = read_v2_controllers(root, err)) < 0)
 			return r;
 	}
+	find_lacking(root);
 	*ret = TAKE_PTR(root);
 	return 0;
 }
 
-int cgroup_root_open(struct cgroup_root **ret, struct err *err)
+const char *cgroup_root_lacks(const struct cgroup_root *root)
+{
+	return root->lacks;
+}
+
+/* From what is mounted now. */
+static int cgroup_root_read(struct cgroup_root **ret, struct err *err)
 {
 	AUTO_FREE char *mountinfo = NULL;
 	AUTO_FREE char *self = NULL;
 	ssize_t n;
-	int r;
 
 	n = mountinfo_read(AT_FDCWD, &mountinfo);
 	if (n < 0)
@@ -198,8 +241,25 @@ int cgroup_root_open(struct cgroup_root **ret, struct err *err)
 	}
 	if (n < 0)
 		return err_sys(err, (int)-n, "read /proc/self/cgroup");
-	r = cgroup_root_parse(mountinfo, self, ret, err);
-	if (r == 0)
-		rootdisk_find(&(*ret)->disks);
-	return r;
+	return cgroup_root_parse(mountinfo, self, ret, err);
+}
+
+int cgroup_root_open(const char *why, struct cgroup_root **ret, struct err *err)
+{
+	char empty[] = "", none[] = "";
+	struct err e = { 0 };
+	int r = cgroup_root_read(ret, &e);
+
+	if (r < 0) {
+		why = e.msg;
+		r = cgroup_root_parse(empty, none, ret, err);
+	}
+	if (r < 0)
+		return r;
+	if ((*ret)->mode == CGROUP_NONE)
+		(void)snprintf((*ret)->lacks, sizeof((*ret)->lacks),
+			       "the guest has no cgroups (%.200s)",
+			       *why ? why : "none are mounted");
+	rootdisk_find(&(*ret)->disks);
+	return 0;
 }

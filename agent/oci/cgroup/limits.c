@@ -10,9 +10,56 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/auto.h"
 #include "base/str.h"
 
-int cgroup_check_limits(const Grpc__LinuxResources *res, bool update, struct err *err)
+/* Which controllers are needed; what asks for no limit (-1, a period alone) needs none. */
+static int check_controllers(const struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
+			     struct err *err)
+{
+	const Grpc__LinuxMemory *m = res->memory;
+	const Grpc__LinuxCPU *c = res->cpu;
+	const Grpc__LinuxBlockIO *b = res->blockio;
+	const Grpc__LinuxNetwork *n = update ? NULL : res->network;
+	const struct {
+		enum ctl ctl;
+		bool needed;
+		const char *what;
+	} rows[] = {
+		{ CTL_MEMORY, m && (m->limit > 0 || m->swap > 0 || m->reservation > 0), "memory" },
+		{ CTL_MEMORY, m && !update && (m->swappiness || m->disableoomkiller), "memory" },
+		{ CTL_CPU,
+		  c && (c->shares || c->quota > 0 || c->realtimeruntime || c->realtimeperiod),
+		  "CPU time" },
+		{ CTL_CPUSET, c && (!str_empty(c->cpus) || !str_empty(c->mems)), "CPUs" },
+		{ CTL_PIDS, res->pids && res->pids->limit > 0, "processes" },
+		{ CTL_BLKIO, b && b->weight, "block I/O" },
+		{ CTL_BLKIO,
+		  b && !update &&
+			  (b->leafweight || b->n_weightdevice || b->n_throttlereadbpsdevice ||
+			   b->n_throttlewritebpsdevice || b->n_throttlereadiopsdevice ||
+			   b->n_throttlewriteiopsdevice),
+		  "block I/O" },
+		{ CTL_HUGETLB, res->n_hugepagelimits > 0, "huge pages" },
+		{ CTL_NET_CLS, n && n->classid, "network classes" },
+		{ CTL_NET_PRIO, n && n->n_priorities, "network priorities" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (!rows[i].needed || cgroup_has(cg, rows[i].ctl))
+			continue;
+		return err_set(err, EOPNOTSUPP, "can't limit %s: no cgroup controller '%s'%s%s",
+			       rows[i].what,
+			       rows[i].ctl == CTL_BLKIO && cg->root->mode == CGROUP_V2
+				       ? "io"
+				       : cgroup_ctl_names[rows[i].ctl],
+			       *cg->root->lacks ? ": " : "", cg->root->lacks);
+	}
+	return 0;
+}
+
+int cgroup_check_limits(const struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
+			struct err *err)
 {
 	const Grpc__LinuxMemory *m = res->memory;
 	const Grpc__LinuxCPU *c = res->cpu;
@@ -27,12 +74,12 @@ int cgroup_check_limits(const Grpc__LinuxResources *res, bool update, struct err
 	if (m && !update && m->swappiness > 100)
 		return err_set(err, EINVAL, "memory swappiness %" PRIu64 " is above 100",
 			       m->swappiness);
-	return 0;
+	return check_controllers(cg, res, update, err);
 }
 
 int cgroup_write_pids(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err)
 {
-	if (!res->pids || res->pids->limit == 0)
+	if (!res->pids || res->pids->limit == 0 || !cgroup_has(cg, CTL_PIDS))
 		return 0;
 	if (res->pids->limit < 0)
 		return cgroup_write(cg, CTL_PIDS, "pids.max", err, "max");

@@ -10,10 +10,10 @@ int cgroup_update(struct cgroup *cg, const Grpc__LinuxResources *res, struct err
 {
 	struct journal journal = { 0 };
 	bool own_cpus = cg->own_cpus;
-	int r;
+	int r = cgroup_check_limits(cg, res, true, err);
 
-	if (cg->root->mode == CGROUP_NONE)
-		return err_set(err, EOPNOTSUPP, "the guest has no cgroups");
+	if (r < 0 || cg->root->mode == CGROUP_NONE)
+		return r;
 	cg->journal = &journal;
 	if (cg->root->mode == CGROUP_V2)
 		r = cgroup_v2_limits(cg, res, true, err);

@@ -259,14 +259,15 @@ static int set_period(struct cgroup *cg, const char *period_file, uint64_t perio
 
 static int v1_set_cpu(struct cgroup *cg, const Grpc__LinuxCPU *c, struct err *err)
 {
+	bool has = cgroup_has(cg, CTL_CPU);
 	int r = 0;
 
 	if (c->shares)
 		r = cgroup_write(cg, CTL_CPU, "cpu.shares", err, "%" PRIu64, c->shares);
-	if (r == 0)
+	if (r == 0 && has)
 		r = set_period(cg, "cpu.rt_period_us", c->realtimeperiod, "cpu.rt_runtime_us",
 			       c->realtimeruntime, err);
-	if (r == 0)
+	if (r == 0 && has)
 		r = set_period(cg, "cpu.cfs_period_us", c->period, "cpu.cfs_quota_us", c->quota,
 			       err);
 	if (r == 0 && !str_empty(c->cpus))
@@ -356,11 +357,11 @@ static int set_network(struct cgroup *cg, const Grpc__LinuxNetwork *n, struct er
 int cgroup_v1_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
 		     struct err *err)
 {
-	int r = cgroup_check_limits(res, update, err);
+	int r = 0;
 
-	if (r == 0 && res->cpu)
+	if (res->cpu)
 		r = v1_set_cpu(cg, res->cpu, err);
-	if (r == 0 && res->memory)
+	if (r == 0 && res->memory && cgroup_has(cg, CTL_MEMORY))
 		r = v1_set_memory(cg, res->memory, update, err);
 	if (r == 0)
 		r = cgroup_write_pids(cg, res, err);

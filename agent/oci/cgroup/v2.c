@@ -90,7 +90,7 @@ static int set_cpu_max(struct cgroup *cg, int64_t quota, uint64_t period, struct
 	char text[64], old[64];
 	ssize_t n;
 
-	if (!quota && !period)
+	if ((!quota && !period) || !cgroup_has(cg, CTL_CPU))
 		return 0;
 	if (quota) {
 		(void)snprintf(text, sizeof(text), "%" PRId64, quota);
@@ -254,11 +254,11 @@ static int set_io(struct cgroup *cg, const Grpc__LinuxBlockIO *b, bool update, s
 int cgroup_v2_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
 		     struct err *err)
 {
-	int r = cgroup_check_limits(res, update, err);
+	int r = 0;
 
-	if (r == 0 && res->cpu)
+	if (res->cpu)
 		r = v2_set_cpu(cg, res->cpu, err);
-	if (r == 0 && res->memory)
+	if (r == 0 && res->memory && cgroup_has(cg, CTL_MEMORY))
 		r = v2_set_memory(cg, res->memory, err);
 	if (r == 0)
 		r = cgroup_write_pids(cg, res, err);
@@ -266,8 +266,5 @@ int cgroup_v2_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool up
 		r = set_io(cg, res->blockio, update, err);
 	if (r == 0)
 		r = cgroup_write_hugepages(cg, res, "max", err);
-	if (r == 0 && !update && res->network &&
-	    (res->network->classid || res->network->n_priorities))
-		r = err_set(err, EOPNOTSUPP, "cgroup v2 has no network classes and priorities");
 	return r;
 }
