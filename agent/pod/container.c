@@ -32,9 +32,12 @@
 #include "pod/sharedmount.h"
 #include "pod/stdio.h"
 
-#define REMOVE_TRY_MS	  5
-#define REMOVE_GIVE_UP_MS 10000
-#define PARENT_HOOKS	  (1u << HOOK_PRESTART | 1u << HOOK_CREATE_RUNTIME)
+/* Looks whether a container that is removed is gone: first, then, and after LIMIT_REMOVAL_MS. */
+#define REMOVAL_SOON_MS	 5
+#define REMOVAL_LATER_MS 50
+#define REMOVAL_LATE_MS	 1000
+#define REMOVAL_SOON_FOR 100
+#define PARENT_HOOKS	 (1u << HOOK_PRESTART | 1u << HOOK_CREATE_RUNTIME)
 
 struct container *container_find_any(struct sandbox *sb, const char *id)
 {
@@ -51,7 +54,7 @@ struct container *container_find(struct call *c, const char *id, struct err *err
 	int status = RPC_NOT_FOUND;
 
 	/* Nobody has seen one that is removed before it was created. */
-	if (ctr && !container_is_creating(ctr) && !ctr->until_created)
+	if (ctr && !container_is_creating(ctr) && ctr->was_created)
 		return ctr;
 	if (c->schema == SCHEMA_3X)
 		status = c->method->flags & M_LIFE ? RPC_INTERNAL : RPC_INVALID_ARGUMENT;
@@ -117,15 +120,21 @@ static void container_take_down(struct container *ctr)
 	}
 	if (ctr->cgroup)
 		(void)cgroup_kill(ctr->cgroup, SIGKILL);
-	ctr->removal_end = loop_now_ms() + REMOVE_GIVE_UP_MS;
+	ctr->removal_began = loop_now_ms();
+	ctr->removal_end = ctr->removal_began + LIMIT_REMOVAL_MS;
 	timer_set(ctr->agent->loop, &ctr->removal, 0, container_kill);
 }
 
 void container_remove(struct container *ctr, struct gone_waiter *waiter)
 {
-	list_add_tail(&ctr->until_gone, &waiter->link);
-	if (container_is_removing(ctr))
+	if (waiter)
+		list_add_tail(&ctr->until_gone, &waiter->link);
+	if (container_is_removing(ctr)) {
+		/* Who comes late waits as long as who came first. */
+		if (ctr->state == CTR_KILLING && loop_now_ms() >= ctr->removal_end)
+			ctr->removal_end = loop_now_ms() + LIMIT_REMOVAL_MS;
 		return;
+	}
 	if (ctr->until_created)
 		err_rpc(&ctr->create_err, RPC_ABORTED, "Container %s is being removed", ctr->id);
 	if (ctr->state == CTR_DEVICES || ctr->state == CTR_MOUNTING)
@@ -134,13 +143,48 @@ void container_remove(struct container *ctr, struct gone_waiter *waiter)
 		container_take_down(ctr);
 }
 
+static void waiters_tell(struct list *waiters, const struct err *err)
+{
+	struct gone_waiter *w;
+
+	while ((w = list_first(waiters, struct gone_waiter, link))) {
+		list_del(&w->link);
+		w->gone(w, err);
+	}
+}
+
+static void waiters_take(struct list *from, struct list *to)
+{
+	struct gone_waiter *w;
+
+	list_init(to);
+	while ((w = list_first(from, struct gone_waiter, link))) {
+		list_del(&w->link);
+		list_add_tail(to, &w->link);
+	}
+}
+
+/* What can't die keeps its entry and is tried again; but who waits has waited long enough. */
+static void removal_late(struct container *ctr, const struct err *why)
+{
+	struct call *creator = TAKE_PTR(ctr->until_created);
+	struct list waiters;
+
+	waiters_take(&ctr->until_gone, &waiters);
+	if (creator || !list_empty(&waiters))
+		log_warn("container", "remove %s: %s, it goes on", ctr->id, why->msg);
+	if (creator)
+		(void)call_fail(creator, &ctr->create_err);
+	waiters_tell(&waiters, why);
+}
+
 /*
  * Its processes are dead or dying: gone when the init is reaped and the kernel lets the cgroup go.
  */
 static void container_kill(struct timer *t)
 {
 	struct container *ctr = container_of(t, struct container, removal);
-	bool late = loop_now_ms() >= ctr->removal_end;
+	int64_t now = loop_now_ms(), wait = REMOVAL_SOON_MS;
 	bool alive = false;
 	struct err err = { 0 };
 	int r = 0;
@@ -149,18 +193,24 @@ static void container_kill(struct timer *t)
 		alive |= !process_is_dead(p) && p->spawn.pid;
 	if (ctr->cgroup && !alive)
 		r = cgroup_remove(ctr->cgroup, &err);
-	if ((alive || r == -EBUSY) && !late) {
-		/* Somebody may have forked or joined while the first signal was on its way. */
-		if (ctr->cgroup)
-			(void)cgroup_kill(ctr->cgroup, SIGKILL);
-		timer_set(ctr->agent->loop, t, REMOVE_TRY_MS, container_kill);
+	if (!alive && r != -EBUSY) {
+		if (err.code)
+			removal_failed(ctr, &err);
+		container_poststop(ctr);
 		return;
 	}
-	if (alive)
-		err_set(&err, EBUSY, "its processes do not die");
-	if (err.code)
-		removal_failed(ctr, &err);
-	container_poststop(ctr);
+	/* Somebody may have forked or joined while the first signal was on its way. */
+	if (ctr->cgroup)
+		(void)cgroup_kill(ctr->cgroup, SIGKILL);
+	if (now - ctr->removal_began >= REMOVAL_SOON_FOR)
+		wait = REMOVAL_LATER_MS;
+	if (now >= ctr->removal_end) {
+		if (alive)
+			err_set(&err, EBUSY, "its processes do not die");
+		removal_late(ctr, &err);
+		wait = REMOVAL_LATE_MS;
+	}
+	timer_set(ctr->agent->loop, t, wait, container_kill);
 }
 
 static void on_poststop(struct container *ctr, const struct err *err)
@@ -195,17 +245,13 @@ static void container_free(void *arg, const struct err *err)
 	struct container *ctr = arg;
 	struct call *creator = TAKE_PTR(ctr->until_created);
 	struct err create_err = ctr->create_err, removal_err;
-	struct gone_waiter *w;
+	struct sandbox *sb = ctr->sandbox;
 	struct list waiters;
 
 	if (err->code)
 		removal_failed(ctr, err);
 	removal_err = ctr->removal_err;
-	list_init(&waiters);
-	while ((w = list_first(&ctr->until_gone, struct gone_waiter, link))) {
-		list_del(&w->link);
-		list_add_tail(&waiters, &w->link);
-	}
+	waiters_take(&ctr->until_gone, &waiters);
 	container_enter(ctr, CTR_GONE);
 	while (!list_empty(&ctr->processes))
 		process_free(list_first(&ctr->processes, struct process, link));
@@ -214,15 +260,14 @@ static void container_free(void *arg, const struct err *err)
 	ctr_rules_release(&ctr->rules);
 	container_hooks_forget(ctr);
 	list_del(&ctr->link);
-	ctr->sandbox->container_count--;
+	sb->container_count--;
 	free(ctr->id);
 	free(ctr);
 	if (creator)
 		(void)call_fail(creator, &create_err);
-	while ((w = list_first(&waiters, struct gone_waiter, link))) {
-		list_del(&w->link);
-		w->gone(w, &removal_err);
-	}
+	waiters_tell(&waiters, &removal_err);
+	if (list_empty(&sb->containers) && sb->emptied)
+		sb->emptied(sb);
 }
 
 /* --- CreateContainer ----------------------------------------------------------------------- */
@@ -428,6 +473,7 @@ static void create_done(struct container *ctr)
 	struct call *c = TAKE_PTR(ctr->until_created);
 
 	ctr->request = NULL;
+	ctr->was_created = true;
 	container_enter(ctr, CTR_CREATED);
 	if (process_is_dead(ctr->init))
 		container_enter(ctr, CTR_STOPPED);
@@ -563,6 +609,10 @@ static void on_init_exit(struct process *p)
 	struct container *ctr = p->ctr;
 
 	oom_check(ctr);
+	if (ctr->state == CTR_KILLING) {
+		timer_set(ctr->agent->loop, &ctr->removal, 0, container_kill);
+		return;
+	}
 	if (ctr->state == CTR_CREATED || ctr->state == CTR_RUNNING)
 		container_enter(ctr, CTR_STOPPED);
 	else if (ctr->state == CTR_STARTING || ctr->state == CTR_POSTSTART)

@@ -25,7 +25,7 @@ int container_create(struct agent *a, const Grpc__CreateContainerRequest *req, s
 int container_start(struct container *ctr, struct call *c, struct err *err);
 /*
  * Kills what runs, removes the cgroup, runs the poststop hooks, drops the storages, frees; the
- * waiter is told, from the loop. May be called again for another waiter.
+ * waiter (NULL: nobody waits) is told, from the loop. May be called again for another waiter.
  */
 void container_remove(struct container *ctr, struct gone_waiter *waiter);
 

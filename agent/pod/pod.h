@@ -17,11 +17,12 @@
  *			fails. No name servers: -> UNDOING.
  *	UNDOING		until_running. Storages unmounted: -> NONE, fails.
  *	RUNNING		DestroySandbox: -> EMPTYING. CreateSandbox: refused in all but NONE.
- *	EMPTYING	until_none. The last container is gone: -> UNMOUNTING.
+ *	EMPTYING	until_none. All containers are removed at once. The last one is gone:
+ *			-> UNMOUNTING.
  *	UNMOUNTING	until_none. Storages unmounted: -> SYNCING.
  *	SYNCING		until_none. Disks synced: -> NONE, answered.
  *	DestroySandbox while it is being created is refused; while it is being destroyed it waits
- *	for the same end.
+ *	for the same end. After 50 s who waits is told that it lasts, and it goes on.
  *
  * Container. Parked: until_created (CreateContainer), until_running (StartContainer), until_gone
  * (RemoveContainer, DestroySandbox).
@@ -44,8 +45,8 @@
  *	STOPPED		Waits for RemoveContainer.
  *	ABANDONED	until_created, until_gone. To be removed once what is being found or mounted
  *			for it has come: -> KILLING.
- *	KILLING		until_created, until_gone. Init reaped and cgroup gone, or 10 s:
- *			-> POSTSTOP.
+ *	KILLING		until_created, until_gone: both fail after 10 s, and the next to come
+ *			after 10 s of his. Init reaped and cgroup gone: -> POSTSTOP.
  *	POSTSTOP	until_created, until_gone. Hooks have run: -> RELEASING.
  *	RELEASING	until_created, until_gone. Storages released: -> GONE.
  *	GONE		Freed; all that waited have their answer.
@@ -166,7 +167,10 @@ enum stream_state { STREAM_OPEN, STREAM_CLOSING, STREAM_ENDED };
 /* Somebody who waits for a container's end; list_del(&w->link) is enough not to be told. */
 struct gone_waiter {
 	struct list link; /* in container->until_gone */
-	/* The container is freed already; err->code is 0 when nothing of it is left. */
+	/*
+	 * The container is freed already, err->code is 0 when nothing of it is left; or it doesn't
+	 * die, and the error says so.
+	 */
 	void (*gone)(struct gone_waiter *w, const struct err *err);
 };
 
@@ -187,8 +191,9 @@ struct sandbox {
 	int ns_pid_init;    /* pidfd of that container's init; FD_NONE: it is the pause process's */
 	bool sandbox_pidns; /* all containers join ns_pid */
 	struct reap pause;  /* the pause process; pid 0: none */
-	struct gone_waiter emptied; /* of the container that is being removed, in EMPTYING */
-	bool traced, trace_stopped; /* StartTracing and StopTracing came */
+	void (*emptied)(struct sandbox *sb); /* the last container is gone; in EMPTYING */
+	struct timer patience;		     /* of those who wait for DestroySandbox */
+	bool traced, trace_stopped;	     /* StartTracing and StopTracing came */
 };
 
 /* One of a process's standard streams. */
@@ -262,10 +267,11 @@ struct container {
 	struct source oom_source; /* with the next two oom.c's */
 	struct timer oom_timer;
 	int oom_fd;
-	struct timer removal;	/* in KILLING, until the next try */
-	int64_t removal_end;	/* when KILLING gives up */
-	struct err create_err;	/* why until_created fails */
-	struct err removal_err; /* the first thing that went wrong in the removal */
+	bool was_created;		    /* somebody has seen it */
+	struct timer removal;		    /* in KILLING, until the next try */
+	int64_t removal_began, removal_end; /* who waits is told at the end, KILLING goes on */
+	struct err create_err;		    /* why until_created fails */
+	struct err removal_err;		    /* the first thing that went wrong in the removal */
 };
 
 void sandbox_enter(struct sandbox *sb, enum sandbox_state state);

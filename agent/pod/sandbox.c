@@ -302,10 +302,23 @@ static void sandbox_mounted(void *arg, const struct err *e)
 /* --- DestroySandbox ------------------------------------------------------------------------ */
 
 /* In this order: containers, the sandbox's own storages, those that outlive containers, disks. */
-static void destroy_next(struct sandbox *sb);
+static void sandbox_emptied(struct sandbox *sb);
 static void sandbox_released(void *arg, const struct err *err);
 static void sandbox_unmounted(void *arg, const struct err *err);
 static void sandbox_synced(void *arg, const struct err *err, const struct buf *out);
+
+static void on_patience(struct timer *t)
+{
+	struct sandbox *sb = container_of(t, struct sandbox, patience);
+	struct call *c;
+
+	while ((c = list_first(&sb->until_none, struct call, parked))) {
+		struct err err = { 0 };
+
+		err_rpc(&err, RPC_DEADLINE_EXCEEDED, "the sandbox is being destroyed yet");
+		(void)call_fail(c, &err);
+	}
+}
 
 int sandbox_destroy(struct sandbox *sb, struct call *c, struct err *err)
 {
@@ -321,27 +334,23 @@ int sandbox_destroy(struct sandbox *sb, struct call *c, struct err *err)
 		oom_end(sb->agent);
 	}
 	(void)call_park(c, &sb->until_none, call_go_on, sb);
-	if (first)
-		destroy_next(sb);
+	if (!sb->patience.loop)
+		timer_set(sb->agent->loop, &sb->patience, LIMIT_DESTROY_MS, on_patience);
+	if (!first)
+		return CALL_PENDING;
+	sb->emptied = sandbox_emptied;
+	list_for_each(struct container, ctr, &sb->containers, link)
+		container_remove(ctr, NULL);
+	if (list_empty(&sb->containers))
+		sandbox_emptied(sb);
 	return CALL_PENDING;
 }
 
-static void on_emptied(struct gone_waiter *w, const struct err *err)
+static void sandbox_emptied(struct sandbox *sb)
 {
-	(void)err; /* logged where it happened */
-	destroy_next(container_of(w, struct sandbox, emptied));
-}
-
-static void destroy_next(struct sandbox *sb)
-{
-	struct container *ctr = list_first(&sb->containers, struct container, link);
 	struct err err = { 0 };
 
-	if (ctr) {
-		sb->emptied.gone = on_emptied;
-		container_remove(ctr, &sb->emptied);
-		return;
-	}
+	sb->emptied = NULL;
 	sandbox_enter(sb, SANDBOX_UNMOUNTING);
 	if (storages_release(sb->agent, &sb->refs, &sb->storages, sandbox_released, sb, &err) < 0)
 		sandbox_released(sb, &err);
@@ -391,6 +400,7 @@ static void sandbox_synced(void *arg, const struct err *err, const struct buf *o
 
 	(void)err;
 	(void)out;
+	timer_cancel(&sb->patience);
 	sandbox_clear(sb);
 	oom_end(sb->agent);
 	log_info("sandbox", "sandbox destroyed");

@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +154,36 @@ Test(pod, removal_answers_whoever_waits_in_any_state, .init = start, .fini = sto
 		cr_expect(list_empty(&sandbox->containers));
 		cr_expect_eq(sandbox->container_count, 0);
 	}
+}
+
+/* A deadline answers; the container keeps its entry, and goes when it can. */
+Test(pod, what_does_not_die_is_told_in_time_and_goes_later, .init = start, .fini = stop)
+{
+	struct goner first = { .waiter.gone = on_gone }, second = first;
+	struct container *ctr = container_in(CTR_RUNNING);
+	struct process *p = process_new(ctr, "stuck", false);
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	cr_assert_gt(pid, 0);
+	process_enter(p, PROC_RUNNING);
+	p->spawn.pid = pid; /* nobody reaps it: so it lives, as far as the agent knows */
+	container_remove(ctr, &first.waiter);
+	ctr->removal_end = loop_now_ms() + 30;
+	cr_assert_eq(loop_run(agent.loop), 0);
+	cr_expect_eq(first.told, 1);
+	cr_expect_eq(first.code, EBUSY);
+	cr_expect_eq(list_first(&sandbox->containers, struct container, link), ctr);
+	cr_expect_eq(ctr->state, CTR_KILLING);
+	container_remove(ctr, &second.waiter);
+	cr_expect_gt(ctr->removal_end, loop_now_ms(), "he waits as long");
+	process_enter(p, PROC_EXITED);
+	cr_assert_eq(loop_run(agent.loop), 0);
+	cr_expect_eq(first.told, 1);
+	cr_expect_eq(second.told, 1);
+	cr_expect_eq(second.code, 0);
+	cr_expect(list_empty(&sandbox->containers));
 }
 
 Test(pod, a_waiter_may_leave, .init = start, .fini = stop)
