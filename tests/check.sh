@@ -73,6 +73,7 @@ alone() {
 }
 circles() { /usr/bin/python3 tests/names.py circles; }
 names() { /usr/bin/python3 tests/names.py names; }
+python() { pyflakes3 tests/*.py tests/*/*.py 2>&1 | find_lines -v 'may be undefined\|unable to detect undefined\|import \*'; }
 check_silent "layers include downwards only" layers
 check_silent "oci knows the spec's schema only, linux and base none" schemas
 check_silent "no banned functions" banned
@@ -84,4 +85,5 @@ check_silent "clang-format has nothing to say" formatted
 check_silent "each header stands alone" alone
 check_silent "no circle of files" circles
 check_silent "one name, one thing" names
+check_silent "the tests' Python knows its names" python
 done_testing

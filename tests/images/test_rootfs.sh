@@ -68,7 +68,15 @@ for d in dev etc mnt proc root run sys tmp var; do [[ -d $root/$d ]] || missing+
 is 'mount points are there' "$missing" ''
 is 'tmp has the sticky bit' "$(stat -c %a "$root/tmp")" 1777
 check 'a shell is there' test -L "$root/bin/sh"
-is 'nothing dangles' "$(cd "$root" && find . -xtype l ! -path ./var/run ! -path ./var/lock | tr '\n' ' ')" ''
+# Absolute links begin at the tree's root, not at ours.
+dangling() {
+	find . -type l ! -path ./var/run ! -path ./var/lock | while IFS= read -r l; do
+		t=$(readlink "$l")
+		if [[ $t == /* ]]; then t=.$t; else t=${l%/*}/$t; fi
+		[[ -e $t || -L $t ]] || printf '%s ' "$l"
+	done
+}
+is 'nothing dangles' "$(cd "$root" && dangling)" ''
 yaml=$root/var/lib/osbuilder/osbuilder.yaml
 is 'yaml: version' "$(sed -n '/^osbuilder:/,/version/s/ *version: //p' "$yaml")" '"1.2.3"'
 is 'yaml: agent' "$(sed -n '/^agent:/,$s/ *version: //p' "$yaml")" '"0.0.1-test"'

@@ -117,7 +117,7 @@ def pci_storage(m, disks):
 def pci_storage_comes_late(m, disks):
     """The request is there first, and waits."""
     disks.image('late', 'late\n')
-    with m.pod() as pod:
+    with m.pod():
         creating = m.future('CreateContainer', container_id='c', exec_id='c', OCI=m.spec('cat /data/word', sees('late')),
                             storages=[storage('blk', '02/04', 'late')])
         time.sleep(0.5)

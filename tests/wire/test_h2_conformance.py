@@ -16,6 +16,7 @@ The cases are those that a server can be asked about (h2spec has much the same l
 import os
 import struct
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from h2 import (ACK, CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, ENABLE_PUSH, END_HEADERS, END_STREAM,  # noqa: E402
@@ -1048,7 +1049,7 @@ def _():
     c = connect()
     for i, text in enumerate(("1", "1x", "-1S", "123456789S", "")):
         c.request(2 * i + 1, grpc_headers() + [("grpc-timeout", text)])
-        eq(c.answer(2 * i + 1)[2]["grpc-status"], "13")
+        expect(c.answer(2 * i + 1)[2]["grpc-status"], "13")
     c.check(99)
 
 
@@ -1058,23 +1059,23 @@ def _():
     c.send(frame(HEADERS, END_HEADERS, 1, block(grpc_headers() + [("grpc-timeout", "100m")])))
     time.sleep(0.2)
     c.send(frame(DATA, END_STREAM, 1, message()))
-    eq(c.answer(1)[2]["grpc-status"], "4")
+    expect(c.answer(1)[2]["grpc-status"], "4")
     c.send(frame(HEADERS, END_HEADERS, 3, block(grpc_headers() + [("grpc-timeout", "9S")])),
            frame(DATA, END_STREAM, 3, message()))
-    eq(c.answer(3)[2]["grpc-status"], "0")
+    expect(c.answer(3)[2]["grpc-status"], "0")
 
 
 @case("gRPC: an error before the end of its request is followed by RST_STREAM (NO_ERROR)")
 def _():
     c = connect()
     c.send(frame(HEADERS, END_HEADERS, 1, block(grpc_headers(path="/no/Such"))))
-    eq(c.answer(1)[2]["grpc-status"], "12")
-    eq(c.until(lambda k, f, s, p: s == 1, "reset")[::3], (RST_STREAM, b"\0\0\0\0"))
+    expect(c.answer(1)[2]["grpc-status"], "12")
+    expect(c.until(lambda k, f, s, p: s == 1, "reset")[::3], (RST_STREAM, b"\0\0\0\0"))
     c.send(frame(DATA, END_STREAM, 1, message()))       # was on its way
     c.request(3, grpc_headers(path="/no/Such"))
-    eq(c.answer(3)[2]["grpc-status"], "12")
+    expect(c.answer(3)[2]["grpc-status"], "12")
     c.send(frame(PING, 0, 0, b"12345678"))
-    eq(c.frame()[0], PING)      # no reset where the request was whole
+    expect(c.frame()[0], PING)      # no reset where the request was whole
 
 
 @case("floods of PING and SETTINGS end the connection or are served, and memory stays")
