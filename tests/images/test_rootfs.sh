@@ -73,7 +73,7 @@ dangling() {
 	find . -type l ! -path ./var/run ! -path ./var/lock | while IFS= read -r l; do
 		t=$(readlink "$l")
 		if [[ $t == /* ]]; then t=.$t; else t=${l%/*}/$t; fi
-		[[ -e $t || -L $t ]] || printf '%s ' "$l"
+		[[ $t == ./dev/null || -e $t || -L $t ]] || printf '%s ' "$l"
 	done
 }
 is 'nothing dangles' "$(cd "$root" && dangling)" ''
