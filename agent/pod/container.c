@@ -27,6 +27,7 @@
 #include "pod/drain.h"
 #include "pod/freezer.h"
 #include "pod/hook.h"
+#include "pod/members.h"
 #include "pod/oom.h"
 #include "pod/process.h"
 #include "pod/sharedmount.h"
@@ -119,7 +120,7 @@ static void container_take_down(struct container *ctr)
 			(void)kill(p->spawn.pid, SIGKILL);
 	}
 	if (ctr->cgroup)
-		(void)cgroup_kill(ctr->cgroup, SIGKILL);
+		(void)members_signal(ctr, SIGKILL);
 	ctr->removal_began = loop_now_ms();
 	ctr->removal_end = ctr->removal_began + LIMIT_REMOVAL_MS;
 	timer_set(ctr->agent->loop, &ctr->removal, 0, container_kill);
@@ -191,8 +192,10 @@ static void container_kill(struct timer *t)
 
 	list_for_each(struct process, p, &ctr->processes, link)
 		alive |= !process_is_dead(p) && p->spawn.pid;
-	if (ctr->cgroup && !alive)
+	if (ctr->cgroup && !alive && !cgroup_is_none(ctr->cgroup))
 		r = cgroup_remove(ctr->cgroup, &err);
+	else if (ctr->cgroup && !alive && members_signal(ctr, 0) > 0)
+		r = err_set(&err, EBUSY, "its processes do not die");
 	if (!alive && r != -EBUSY) {
 		if (err.code)
 			removal_failed(ctr, &err);
@@ -201,7 +204,7 @@ static void container_kill(struct timer *t)
 	}
 	/* Somebody may have forked or joined while the first signal was on its way. */
 	if (ctr->cgroup)
-		(void)cgroup_kill(ctr->cgroup, SIGKILL);
+		(void)members_signal(ctr, SIGKILL);
 	if (now - ctr->removal_began >= REMOVAL_SOON_FOR)
 		wait = REMOVAL_LATER_MS;
 	if (now >= ctr->removal_end) {
@@ -474,6 +477,7 @@ static void create_done(struct container *ctr)
 
 	ctr->request = NULL;
 	ctr->was_created = true;
+	members_know(ctr);
 	container_enter(ctr, CTR_CREATED);
 	if (process_is_dead(ctr->init))
 		container_enter(ctr, CTR_STOPPED);
@@ -619,7 +623,7 @@ static void on_init_exit(struct process *p)
 		container_enter(ctr, CTR_ENDING);
 	/* In a pid namespace of its own all the others are gone already. */
 	if (!ctr->own_pid_ns)
-		(void)cgroup_kill(ctr->cgroup, SIGKILL);
+		(void)members_signal(ctr, SIGKILL);
 }
 
 /* The init's way up to its gate is part of the creation; from there on, of the start. */

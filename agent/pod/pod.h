@@ -253,8 +253,9 @@ struct container {
 	struct cgroup *cgroup; /* NULL before BUILDING */
 	struct freezer freezer;
 	struct ctr_rules rules;
-	unsigned int own_flags; /* namespaces that an exec has to join */
-	bool own_pid_ns;	/* its init takes everybody along when it dies */
+	unsigned int own_flags;	   /* namespaces that an exec has to join */
+	uint64_t mount_ns, pid_ns; /* members.c's: its own, without cgroups; 0: it has none */
+	bool own_pid_ns;	   /* its init takes everybody along when it dies */
 	struct storage_set storages;
 	struct worker
 		*worker; /* of hooks or shared mounts, in the states that have them, or NULL */

@@ -23,6 +23,7 @@
 #include "base/str.h"
 #include "pod/agent.h"
 #include "pod/freezer.h"
+#include "pod/members.h"
 #include "pod/oom.h"
 #include "pod/stdio.h"
 
@@ -347,11 +348,9 @@ int process_signal(struct process *p, int sig, enum schema schema, struct err *e
 
 int process_signal_all(struct container *ctr, int sig, struct err *err)
 {
-	int r = cgroup_kill(ctr->cgroup, sig);
+	int r = members_signal(ctr, sig);
 
-	if (r == -ENOENT) /* no cgroups in this guest: init takes its namespace along */
-		r = kill(ctr->init->spawn.pid, sig) < 0 ? -errno : 0;
-	/* cgroup_kill has thawed them, so that they heed the signal. */
+	/* They are thawed, so that they heed the signal. */
 	if (r >= 0 && sig != 0)
 		freezer_signalled(ctr);
 	return r < 0 && r != -ESRCH

@@ -17,6 +17,7 @@
 #include "linux/run.h"
 #include "pod/agent.h"
 #include "pod/container.h"
+#include "pod/members.h"
 #include "pod/process.h"
 
 #define PS_OUTPUT     (1u << 20)
@@ -228,7 +229,7 @@ int svc_list_processes(struct call *c, const void *request, struct err *err)
 		return -ENOENT;
 	if (!s)
 		return err_sys(err, ENOMEM, "process list");
-	r = cgroup_pids(ctr->cgroup, &c->mem, &s->pids, &s->n_pids);
+	r = members_pids(ctr, &c->mem, &s->pids, &s->n_pids);
 	if (r < 0)
 		return err_sys(err, -r, "processes of container %s", ctr->id);
 	if (str_eq(req->format, "json"))

@@ -144,9 +144,11 @@ class Service(Server):
 
 
 class Agent(Server):
-    def __init__(self, binary=None, env=None, args=(), isolated=True, schemes=('unix://',)):
+    """has_cgroups False: isolated, in a guest that has none at all."""
+
+    def __init__(self, binary=None, env=None, args=(), isolated=True, schemes=('unix://',), has_cgroups=True):
         super().__init__(schemes, env)
-        self.binary, self.args, self.isolated = binary or AGENT, args, isolated
+        self.binary, self.args, self.isolated, self.has_cgroups = binary or AGENT, args, isolated, has_cgroups
         self.cgroups = Cgroups() if isolated else None
 
     def argv(self, *addresses):
@@ -154,7 +156,7 @@ class Agent(Server):
         if not self.isolated:
             return argv
         # A shell joins the cgroups, which the new namespace then takes for its top.
-        inside = 'mount -t tmpfs -o mode=755 run /run\n%s\nexec "$@"' % self.cgroups.mount_script()
+        inside = 'mount -t tmpfs -o mode=755 run /run\n%s\nexec "$@"' % self.cgroups.mount_script(self.has_cgroups)
         return ['sh', '-ec', self.cgroups.join_script() + '\nexec "$@"', 'sh',
                 'unshare', '--mount', '--net', '--uts', '--ipc', '--cgroup', '--propagation', 'private',
                 'sh', '-ec', inside, 'sh', *argv]
@@ -217,8 +219,10 @@ class Cgroups:
     def join_script(self):
         return '\n'.join('echo $$ >%s/cgroup.procs' % d for d in self.dirs())
 
-    def mount_script(self):
+    def mount_script(self, has_cgroups=True):
         """Each hierarchy once more, seen from the namespace. In v2 who has processes can't have controllers below."""
+        if not has_cgroups:
+            return '\n'.join('umount -l %s' % point for point, _, _ in reversed(self.mounts))
         out = []
         for point, kind, options in self.mounts:
             out.append('umount %s && mount -t %s %s cgroup %s' % (point, kind, '-o ' + options if options else '', point))

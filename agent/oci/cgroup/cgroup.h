@@ -89,6 +89,8 @@ int cgroup_cpuset_online(struct cgroup *cg, const char *online, struct err *err)
 int cgroup_freeze(struct cgroup *cg, bool frozen, struct err *err);
 int cgroup_freeze_state(const struct cgroup *cg);
 
+/* Whether the guest has none at all: then nobody can tell from it who is inside. */
+bool cgroup_is_none(const struct cgroup *cg);
 /* All processes in the cgroup and below, as numbers of the agent's PID namespace. */
 int cgroup_pids(const struct cgroup *cg, struct arena *mem, pid_t **ret, size_t *ret_count);
 /*

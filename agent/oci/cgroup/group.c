@@ -446,6 +446,11 @@ static int visit_all(const struct cgroup *cg, struct visitor *v)
 	return 0;
 }
 
+bool cgroup_is_none(const struct cgroup *cg)
+{
+	return cg->root->mode == CGROUP_NONE;
+}
+
 static int collect_pid(struct visitor *v, pid_t pid)
 {
 	if (v->count == v->room) {
