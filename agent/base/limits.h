@@ -77,6 +77,7 @@
 #define LIMIT_WORK_OUT	  (64u << 10)  /* bytes that a worker may hand over for an answer */
 #define LIMIT_RULES	  (3u << 20)   /* bytes that iptables-save may say: fits into an answer */
 #define LIMIT_TERM_LOG	  4096u	       /* bytes of a container's last message */
+#define LIMIT_GUEST_HOOKS (1u << 20)   /* of a sandbox's guest hooks, as a message */
 #define LIMIT_DNS	  (256u << 10) /* bytes of resolv.conf */
 #define LIMIT_WATCH_FILES 16u	       /* of a watchable bind that is copied; else it is bound */
 #define LIMIT_WATCH_BYTES (1u << 20)   /* of these together */

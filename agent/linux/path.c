@@ -103,6 +103,22 @@ int path_open_plain(int dir, const char *path, int flags, mode_t mode)
 	return path_open_how(dir, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 }
 
+int path_open_dev(const char *path)
+{
+	AUTO_CLOSE int dev = FD_NONE;
+	char clean[LIMIT_PATH];
+	int r = path[0] == '/' ? path_clean(path, clean) : -EXDEV;
+
+	if (r < 0)
+		return r;
+	if (!path_is_below(clean, "/dev") || str_eq(clean, "/dev"))
+		return -EXDEV;
+	dev = open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return dev < 0 ? -errno
+		       : path_open_how(dev, clean + strlen("/dev/"), O_PATH, 0,
+				       RESOLVE_BENEATH | RESOLVE_NO_XDEV);
+}
+
 int path_open_real(const char *path)
 {
 	return path_open_how(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS);

@@ -44,6 +44,12 @@ int path_plain_dir(int root, const char *path, mode_t mode, bool *made);
  */
 int path_mount_dir(int root, const char *path, mode_t mode);
 
+/*
+ * O_PATH fd of a device node by its path below /dev, links resolved there; what leads elsewhere is
+ * -EXDEV, and not touched.
+ */
+int path_open_dev(const char *path);
+
 /* O_PATH fd of a directory of our own guest: absolute, no link anywhere (-ELOOP). */
 int path_open_real(const char *path);
 

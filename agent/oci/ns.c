@@ -7,10 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statfs.h>
 
 #include "base/auto.h"
 #include "base/log.h"
@@ -74,8 +76,32 @@ static int join_fd(struct ns_plan *p, enum ns_type t, int fd, struct err *err)
 	return 0;
 }
 
-static int take_entry(struct ns_plan *p, const Grpc__LinuxNamespace *n, unsigned int *seen,
-		      struct err *err)
+/* Whatever else the path leads to is not waited for. */
+static int open_path(const char *path)
+{
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct statfs fs;
+
+	if (fd < 0 || fstatfs(fd, &fs) < 0)
+		return -errno;
+	return fs.f_type == NSFS_MAGIC ? TAKE_FD(fd) : -EINVAL;
+}
+
+void ns_open_paths(const Grpc__Linux *l, int ret[static NS_COUNT])
+{
+	for (int t = 0; t < NS_COUNT; t++)
+		ret[t] = FD_NONE;
+	for (size_t i = 0; l && i < l->n_namespaces; i++) {
+		const Grpc__LinuxNamespace *n = l->namespaces[i];
+		int t = type_by_name(n->type);
+
+		if (t >= 0 && ret[t] == FD_NONE && !str_empty(n->path))
+			ret[t] = open_path(n->path);
+	}
+}
+
+static int take_entry(struct ns_plan *p, const Grpc__LinuxNamespace *n, const int *opened,
+		      unsigned int *seen, struct err *err)
 {
 	int t = type_by_name(n->type);
 
@@ -91,14 +117,16 @@ static int take_entry(struct ns_plan *p, const Grpc__LinuxNamespace *n, unsigned
 		return 0; /* the sandbox decides */
 	p->own_flags |= types[t].flag;
 	if (!str_empty(n->path)) {
-		p->join[t] = open(n->path, O_RDONLY | O_CLOEXEC);
-		if (p->join[t] < 0)
-			return err_sys(err, errno, "open %s namespace '%s'", n->type, n->path);
-	} else if (t == NS_CGROUP) {
-		p->new_cgroup = true;
-	} else {
-		p->new_flags |= types[t].flag;
+		int fd = opened ? opened[t] : FD_NONE;
+
+		if (fd < 0)
+			return err_sys(err, -fd, "open %s namespace '%s'", n->type, n->path);
+		return join_fd(p, (enum ns_type)t, fd, err);
 	}
+	if (t == NS_CGROUP)
+		p->new_cgroup = true;
+	else
+		p->new_flags |= types[t].flag;
 	return 0;
 }
 
@@ -135,7 +163,7 @@ int ns_plan_build(const Grpc__Spec *spec, const struct ns_sandbox *sb, struct ns
 		/* The sandbox's ipc and uts namespaces are every container's, listed or not. */
 		if ((t == NS_IPC && sb->ipc >= 0) || (t == NS_UTS && sb->uts >= 0))
 			continue;
-		r = take_entry(ret, n, &seen, err);
+		r = take_entry(ret, n, sb->opened, &seen, err);
 		if (r < 0)
 			return r;
 	}

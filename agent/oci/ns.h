@@ -27,15 +27,21 @@ struct ns_plan {
 
 /* What the sandbox decides over the head of the spec. Fds are borrowed. */
 struct ns_sandbox {
-	int ipc, uts;	/* FD_NONE: as the spec says */
-	bool agent_pid; /* stay in the agent's pid namespace */
-	int pid;	/* join this one; FD_NONE: a new one */
+	int ipc, uts;	   /* FD_NONE: as the spec says */
+	bool agent_pid;	   /* stay in the agent's pid namespace */
+	int pid;	   /* join this one; FD_NONE: a new one */
+	const int *opened; /* from ns_open_paths; NULL: the spec names none by path */
 };
 
 /* 0 or -errno. */
 int ns_home_open(struct ns_home *home);
 /* Whether the spec lists such a namespace, by the runtime-spec's word or the kernel's. */
 bool ns_has(const Grpc__Linux *l, enum ns_type type);
+/*
+ * For workers: opens what the spec names by path, by type; -errno where that is no namespace, FD_NONE
+ * where there is none.
+ */
+void ns_open_paths(const Grpc__Linux *l, int ret[static NS_COUNT]);
 /* An empty plan, safe to release: all zero would own descriptor 0. */
 void ns_plan_init(struct ns_plan *p);
 /* 0 or -errno with *err; *ret is to be released in any case. */

@@ -28,6 +28,7 @@
 #include "pod/freezer.h"
 #include "pod/hook.h"
 #include "pod/members.h"
+#include "pod/nspath.h"
 #include "pod/oom.h"
 #include "pod/process.h"
 #include "pod/sharedmount.h"
@@ -138,7 +139,7 @@ void container_remove(struct container *ctr, struct gone_waiter *waiter)
 	}
 	if (ctr->until_created)
 		err_rpc(&ctr->create_err, RPC_ABORTED, "Container %s is being removed", ctr->id);
-	if (ctr->state == CTR_DEVICES || ctr->state == CTR_MOUNTING)
+	if ((ctr->state == CTR_DEVICES && !ctr->worker) || ctr->state == CTR_MOUNTING)
 		container_enter(ctr, CTR_ABANDONED);
 	else
 		container_take_down(ctr);
@@ -261,6 +262,7 @@ static void container_free(void *arg, const struct err *err)
 	drains_close(ctr);
 	cgroup_free(ctr->cgroup);
 	ctr_rules_release(&ctr->rules);
+	nspath_free(ctr->ns_paths);
 	container_hooks_forget(ctr);
 	list_del(&ctr->link);
 	sb->container_count--;
@@ -300,14 +302,35 @@ static void create_step_done(void *arg, const struct err *err)
 		create_next(ctr);
 }
 
+static void on_ns_opened(void *arg, const struct err *e, const struct buf *out)
+{
+	struct container *ctr = arg;
+	struct err err = *e;
+
+	(void)out;
+	ctr->worker = NULL;
+	if (err.code == 0)
+		(void)nspath_take(ctr, &err);
+	create_step_done(ctr, &err);
+}
+
+static void on_devices(void *arg, const struct err *e)
+{
+	struct container *ctr = arg;
+	struct err err = *e;
+
+	if (ctr->state == CTR_ABANDONED || err.code || nspath_start(ctr, on_ns_opened, &err) != 0)
+		create_step_done(ctr, &err);
+}
+
 static int find_devices(struct container *ctr, struct err *err)
 {
 	const Grpc__CreateContainerRequest *req = ctr->request;
 
 	if (req->n_devices == 0)
-		return 1;
+		return nspath_start(ctr, on_ns_opened, err);
 	return devices_add(ctr->agent, ctr->schema, req->devices, req->n_devices, req->oci,
-			   &ctr->until_created->mem, create_step_done, ctr, err);
+			   &ctr->until_created->mem, on_devices, ctr, err);
 }
 
 static int mount_storages(struct container *ctr, struct err *err)
@@ -362,6 +385,7 @@ static int plan_namespaces(struct container *ctr, const Grpc__CreateContainerReq
 	} else if (sb->sandbox_pidns || req->sandbox_pidns) {
 		ns.pid = shared_pid_ns(sb);
 	}
+	ns.opened = nspath_fds(ctr);
 	r = ns_plan_build(req->oci, &ns, ret, err);
 	ctr->own_flags = ret->own_flags;
 	ctr->own_pid_ns = ret->new_flags & CLONE_NEWPID;
@@ -426,6 +450,7 @@ static int build_init(struct container *ctr, struct err *err)
 		.init_pidfd = FD_NONE,
 	};
 	r = spawn_start(&plan, &ctr->init->spawn, on_init_event, err);
+	nspath_free(TAKE_PTR(ctr->ns_paths));
 	if (r < 0)
 		return r;
 	process_started(ctr->init, PROC_RUNNING);
@@ -488,7 +513,7 @@ static void create_done(struct container *ctr)
 static void create_next(struct container *ctr)
 {
 	static int (*const steps[])(struct container * ctr, struct err * err) = {
-		[CTR_DEVICES] = find_devices,	 /* numbered as the guest has them */
+		[CTR_DEVICES] = find_devices,	 /* numbered as the guest has them; namespaces */
 		[CTR_MOUNTING] = mount_storages, /* in workers */
 		[CTR_BUILDING] = build_init,	 /* until SPAWN_MOUNTED, if there are hooks */
 		[CTR_PRESTART] = run_prestart,	 /* prestart and createRuntime, in a worker */

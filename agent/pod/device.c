@@ -20,6 +20,7 @@
 #include "pod/agent.h"
 #include "config.h"
 #include "linux/devfind.h"
+#include "linux/path.h"
 #include "linux/rootdisk.h"
 
 struct device_driver {
@@ -146,14 +147,16 @@ static int update_spec(struct devices_op *op, const Grpc__Device *d, const char 
 		       struct err *err)
 {
 	Grpc__Linux *lx = op->spec ? op->spec->linux : NULL;
+	AUTO_CLOSE int fd = FD_NONE;
 	struct rootdisk disks;
 	struct numbers now;
 	struct stat st;
 
 	if (!lx || lx->n_devices == 0)
 		return err_rpc(err, RPC_INTERNAL, "No devices found from the spec, cannot update");
-	if (stat(vm_path, &st) < 0)
-		return err_sys(err, errno, "stat device '%s'", vm_path);
+	fd = path_open_dev(vm_path);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(err, fd < 0 ? -fd : errno, "device '%s'", vm_path);
 	if (!S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode))
 		return err_set(err, ENODEV, "'%s' is not a device", vm_path);
 	rootdisk_find(&disks);

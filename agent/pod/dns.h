@@ -10,8 +10,8 @@
 #include "base/err.h"
 
 /*
- * Lines of a resolv.conf, written below /run and bound over /etc/resolv.conf. n may be 0. Does not
- * block.
+ * Lines of a resolv.conf, written below /run and bound over /etc/resolv.conf. n may be 0. For
+ * workers, as dns_unset: the root disk may not answer.
  */
 int dns_set(char *const *lines, size_t n, struct err *err);
 /* Takes the binding away again; harmless without one. */

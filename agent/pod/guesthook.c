@@ -11,14 +11,14 @@
 #include <sys/stat.h>
 
 #include "base/arena.h"
+#include "base/fdio.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
 
-#define MEMORY (1u << 20) /* for the hooks of one sandbox */
-
 struct guest_hooks {
 	struct arena mem;
-	Grpc__Hooks hooks; /* in mem; only prestart, poststart and poststop */
+	Grpc__Hooks *hooks; /* in mem; only prestart, poststart and poststop */
 };
 
 static Grpc__Hook *make_hook(struct arena *mem, const char *dir, const char *kind, const char *name)
@@ -91,43 +91,73 @@ static int scan_kind(struct arena *mem, const char *base, const char *kind, Grpc
 	return 0;
 }
 
-int guest_hooks_scan(const char *dir, struct guest_hooks **ret)
+static int scan_kinds(struct arena *mem, const char *dir, int out)
 {
 	size_t len = strlen(dir);
-	struct guest_hooks *g;
-	Grpc__Hooks *h;
+	Grpc__Hooks h;
+	uint8_t *bytes;
 	int r;
 
-	*ret = NULL;
-	if (len == 0)
-		return 0;
-	if (*dir != '/') {
-		log_warn("hook", "no guest hooks: '%s' is not an absolute path", dir);
-		return 0;
-	}
-	g = calloc(1, sizeof(*g));
-	if (!g)
-		return -ENOMEM;
-	arena_init(&g->mem, MEMORY);
 	while (len > 0 && dir[len - 1] == '/')
 		len--;
-	dir = arena_printf(&g->mem, "%.*s", (int)len, dir);
-	if (!dir) {
-		guest_hooks_free(g);
+	dir = arena_printf(mem, "%.*s", (int)len, dir);
+	if (!dir)
 		return -ENOMEM;
-	}
-	h = &g->hooks;
-	grpc__hooks__init(h);
-	r = scan_kind(&g->mem, dir, "prestart", &h->prestart, &h->n_prestart);
+	grpc__hooks__init(&h);
+	r = scan_kind(mem, dir, "prestart", &h.prestart, &h.n_prestart);
 	if (r == 0)
-		r = scan_kind(&g->mem, dir, "poststart", &h->poststart, &h->n_poststart);
+		r = scan_kind(mem, dir, "poststart", &h.poststart, &h.n_poststart);
 	if (r == 0)
-		r = scan_kind(&g->mem, dir, "poststop", &h->poststop, &h->n_poststop);
-	if (r < 0 || h->n_prestart + h->n_poststart + h->n_poststop == 0)
-		guest_hooks_free(g);
+		r = scan_kind(mem, dir, "poststop", &h.poststop, &h.n_poststop);
+	if (r < 0)
+		return r;
+	len = grpc__hooks__get_packed_size(&h);
+	bytes = arena_alloc(mem, len + 1);
+	return bytes ? fdio_write_all(out, bytes, grpc__hooks__pack(&h, bytes)) : -ENOMEM;
+}
+
+int guest_hooks_scan(const char *dir, int out, struct err *err)
+{
+	struct arena mem;
+	int r = 0;
+
+	arena_init(&mem, LIMIT_GUEST_HOOKS);
+	if (*dir == '/')
+		r = scan_kinds(&mem, dir, out);
 	else
+		log_warn("hook", "no guest hooks: '%s' is not an absolute path", dir);
+	arena_free(&mem);
+	return r < 0 ? err_sys(err, -r, "guest hooks") : 0;
+}
+
+static void *hooks_alloc(void *arena, size_t size)
+{
+	return arena_alloc(arena, size);
+}
+
+static void hooks_keep(void *arena, void *p)
+{
+	(void)arena; /* all at once */
+	(void)p;
+}
+
+int guest_hooks_take(const struct buf *found, struct guest_hooks **ret)
+{
+	struct guest_hooks *g = calloc(1, sizeof(*g));
+	ProtobufCAllocator in_arena = { hooks_alloc, hooks_keep, NULL };
+	const Grpc__Hooks *h;
+
+	*ret = NULL;
+	if (!g)
+		return -ENOMEM;
+	arena_init(&g->mem, 2 * LIMIT_GUEST_HOOKS);
+	in_arena.allocator_data = &g->mem;
+	h = g->hooks = grpc__hooks__unpack(&in_arena, buf_len(found), buf_data(found));
+	if (h && h->n_prestart + h->n_poststart + h->n_poststop)
 		*ret = g;
-	return r;
+	else
+		guest_hooks_free(g);
+	return h ? 0 : -ENOMEM;
 }
 
 void guest_hooks_free(struct guest_hooks *g)
@@ -156,7 +186,7 @@ static bool append(struct arena *mem, Grpc__Hook ***list, size_t *n, Grpc__Hook 
 
 int guest_hooks_add(const struct guest_hooks *guest, Grpc__Spec *spec, struct arena *mem)
 {
-	const Grpc__Hooks *g = &guest->hooks;
+	const Grpc__Hooks *g = guest->hooks;
 	Grpc__Hooks *h = spec->hooks;
 
 	if (!h) {

@@ -12,9 +12,10 @@
  *
  *	NONE		CreateSandbox: -> MODULES. DestroySandbox: answered, there is nothing; but
  *			with containers, which 3.x makes without a sandbox: -> EMPTYING.
- *	MODULES		until_running. Kernel modules loaded: -> MOUNTING. Failed: -> NONE, fails.
- *	MOUNTING	until_running. Storages mounted: -> RUNNING, answered. Failed: -> NONE,
- *			fails. No name servers: -> UNDOING.
+ *	MODULES		until_running. Kernel modules loaded, guest hooks found: -> MOUNTING.
+ *			Failed: -> NONE, fails.
+ *	MOUNTING	until_running. Storages mounted, name servers set: -> RUNNING, answered.
+ *			No storages: -> NONE, fails. No name servers: -> UNDOING.
  *	UNDOING		until_running. Storages unmounted: -> NONE, fails.
  *	RUNNING		DestroySandbox: -> EMPTYING. CreateSandbox: refused in all but NONE.
  *	EMPTYING	until_none. All containers are removed at once. The last one is gone:
@@ -28,7 +29,8 @@
  * (RemoveContainer, DestroySandbox).
  *
  *	NEW		The id is taken. Nobody but RemoveContainer sees it before CREATED.
- *	DEVICES		until_created. Found: -> MOUNTING. Removed: -> ABANDONED.
+ *	DEVICES		until_created. Found, and namespaces that have paths opened: -> MOUNTING.
+ *			Removed: -> ABANDONED.
  *	MOUNTING	until_created. Storages mounted: -> BUILDING. Removed: -> ABANDONED.
  *	BUILDING	until_created. The init has built its root: -> PRESTART.
  *	PRESTART	until_created. Hooks have run: -> SEALING.
@@ -109,6 +111,7 @@
 struct agent;
 struct container;
 struct guest_hooks;
+struct nspath;
 struct process;
 struct worker;
 
@@ -253,12 +256,13 @@ struct container {
 	struct cgroup *cgroup; /* NULL before BUILDING */
 	struct freezer freezer;
 	struct ctr_rules rules;
+	struct nspath *ns_paths;   /* until BUILDING; NULL: it joins none by path */
 	unsigned int own_flags;	   /* namespaces that an exec has to join */
 	uint64_t mount_ns, pid_ns; /* members.c's: its own, without cgroups; 0: it has none */
 	bool own_pid_ns;	   /* its init takes everybody along when it dies */
 	struct storage_set storages;
 	struct worker
-		*worker; /* of hooks or shared mounts, in the states that have them, or NULL */
+		*worker; /* of namespaces, hooks or shared mounts, in the states that have them */
 	Grpc__Spec
 		*kept; /* version, hooks, annotations, root, mounts; with the next four hook.c's */
 	char *bundle;  /* that hooks are told */

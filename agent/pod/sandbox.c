@@ -164,7 +164,6 @@ static void sandbox_clear(struct sandbox *sb)
 	auto_closep(&sb->ns_ipc);
 	auto_closep(&sb->ns_uts);
 	sharedns_destroy();
-	dns_unset();
 	guest_hooks_free(TAKE_PTR(sb->guest_hooks));
 	sb->id[0] = '\0';
 	log_set_sandbox("");
@@ -186,7 +185,9 @@ struct sandbox_request {
 };
 
 static void sandbox_modules_loaded(void *arg, const struct err *e);
+static void sandbox_hooks_found(void *arg, const struct err *e, const struct buf *out);
 static void sandbox_mounted(void *arg, const struct err *e);
+static void sandbox_named(void *arg, const struct err *e, const struct buf *out);
 
 static int set_text(char **text, const char *value)
 {
@@ -241,7 +242,34 @@ static int open_namespaces(struct sandbox *sb, const char *hostname, struct err 
 	return 0;
 }
 
+static int find_hooks(void *arg, int out, struct err *err)
+{
+	const struct sandbox_request *sr = arg;
+
+	return guest_hooks_scan(sr->req->guest_hook_path, out, err);
+}
+
 static void sandbox_modules_loaded(void *arg, const struct err *e)
+{
+	static const struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS,
+						 .max_out = LIMIT_GUEST_HOOKS };
+	struct sandbox_request *sr = arg;
+	struct agent *a = sr->sb->agent;
+	struct err err = *e;
+	int r;
+
+	if (err.code || str_empty(sr->req->guest_hook_path)) {
+		sandbox_hooks_found(sr, &err, NULL);
+		return;
+	}
+	r = worker_start(a->loop, a->reaper, &opts, find_hooks, sandbox_hooks_found, sr, NULL);
+	if (r < 0) {
+		err_sys(&err, -r, "guest hooks");
+		sandbox_hooks_found(sr, &err, NULL);
+	}
+}
+
+static void sandbox_hooks_found(void *arg, const struct err *e, const struct buf *out)
 {
 	struct sandbox_request *sr = arg;
 	struct sandbox *sb = sr->sb;
@@ -250,7 +278,7 @@ static void sandbox_modules_loaded(void *arg, const struct err *e)
 	struct err err = *e;
 	int r = err.code ? -err.code : 0;
 
-	if (r == 0 && guest_hooks_scan(req->guest_hook_path, &sb->guest_hooks) < 0)
+	if (r == 0 && out && guest_hooks_take(out, &sb->guest_hooks) < 0)
 		r = err_sys(&err, ENOMEM, "guest hooks");
 	if (r == 0)
 		r = open_namespaces(sb, req->hostname, &err);
@@ -275,18 +303,46 @@ static void sandbox_undone(void *arg, const struct err *err)
 	sandbox_failed(sb, &e);
 }
 
+static int set_name_servers(void *arg, int out, struct err *err)
+{
+	const struct sandbox_request *sr = arg;
+
+	(void)out;
+	return dns_set(sr->req->dns, sr->req->n_dns, err);
+}
+
 static void sandbox_mounted(void *arg, const struct err *e)
 {
+	static const struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS };
 	struct sandbox_request *sr = arg;
 	struct sandbox *sb = sr->sb;
-	struct call *c;
 	struct err err = *e;
+	int r;
 
 	if (err.code) {
 		sandbox_failed(sb, &err);
 		return;
 	}
-	if (dns_set(sr->req->dns, sr->req->n_dns, &err) < 0) {
+	if (sr->req->n_dns == 0) {
+		sandbox_named(sr, &err, NULL);
+		return;
+	}
+	r = worker_start(sb->agent->loop, sb->agent->reaper, &opts, set_name_servers, sandbox_named,
+			 sr, NULL);
+	if (r < 0) {
+		err_sys(&err, -r, "set name servers");
+		sandbox_named(sr, &err, NULL);
+	}
+}
+
+static void sandbox_named(void *arg, const struct err *e, const struct buf *out)
+{
+	struct sandbox *sb = ((struct sandbox_request *)arg)->sb;
+	struct call *c;
+	struct err err = *e;
+
+	(void)out;
+	if (err.code) {
 		log_warn("sandbox", "%s", err.msg);
 		sandbox_enter(sb, SANDBOX_UNDOING);
 		if (storages_release_all(sb->agent, &sb->refs, sandbox_undone, sb, &err) < 0)
@@ -372,6 +428,7 @@ static int run_sync(void *arg, int out, struct err *err)
 	(void)arg;
 	(void)out;
 	(void)err;
+	dns_unset();
 	sync();
 	return 0;
 }

@@ -204,18 +204,14 @@ static int storage_source(struct storage_op *op, struct storage_item *it, const 
 			  struct err *err)
 {
 	const char *base = strrchr(source, '/');
-	struct stat st;
 
 	switch (it->driver->source) {
 	case SOURCE_ASIS:
 		return 0;
 	case SOURCE_BLK:
-		if (!str_starts(source, "/dev")) {
+		it->plan.device = str_starts(source, "/dev");
+		if (!it->plan.device)
 			it->address = it->plan.source;
-			return 0;
-		}
-		if (stat(source, &st) < 0 || (!S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode)))
-			return err_set(err, EINVAL, "invalid device %s", source);
 		return 0;
 	case SOURCE_CCW:
 	case SOURCE_SCSI:

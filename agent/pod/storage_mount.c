@@ -152,6 +152,8 @@ static int storage_open_source(int root, const struct mount_plan *p, struct stat
 	if (fd < 0 || fstat(fd, st) < 0)
 		return err_rpc(err, RPC_INTERNAL, "Could not open source %s: %s", real,
 			       strerror(errno));
+	if (p->device && !S_ISBLK(st->st_mode) && !S_ISCHR(st->st_mode))
+		return err_set(err, EINVAL, "invalid device %s", p->source);
 	if (S_ISBLK(st->st_mode) || !(p->opt.flags & MS_BIND))
 		return TAKE_FD(fd);
 	auto_closep(&fd);

@@ -32,6 +32,7 @@ struct mount_plan {
 	gid_t group;
 	bool group_tree;	/* all of the content, not only its top */
 	bool group_on_mismatch; /* only if the top is not that group's already */
+	bool device;		/* the source must be a device */
 	bool keep_mounted; /* already a mount point: leave it so (a share that the image mounted) */
 };
 

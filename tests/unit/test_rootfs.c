@@ -83,12 +83,8 @@ Test(rootfs, root)
 	t.root.path = bad;
 	(void)snprintf(bad, sizeof(bad), "%s/", t.dir);
 	expect(0, NULL);
-	(void)snprintf(bad, sizeof(bad), "%s/nothing", t.dir);
-	expect(-ENOENT, "does not exist");
 	(void)snprintf(bad, sizeof(bad), "%.60s", t.dir + 1);
 	expect(-EINVAL, "not an absolute path");
-	(void)snprintf(bad, sizeof(bad), "/proc/self");
-	expect(-EINVAL, "symbolic link");
 	bad[0] = '\0';
 	expect(-EINVAL, "Root must be specified");
 }

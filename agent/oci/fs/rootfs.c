@@ -64,7 +64,6 @@ void rootfs_free(struct rootfs *rf)
 
 static int check_root(const Grpc__Spec *spec, struct err *err)
 {
-	AUTO_CLOSE int fd = FD_NONE;
 	char clean[LIMIT_PATH];
 	const char *path;
 
@@ -73,13 +72,7 @@ static int check_root(const Grpc__Spec *spec, struct err *err)
 	path = spec->root->path;
 	if (path[0] != '/' || path_clean(path, clean) < 0 || str_eq(clean, "/"))
 		return err_set(err, EINVAL, "invalid rootfs: '%s' is not an absolute path", path);
-	fd = path_open_real(clean);
-	if (fd == -ENOENT)
-		return err_set(err, ENOENT, "rootfs (%s) does not exist", path);
-	if (fd == -ELOOP)
-		return err_set(err, EINVAL, "invalid rootfs: '%s' is or contains a symbolic link",
-			       path);
-	return fd < 0 ? err_sys(err, -fd, "rootfs (%s)", path) : 0;
+	return 0;
 }
 
 static int check_propagation(const Grpc__Linux *l, bool no_pivot, struct err *err)
@@ -238,6 +231,11 @@ static int rootfs_open_root(struct rootfs *rf, struct err *err)
 	if (!spec->root || path_clean(spec->root->path, rf->path) < 0)
 		return err_set(err, EINVAL, "Root must be specified");
 	dir = path_open_real(rf->path);
+	if (dir == -ENOENT)
+		return err_set(err, ENOENT, "rootfs (%s) does not exist", spec->root->path);
+	if (dir == -ELOOP)
+		return err_set(err, EINVAL, "invalid rootfs: '%s' is or contains a symbolic link",
+			       spec->root->path);
 	if (dir < 0)
 		return err_sys(err, -dir, "rootfs (%s)", rf->path);
 	if (!rf->opts.new_mntns) {

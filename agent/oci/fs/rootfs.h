@@ -28,8 +28,8 @@ struct rootfs_opts {
 };
 
 /*
- * In the parent, before anything is made: what can be refused by looking at the specification and
- * at the root's path. -EINVAL (or -ENOENT for a missing root) with the text.
+ * In the parent, before anything is made: what can be refused by looking at the specification
+ * alone; the root is the child's to open, for a share may not answer. -EINVAL with the text.
  */
 int rootfs_check(const Grpc__Spec *spec, bool no_pivot, struct err *err);
 
