@@ -38,8 +38,8 @@ int ns_home_open(struct ns_home *home);
 /* Whether the spec lists such a namespace, by the runtime-spec's word or the kernel's. */
 bool ns_has(const Grpc__Linux *l, enum ns_type type);
 /*
- * For workers: opens what the spec names by path, by type; -errno where that is no namespace, FD_NONE
- * where there is none.
+ * For workers: opens what the spec names by path, by type; -errno where that is no namespace,
+ * FD_NONE where there is none.
  */
 void ns_open_paths(const Grpc__Linux *l, int ret[static NS_COUNT]);
 /* An empty plan, safe to release: all zero would own descriptor 0. */
