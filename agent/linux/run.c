@@ -52,6 +52,18 @@ static bool has_group(const struct run *run)
 	return run->timeout_ms > 0 || run->stop;
 }
 
+/* What is to protect an agent, or to give it room, is not a program's. */
+static void shed_privilege(const struct rlimit *nofile)
+{
+	static const char file[] = "/proc/self/oom_score_adj";
+	char score[16];
+
+	if (fdio_read_file(AT_FDCWD, file, score, sizeof(score)) > 0 && score[0] == '-')
+		(void)fdio_write_file(AT_FDCWD, file, "0");
+	if (nofile)
+		(void)setrlimit(RLIMIT_NOFILE, nofile);
+}
+
 static _Noreturn void exec_program(const struct run *run, const char *path, const int fds[3])
 {
 	static char *const usual[] = { (char *)(uintptr_t) "PATH=" RUN_PATH, NULL };
@@ -60,6 +72,7 @@ static _Noreturn void exec_program(const struct run *run, const char *path, cons
 
 	if (has_group(run))
 		(void)setpgid(0, 0);
+	shed_privilege(run->nofile);
 	(void)signal(SIGPIPE, SIG_DFL);
 	(void)sigemptyset(&signals);
 	(void)sigprocmask(SIG_SETMASK, &signals, NULL);

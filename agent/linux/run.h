@@ -4,7 +4,7 @@
  * in the loop, whose reaper would take the program's end away.
  *
  * The program gets standard input, output and errors, and no other descriptor; its signals are as
- * they are by default. What it says is listened to up to a bound, whoever holds its pipes later is
+ * they are by default, and the OOM killer doesn't spare it as it does the agent. What it says is listened to up to a bound, whoever holds its pipes later is
  * not waited for.
  */
 #ifndef LINUX_RUN_H
@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -32,7 +33,9 @@ struct run {
 	 * neither it stays in the caller's.
 	 */
 	int64_t timeout_ms; /* 0: none */
-	const int *stop;    /* an fd: it ends when that is readable; NULL: none */
+	/* How many files it may open, where the caller has raised its own; NULL: as the caller. */
+	const struct rlimit *nofile;
+	const int *stop; /* an fd: it ends when that is readable; NULL: none */
 };
 
 /*

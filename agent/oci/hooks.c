@@ -118,7 +118,7 @@ int hooks_run(const struct hook_ctx *ctx, enum hook_kind kind, struct err *err)
 	bool lax = ctx->lax || kinds[kind].lax;
 	AUTO_FREE char *json = NULL;
 	AUTO_CLOSE int stop = FD_NONE;
-	struct run run = { .stop = &stop };
+	struct run run = { .stop = &stop, .nofile = ctx->nofile };
 	Grpc__Hook *const *hooks;
 	sigset_t term, before;
 	int r = 0;

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -29,8 +30,9 @@ enum hook_kind {
 struct hook_ctx {
 	const Grpc__Spec *spec; /* hooks, version, annotations */
 	const char *id, *bundle;
-	pid_t pid; /* as the hooks see it; 0: left out */
-	bool lax;  /* as in 3.x: no failure counts, and HOOK_TIMEOUT_3X is the default time */
+	pid_t pid;		     /* as the hooks see it; 0: left out */
+	const struct rlimit *nofile; /* of files that they may open */
+	bool lax; /* as in 3.x: no failure counts, and HOOK_TIMEOUT_3X is the default time */
 	void (*failed)(void *arg, const struct err *err); /* told of a failure that doesn't count */
 	void *arg;
 };

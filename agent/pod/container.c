@@ -395,6 +395,13 @@ static int plan_namespaces(struct container *ctr, const Grpc__CreateContainerReq
 static void on_init_event(struct spawn *s, enum spawn_event event, const struct err *e);
 static void on_init_exit(struct process *p);
 
+/* What the parent finds is told as what the child finds; a spec that makes no sense is not so. */
+static int could_not_run(struct err *err)
+{
+	err->rpc = RPC_INTERNAL;
+	return err_wrap(err, "Could not run process");
+}
+
 /* Everything that the init's start borrows: its rules, what hooks read, its cgroup. */
 static int prepare_init(struct container *ctr, struct ns_plan *ns, struct err *err)
 {
@@ -411,11 +418,11 @@ static int prepare_init(struct container *ctr, struct ns_plan *ns, struct err *e
 		r = ctr_rules_build(req->oci, &ctr->rules, err);
 	if (r == 0)
 		r = container_hooks_prepare(ctr, req->oci, &ctr->until_created->mem, err);
-	if (r == 0)
-		r = cgroup_create(sb->engine.cgroups, l ? l->cgroupspath : "", ctr->id,
-				  l ? l->resources : NULL, &ctr->cgroup, err);
 	if (r < 0)
 		return r;
+	if (cgroup_create(sb->engine.cgroups, l ? l->cgroupspath : "", ctr->id,
+			  l ? l->resources : NULL, &ctr->cgroup, err) < 0)
+		return could_not_run(err);
 	ctr->init = process_new(ctr, by_id ? ctr->id : req->exec_id, req->oci->process->terminal);
 	if (!ctr->init)
 		return err_sys(err, ENOMEM, "container");
@@ -452,7 +459,7 @@ static int build_init(struct container *ctr, struct err *err)
 	r = spawn_start(&plan, &ctr->init->spawn, on_init_event, err);
 	nspath_free(TAKE_PTR(ctr->ns_paths));
 	if (r < 0)
-		return r;
+		return could_not_run(err);
 	process_started(ctr->init, PROC_RUNNING);
 	return hooks ? 0 : 1;
 }
@@ -671,7 +678,7 @@ static void on_init_event(struct spawn *s, enum spawn_event event, const struct 
 		err.rpc = RPC_INTERNAL;
 	if (container_is_creating(ctr)) {
 		if (err.code)
-			err_wrap(&err, "Could not run process");
+			(void)could_not_run(&err);
 		create_step_done(ctr, &err);
 	} else if (ctr->until_running && err.code) {
 		start_failed(ctr, &err);

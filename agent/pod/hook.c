@@ -148,6 +148,7 @@ struct hook_ctx container_hook_ctx(const struct container *ctr)
 		.id = ctr->id,
 		.bundle = ctr->bundle,
 		.pid = ctr->init && !process_is_dead(ctr->init) ? ctr->init->spawn.pid : 0,
+		.nofile = &ctr->sandbox->engine.nofile,
 		.lax = ctr->schema == SCHEMA_3X,
 	};
 }

@@ -14,15 +14,17 @@
 #include "base/worker.h"
 #include "linux/run.h"
 #include "pod/agent.h"
+#include "pod/pod.h"
 
 struct modules {
 	Grpc__KernelModule *const *modules;
 	size_t n;
+	const struct rlimit *nofile;
 	kmod_loaded *done;
 	void *arg;
 };
 
-static int modprobe(const Grpc__KernelModule *m, struct err *err)
+static int modprobe(const Grpc__KernelModule *m, const struct rlimit *nofile, struct err *err)
 {
 	static char program[] = "/sbin/modprobe", verbose[] = "-v";
 	AUTO_FREE char **argv = calloc(m->n_parameters + 4, sizeof(*argv));
@@ -34,7 +36,7 @@ static int modprobe(const Grpc__KernelModule *m, struct err *err)
 	argv[2] = m->name;
 	for (size_t i = 0; i < m->n_parameters; i++)
 		argv[3 + i] = m->parameters[i];
-	if (run_program(&(struct run){ .argv = argv }, err) < 0)
+	if (run_program(&(struct run){ .argv = argv, .nofile = nofile }, err) < 0)
 		return err_wrap(err, "could not load module '%s'", m->name);
 	return 0;
 }
@@ -45,7 +47,7 @@ static int kmod_job(void *arg, int out, struct err *err)
 
 	(void)out;
 	for (size_t i = 0; i < m->n; i++) {
-		if (modprobe(m->modules[i], err) < 0)
+		if (modprobe(m->modules[i], m->nofile, err) < 0)
 			return -err->code;
 	}
 	return 0;
@@ -76,7 +78,7 @@ int kmod_load(struct agent *a, Grpc__KernelModule *const *modules, size_t n, kmo
 			return err_set(err, EINVAL, "could not load module: '%s' is no name",
 				       modules[i]->name);
 	}
-	*m = (struct modules){ modules, n, done, arg };
+	*m = (struct modules){ modules, n, &a->sandbox->engine.nofile, done, arg };
 	r = worker_start(a->loop, a->reaper, &opts, kmod_job, kmod_done, m, NULL);
 	if (r < 0)
 		return err_sys(err, -r, "start modprobe");

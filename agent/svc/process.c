@@ -115,7 +115,10 @@ static int run_ps(void *arg, int out, struct err *err)
 	const struct ps *s = arg;
 	AUTO_FREE char **argv = calloc(s->n_args + 3, sizeof(*argv));
 	AUTO(buf_free) struct buf text = { 0 };
-	struct run run = { .argv = argv, .out = &text, .max_out = LIMIT_MESSAGE };
+	struct run run = { .argv = argv,
+			   .out = &text,
+			   .max_out = LIMIT_MESSAGE,
+			   .nofile = &call_agent(s->call)->sandbox->engine.nofile };
 
 	if (!argv)
 		return err_sys(err, ENOMEM, "ps");

@@ -6,6 +6,7 @@ The phases that 3.x has more, and what guest hooks read: test_guest_hooks.py. TA
 import json
 import os
 import re
+import resource
 import sys
 import tempfile
 import time
@@ -79,6 +80,30 @@ def prestart_sees_both_worlds(agent, road):
         expect(theirs != ours, True)
         expect(ours, os.readlink('/proc/%d/ns/mnt' % agent.pid))
         has(s.read('mounts'), '/dev/pts', ' / ')
+
+
+def nothing_of_the_agents(agent, road):
+    """Neither the score that keeps the OOM killer from it, nor the room that it has made for descriptors."""
+    path = '/proc/%d/oom_score_adj' % agent.pid
+    with open(path) as f:
+        before = f.read()
+    try:
+        with open(path, 'w') as f:
+            f.write('-997')
+    except PermissionError:     # nobody here may lower it: the limits can be looked at all the same
+        before = None
+    try:
+        with Scripts() as s:
+            body = 'cat /proc/self/oom_score_adj > %s; sed -n "s/^Max open files *//p" /proc/self/limits >> %s'
+            kinds = ('prestart', 'poststart', 'poststop')
+            road.run('exec sleep 0.3', hooks(**{k: [s.hook(k, body % (k, k))] for k in kinds}), check=0)
+            for kind in kinds:
+                score, soft, hard = s.read(kind).split()[:3]
+                expect((int(score), int(soft), int(hard)), (0, *resource.getrlimit(resource.RLIMIT_NOFILE)), kind)
+    finally:
+        if before:
+            with open(path, 'w') as f:
+                f.write(before)
 
 
 def order(agent, road):
@@ -212,7 +237,8 @@ def guest_hooks_absent(agent, road):
     expect(road.run('exit 3').returncode, 3)
 
 
-CASES = [state_on_stdin, prestart_sees_both_worlds, order, failing_prestart, missing_and_relative, timeouts,
+CASES = [state_on_stdin, prestart_sees_both_worlds, nothing_of_the_agents, order, failing_prestart,
+         missing_and_relative, timeouts,
          killed_by_a_signal, slow_hook_delays_nobody, failing_poststart_is_only_a_warning,
          failing_poststop_removes_all_the_same, output_floods_and_unread_state, container_killed_during_a_hook,
          guest_hooks, guest_hooks_absent]
