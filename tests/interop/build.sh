@@ -32,5 +32,5 @@ protoc -I agent/proto -I /usr/include --gogo_out="$maps,paths=source_relative:$o
 protoc -I agent/proto -I /usr/include --gogo_out="$maps,paths=source_relative,Moci.proto=agentpb,Magent.proto=agentpb,Mhealth.proto=agentpb:$out/go/src/agentpb" \
 	agent.proto oci.proto health.proto
 GO111MODULE=off GOFLAGS=-buildvcs=false GOPATH=$PWD/$out/go:/usr/share/gocode GOCACHE=$PWD/$out/cache \
-	nice go build -o "$out/client" tests/interop/go/client.go
+	nice go build -o "$out/client" tests/interop/go/*.go
 echo "$out/client"

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// client ROAD SOCKET [agent]: calls the agent as Kata's own runtimes do, with the libraries they use.
+// client ROAD SOCKET [agent | streams ROOTFS]: calls the agent as Kata's own runtimes do, with the libraries they use.
 //
 //	grpc   gRPC-Go on a unix socket            (1.x on vsock)
 //	yamux  gRPC-Go in hashicorp/yamux streams  (1.x on virtio-serial, kata-proxy's part included)
 //	ttrpc  containerd/ttrpc on a unix socket   (2.x, 3.x)
 //
 // Without "agent" the other side is tests/wire/server and the roads are tried hard; with it the other
-// side is a kata-agent without a sandbox. Prints TAP.
+// side is a kata-agent without a sandbox; with "streams" one that makes containers (streams.go). Prints TAP.
 package main
 
 import (
@@ -338,6 +338,9 @@ type test struct {
 }
 
 func tests() []test {
+	if len(os.Args) > 4 && os.Args[3] == "streams" {
+		return streamTests(os.Args[4])
+	}
 	if len(os.Args) > 3 {
 		return []test{
 			{"health", check},
@@ -380,7 +383,7 @@ func tests() []test {
 
 func main() {
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: client grpc|yamux|ttrpc SOCKET [agent]")
+		fmt.Fprintln(os.Stderr, "usage: client grpc|yamux|ttrpc SOCKET [agent | streams ROOTFS]")
 		os.Exit(2)
 	}
 	road, path = os.Args[1], os.Args[2]
