@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The agent.* words of the kernel command line, and the kernel's and systemd's own that choose the
- * version of cgroups: one row each.
+ * The agent.* words of the kernel command line, the kernel's and systemd's own that choose the
+ * version of cgroups, and the keys of 3.x's configuration file: one row each.
  */
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/fdio.h"
 #include "base/str.h"
 
 void config_defaults(struct config *c)
@@ -64,6 +67,30 @@ static int set_use_vsock(struct config *c, const char *v)
 	return r;
 }
 
+/* As 3.x has its booleans: "true", or any number but zero. Never an error. */
+static bool is_true(const char *v)
+{
+	uint64_t n;
+	bool yes = false;
+
+	if (str_u64(v, UINT64_MAX, &n) == 0)
+		return n != 0;
+	(void)str_bool(v, &yes);
+	return yes;
+}
+
+static int set_debug_console(struct config *c, const char *v)
+{
+	c->debug_console = is_true(v);
+	return 0;
+}
+
+static int set_devmode(struct config *c, const char *v)
+{
+	c->devmode = is_true(v);
+	return 0;
+}
+
 static int set_unified(struct config *c, const char *v)
 {
 	if (str_eq(v, "yes") || str_eq(v, "on")) /* systemd's words */
@@ -83,12 +110,17 @@ static int set_no_v1(struct config *c, const char *v)
 	return 0;
 }
 
-/* Zero and less are understood, and mean nothing. */
+/* 3.x sends whole seconds, 1.x Go's durations. Zero and less are understood, and mean nothing. */
 static int set_hotplug_timeout(struct config *c, const char *v)
 {
+	uint64_t seconds;
 	int64_t ms;
-	int r = str_duration_ms(v, &ms);
+	int r = str_u64(v, INT32_MAX, &seconds);
 
+	if (r == 0)
+		ms = (int64_t)seconds * 1000;
+	else
+		r = str_duration_ms(v, &ms);
 	if (r == 0 && ms > 0)
 		c->hotplug_timeout_ms = ms;
 	return r;
@@ -102,29 +134,73 @@ static int set_server_addr(struct config *c, const char *v)
 	return 0;
 }
 
-/* Any other word than the two modes is passed over, as ever. */
+/* 1.x has two modes, 3.x any boolean. */
 static int set_trace(struct config *c, const char *v)
 {
-	if (str_eq(v, "isolated") || str_eq(v, "collated"))
+	if (str_eq(v, "isolated") || str_eq(v, "collated") || is_true(v))
 		c->trace = true;
 	return 0;
 }
 
-static const struct {
-	const char *key;
+static int set_file(struct config *c, const char *v)
+{
+	if (strlen(v) >= sizeof(c->file))
+		return -ENAMETOOLONG;
+	if (!*c->file)
+		(void)snprintf(c->file, sizeof(c->file), "%s", v);
+	return 0;
+}
+
+/* What hosts say for parts of the reference that are not here, and that nothing depends on. */
+static int set_nothing(struct config *c, const char *v)
+{
+	(void)c;
+	(void)v;
+	return 0;
+}
+
+/* What the host relies on, and we don't have: it shall be read somewhere. */
+static int set_missing(struct config *c, const char *v)
+{
+	(void)c;
+	if (!str_eq(v, "0") && !str_eq(v, "false"))
+		log_warn("config", "the kernel line asks for what this agent does not serve: %s",
+			 v);
+	return 0;
+}
+
+static const struct config_key {
+	const char *key, *file_key; /* NULL: not there */
 	int (*set)(struct config *c, const char *value);
-} keys[] = {
-	{ "agent.log", set_log },
-	{ "agent.log_vport", set_log_vport },
-	{ "agent.debug_console_vport", set_console_vport },
-	{ "agent.use_vsock", set_use_vsock },
-	{ "agent.hotplug_timeout", set_hotplug_timeout },
-	{ "agent.unified_cgroup_hierarchy", set_unified },
-	{ "systemd.unified_cgroup_hierarchy", set_unified },
-	{ "cgroup_no_v1", set_no_v1 },
-	{ "agent.container_pipe_size", set_pipe_size },
-	{ "agent.server_addr", set_server_addr },
-	{ "agent.trace", set_trace },
+} config_keys[] = {
+	{ "agent.config_file", NULL, set_file },
+	{ "agent.log", "log_level", set_log },
+	{ "agent.log_vport", "log_vport", set_log_vport },
+	{ NULL, "debug_console", set_debug_console },
+	{ "agent.debug_console_vport", "debug_console_vport", set_console_vport },
+	{ NULL, "dev_mode", set_devmode },
+	{ "agent.use_vsock", NULL, set_use_vsock },
+	{ "agent.hotplug_timeout", "hotplug_timeout", set_hotplug_timeout },
+	{ "agent.unified_cgroup_hierarchy", "unified_cgroup_hierarchy", set_unified },
+	{ "systemd.unified_cgroup_hierarchy", NULL, set_unified },
+	{ "cgroup_no_v1", NULL, set_no_v1 },
+	{ "agent.container_pipe_size", "container_pipe_size", set_pipe_size },
+	{ "agent.server_addr", "server_addr", set_server_addr },
+	{ "agent.trace", "tracing", set_trace },
+	{ "agent.passfd_listener_port", "passfd_listener_port", set_missing },
+	{ "agent.mem_agent_enable", "mem_agent_enable", set_missing },
+	{ "agent.visible_cdi_devices", "visible_cdi_devices", set_nothing },
+	{ "agent.cdi_timeout", "cdi_timeout", set_nothing },
+	{ "agent.cdh_api_timeout", "cdh_api_timeout", set_nothing },
+	{ "agent.image_pull_timeout", "image_pull_timeout", set_nothing },
+	{ "agent.launch_process_timeout", "launch_process_timeout", set_nothing },
+	{ "agent.https_proxy", "https_proxy", set_nothing },
+	{ "agent.no_proxy", "no_proxy", set_nothing },
+	{ "agent.sandbox", NULL, set_nothing },
+	{ "agent.guest_components_rest_api", "guest_components_rest_api", set_nothing },
+	{ "agent.guest_components_procs", "guest_components_procs", set_nothing },
+	{ "agent.secure_storage_integrity", "secure_storage_integrity", set_nothing },
+	{ "agent.secure_image_storage_integrity", NULL, set_nothing },
 };
 
 static const struct {
@@ -137,7 +213,14 @@ static const struct {
 	{ "systemd.unified_cgroup_hierarchy", offsetof(struct config, unified_cgroup_hierarchy) },
 };
 
-static void take_word(struct config *c, char *word)
+static void take_value(struct config *c, const struct config_key *k, const char *name,
+		       const char *value)
+{
+	if (k->set(c, value) < 0)
+		log_warn("config", "Failed to parse kernel option %s='%s'", name, value);
+}
+
+static void take_word(struct config *c, char *word, bool *extensions)
 {
 	char *value, *end;
 
@@ -147,6 +230,7 @@ static void take_word(struct config *c, char *word)
 			return;
 		}
 	}
+	*extensions |= str_starts(word, "kata.extension.");
 	value = strchr(word, '=');
 	if (!value)
 		return;
@@ -154,21 +238,21 @@ static void take_word(struct config *c, char *word)
 	end = strchr(value, '='); /* the value ends at a second '=', as in the reference */
 	if (end)
 		*end = '\0';
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-		if (!str_eq(word, keys[i].key))
-			continue;
-		if (keys[i].set(c, value) < 0)
-			log_warn("config", "Failed to parse kernel option %s='%s'", word, value);
-		return;
+	for (size_t i = 0; i < ARRAY_LEN(config_keys); i++) {
+		if (config_keys[i].key && str_eq(word, config_keys[i].key)) {
+			take_value(c, &config_keys[i], word, value);
+			return;
+		}
 	}
 	if (str_starts(word, "agent."))
-		log_warn("config", "Failed to parse kernel option: Unknown option %s", word);
+		log_debug("config", "unknown kernel option %s", word);
 }
 
 void config_parse_cmdline(struct config *c, const char *cmdline)
 {
 	static const char blanks[] = " \t\n\v\f\r";
 	char word[512];
+	bool extensions = false;
 
 	while (*(cmdline += strspn(cmdline, blanks))) {
 		size_t len = strcspn(cmdline, blanks);
@@ -176,11 +260,78 @@ void config_parse_cmdline(struct config *c, const char *cmdline)
 		if (len < sizeof(word)) {
 			(void)memcpy(word, cmdline, len);
 			word[len] = '\0';
-			take_word(c, word);
+			take_word(c, word, &extensions);
 		} else if (str_starts(cmdline, "agent.")) {
 			log_warn("config", "a kernel option of %zu characters was passed over",
 				 len);
 		}
 		cmdline += len;
+	}
+	if (extensions)
+		log_warn("config", "guest extensions (kata.extension.*) are not served");
+}
+
+/* "key = value", the value with or without quotes, a comment behind it. False: none of that. */
+static bool config_split(char *line, char **ret_key, char **ret_value)
+{
+	static const char blanks[] = " \t\r\n";
+	char *eq = strchr(line, '='), *end;
+
+	if (!eq)
+		return false;
+	*eq = '\0';
+	*ret_key = line + strspn(line, blanks);
+	(*ret_key)[strcspn(*ret_key, blanks)] = '\0';
+	*ret_value = eq + 1 + strspn(eq + 1, blanks);
+	if (**ret_value == '"' || **ret_value == '\'') {
+		end = strchr(*ret_value + 1, **ret_value);
+		(*ret_value)++;
+	} else {
+		end = *ret_value + strcspn(*ret_value, " \t\r\n#");
+	}
+	if (end)
+		*end = '\0';
+	return end && **ret_key != '#' && **ret_key;
+}
+
+int config_parse_file(struct config *c, const char *path)
+{
+	char text[16384], *rest = text, *line, *key, *value;
+	int r = (int)fdio_read_file(AT_FDCWD, path, text, sizeof(text));
+
+	if (r < 0)
+		return r;
+	while ((line = strsep(&rest, "\n"))) {
+		if (line[strspn(line, " \t")] == '[') /* a table: none has keys of ours */
+			break;
+		if (!config_split(line, &key, &value))
+			continue;
+		for (size_t i = 0; i < ARRAY_LEN(config_keys); i++) {
+			if (config_keys[i].file_key && str_eq(key, config_keys[i].file_key))
+				take_value(c, &config_keys[i], key, value);
+		}
+	}
+	return 0;
+}
+
+void config_parse_environment(struct config *c)
+{
+	static const struct {
+		const char *name, *key;
+	} variables[] = {
+		{ "KATA_AGENT_SERVER_ADDR", "server_addr" },
+		{ "KATA_AGENT_LOG_LEVEL", "log_level" },
+		{ "KATA_AGENT_TRACING", "tracing" },
+	};
+
+	for (size_t v = 0; v < ARRAY_LEN(variables); v++) {
+		const char *value = getenv(variables[v].name);
+
+		for (size_t i = 0; value && i < ARRAY_LEN(config_keys); i++) {
+			const char *key = config_keys[i].file_key;
+
+			if (key && str_eq(variables[v].key, key))
+				take_value(c, &config_keys[i], variables[v].name, value);
+		}
 	}
 }

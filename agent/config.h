@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel command line's agent.* words and the program's own arguments.
+ * The kernel command line's agent.* words, a configuration file, the environment.
  */
 #ifndef CONFIG_H
 #define CONFIG_H
@@ -25,10 +25,21 @@ struct config {
 	bool cgroup_no_v1;	       /* v2 since the kernel was told to have no v1 */
 	uint32_t container_pipe_size;  /* bytes; 0: the kernel's default */
 	char server_addr[128];	       /* "": choose the channel as a guest does */
+	char file[128];		       /* agent.config_file; "": none */
 };
 
 void config_defaults(struct config *c);
-/* Reads all words of a command line; a bad value is warned about and keeps the default. */
+/*
+ * Reads all words of a command line; a bad value is warned about and keeps the default. Of
+ * agent.config_file the first counts, and is the caller's to read.
+ */
 void config_parse_cmdline(struct config *c, const char *cmdline);
+/*
+ * Reads a configuration file of 3.x: lines of TOML, key = value, after the defaults. Keys that are
+ * not known are passed over, a bad value keeps the default. 0, or -errno where it can't be read.
+ */
+int config_parse_file(struct config *c, const char *path);
+/* What KATA_AGENT_SERVER_ADDR, KATA_AGENT_LOG_LEVEL and KATA_AGENT_TRACING say. */
+void config_parse_environment(struct config *c);
 
 #endif

@@ -48,7 +48,7 @@
 #define TMPFS 0x01021994
 
 static const char usage[] =
-	"Usage: kata-agent [--server-addr ADDRESS] [--version] [--help]\n"
+	"Usage: kata-agent [--server-addr ADDRESS] [--config FILE] [--version] [--help]\n"
 	"\n"
 	"The agent of a Kata Containers guest. As PID 1 it is the guest's init; under systemd, or as an\n"
 	"ordinary process, it only serves. Without an address it listens on vsock port 1024 and on the\n"
@@ -57,26 +57,34 @@ static const char usage[] =
 	"  --server-addr ADDRESS  vsock://CID:PORT (CID -1: any), unix://PATH, unix://@NAME,\n"
 	"                         yamux+unix://PATH, serial://DEVICE\n"
 	"                         (also: environment KATA_AGENT_SERVER_ADDR, kernel option agent.server_addr)\n"
+	"  -c, --config FILE      read this, and not the kernel command line (also: agent.config_file there)\n"
 	"  --version              print the version and exit\n"
 	"  --help                 print this and exit\n";
 
-static void parse_arguments(int argc, char **argv, struct config *cfg)
+/* What the command line says is for the end, when all else has been read. */
+struct arguments {
+	const char *server_addr, *config; /* NULL: not given */
+};
+
+static struct arguments parse_arguments(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "server-addr", required_argument, NULL, 'a' },
+		{ "config", required_argument, NULL, 'c' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *env = getenv("KATA_AGENT_SERVER_ADDR");
+	struct arguments args = { NULL, NULL };
 	int opt;
 
-	if (env)
-		(void)snprintf(cfg->server_addr, sizeof(cfg->server_addr), "%s", env);
-	while ((opt = getopt_long_only(argc, argv, "", options, NULL)) != -1) {
+	while ((opt = getopt_long_only(argc, argv, "c:v", options, NULL)) != -1) {
 		switch (opt) {
 		case 'a':
-			(void)snprintf(cfg->server_addr, sizeof(cfg->server_addr), "%s", optarg);
+			args.server_addr = optarg;
+			break;
+		case 'c':
+			args.config = optarg;
 			break;
 		case 'v':
 			(void)puts(agent_version_line());
@@ -89,6 +97,7 @@ static void parse_arguments(int argc, char **argv, struct config *cfg)
 			exit(2);
 		}
 	}
+	return args;
 }
 
 static _Noreturn void die(const struct agent *a, const struct err *err)
@@ -107,6 +116,35 @@ static void read_cmdline(struct config *cfg)
 		config_parse_cmdline(cfg, text);
 	else
 		log_warn("main", "cannot read /proc/cmdline: kernel options have no effect");
+}
+
+/* A file named on the kernel's line stands for all of the line, but for what chooses cgroups. */
+static void read_config_file(struct config *cfg, const char *path)
+{
+	const struct config line = *cfg;
+	int r;
+
+	config_defaults(cfg);
+	cfg->unified_cgroup_hierarchy = line.unified_cgroup_hierarchy;
+	cfg->cgroup_no_v1 = line.cgroup_no_v1;
+	r = config_parse_file(cfg, path);
+	if (r < 0)
+		log_error("main", "read '%s': %s; defaults are used", path, strerror(-r));
+}
+
+static void configure(struct agent *a, struct config *cfg, const struct arguments *args)
+{
+	char path[sizeof(cfg->file)];
+
+	if (!a->is_init && !args->config)
+		read_cmdline(cfg);
+	(void)snprintf(path, sizeof(path), "%s", cfg->file);
+	if (args->config || *path)
+		read_config_file(cfg, args->config ? args->config : path);
+	config_parse_environment(cfg);
+	if (args->server_addr)
+		(void)snprintf(cfg->server_addr, sizeof(cfg->server_addr), "%s", args->server_addr);
+	log_threshold = cfg->log_level;
 }
 
 static int load_boot_modules_job(void *arg, int out, struct err *err)
@@ -183,7 +221,7 @@ static void finish_start(struct agent *a)
 				    &err);
 	step_done("cgroups");
 	if (sandbox_find_cgroups(a->sandbox, err.msg, &err) < 0)
-		die(a, &err);
+		log_error("main", "%s: no container can be made", err.msg);
 	err = (struct err){ 0 };
 	if (a->is_init && link_up("lo", &err) < 0)
 		log_error("main", "loopback interface: %s", err.msg);
@@ -224,17 +262,37 @@ static void announce(const struct agent *a)
 		 agent_version(), a->is_init, devices, storages, mem);
 }
 
+/*
+ * Only what shares our pid namespace can signal us. Of a sender that is gone already we know that
+ * it was no container's, unless there is one that has been given our namespace.
+ */
+static bool sent_by_guest(const struct agent *a, pid_t sender)
+{
+	char path[32], ours[64] = "", theirs[64] = "";
+
+	if (sender == 0)
+		return true; /* the kernel: ctrl-alt-del */
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)sender);
+	if (readlink("/proc/self/ns/mnt", ours, sizeof(ours) - 1) < 0 ||
+	    readlink(path, theirs, sizeof(theirs) - 1) < 0)
+		return !a->shares_pid_ns;
+	return str_eq(ours, theirs);
+}
+
 static void on_signal(struct source *s, uint32_t events)
 {
+	struct agent *a = container_of(s, struct agent, signals);
 	struct signalfd_siginfo info;
 
 	(void)events;
 	while (read(s->fd, &info, sizeof(info)) == sizeof(info)) {
-		/* Ctrl-C on the guest's console must not end the guest. */
-		if (info.ssi_signo != SIGTERM)
-			log_info("main", "ignoring signal %u", info.ssi_signo);
-		else
+		bool end = info.ssi_signo == SIGTERM || (a->is_init && info.ssi_signo == SIGINT);
+
+		if (end && (!a->is_init || sent_by_guest(a, (pid_t)info.ssi_pid)))
 			loop_stop(s->loop);
+		else
+			log_info("main", "ignoring signal %u from process %u", info.ssi_signo,
+				 info.ssi_pid);
 	}
 }
 
@@ -259,8 +317,11 @@ static void stop_ignoring(void)
 	}
 }
 
-/* SIGTERM ends an agent that is not init; SIGINT, SIGQUIT and SIGUSR1 end no agent in a guest. */
-static int watch_signals(struct agent *a, struct source *s)
+/*
+ * SIGTERM ends the agent, and with it the guest whose init it is, as SIGINT (ctrl-alt-del) does;
+ * other signals end no agent in a guest.
+ */
+static int watch_signals(struct agent *a)
 {
 	bool by_hand = !a->is_init && isatty(STDIN_FILENO);
 	sigset_t set;
@@ -279,7 +340,7 @@ static int watch_signals(struct agent *a, struct source *s)
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd < 0 ? -errno : loop_add(a->loop, s, fd, EPOLLIN, on_signal);
+	return fd < 0 ? -errno : loop_add(a->loop, &a->signals, fd, EPOLLIN, on_signal);
 }
 
 static void on_channel_failed(void *arg, const struct err *err)
@@ -303,8 +364,8 @@ static void raise_nofile(struct rlimit *ret_old)
 	}
 }
 
-static int agent_start(struct agent *a, const struct config *cfg, struct source *signals,
-		       struct channel **channel, struct err *err)
+static int agent_start(struct agent *a, const struct config *cfg, struct channel **channel,
+		       struct err *err)
 {
 	const struct channel_opts opts = { .address = cfg->server_addr,
 					   .use_vsock = cfg->use_vsock };
@@ -313,7 +374,7 @@ static int agent_start(struct agent *a, const struct config *cfg, struct source 
 
 	r = loop_new(&a->loop);
 	if (r == 0)
-		r = watch_signals(a, signals);
+		r = watch_signals(a);
 	if (r == 0)
 		r = reaper_new(a->loop, &a->reaper);
 	if (r < 0)
@@ -353,7 +414,9 @@ static void try_console(struct timer *t)
 {
 	struct late_console *late = container_of(t, struct late_console, timer);
 
-	if (!init_console() && ++late->tries < 250)
+	if (init_console())
+		log_open_terminal();
+	else if (++late->tries < 250)
 		timer_set(late->loop, t, CONSOLE_RETRY_MS, try_console);
 }
 
@@ -362,8 +425,8 @@ int main(int argc, char **argv)
 	int64_t began = since_boot_us();
 	/* The kernel gives init no options: with some we are a process like any other. */
 	struct agent a = { .is_init = getpid() == 1 && (argc < 2 || argv[1][0] != '-') };
+	struct arguments args = { NULL, NULL };
 	struct channel *channel = NULL;
-	struct source signals;
 	struct late_console late = { .tries = 0 };
 	struct config cfg;
 	struct err err = { 0 };
@@ -384,16 +447,15 @@ int main(int argc, char **argv)
 	config_defaults(&cfg);
 	a.config = &cfg;
 	a.finish_start = finish_start;
-	if (a.is_init) {
+	if (a.is_init)
 		has_console = become_init(&a, &cfg);
-	} else {
-		read_cmdline(&cfg);
-		parse_arguments(argc, argv, &cfg);
-	}
-	log_threshold = cfg.log_level;
+	else
+		args = parse_arguments(argc, argv);
+	configure(&a, &cfg, &args);
+	log_open_terminal();
 	(void)umask(022);
 	(void)fdio_write_file(AT_FDCWD, "/proc/self/oom_score_adj", OOM_SCORE_AGENT);
-	if (agent_start(&a, &cfg, &signals, &channel, &err) < 0)
+	if (agent_start(&a, &cfg, &channel, &err) < 0)
 		die(&a, &err);
 	/* make bench reads this line. */
 	log_info("main", "ready init_us=%lld boot_us=%lld", (long long)(since_boot_us() - began),
@@ -415,5 +477,7 @@ int main(int argc, char **argv)
 	uevents_free(a.uevents);
 	reaper_free(a.reaper);
 	loop_free(a.loop);
+	if (a.is_init)
+		crash_power_off();
 	return 0;
 }

@@ -12,11 +12,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/reboot.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/crash.h"
 #include "base/fdio.h"
 
 enum mount_policy {
@@ -115,7 +115,5 @@ _Noreturn void init_die(const char *why)
 	if (kmsg >= 0)
 		(void)fdio_write_all(kmsg, line, strlen(line));
 	(void)fdio_write_all(STDERR_FILENO, line + 3, strlen(line + 3));
-	sync();
-	(void)reboot(RB_POWER_OFF);
-	_exit(1); /* the kernel panics, and with panic=1 that ends the guest, too */
+	crash_power_off();
 }

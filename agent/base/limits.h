@@ -36,6 +36,7 @@
 /* ttrpc's clients can't be told a limit, so that it is generous: three calls for every process. */
 #define LIMIT_TTRPC_CALLS   (4 * LIMIT_CALLS)
 #define LIMIT_YAMUX_STREAMS 1024u  /* of one session; the next one is reset */
+#define LIMIT_CONSOLES	    32	   /* shells on the debug console's port at once */
 #define LIMIT_ACCEPTS	    16	   /* connections accepted before others have their turn */
 #define LIMIT_FIRST_BYTE_MS 120000 /* what gRPC-Go gives a client for its preface, too */
 #define LIMIT_LINGER_MS	    2000  /* of a socket that we have shut down, for the peer to close it */

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The logger. State: the level, the sandbox id, the fd and the count of lines that were dropped.
+ * The logger. State: the level, the sandbox id, where lines go, how many were dropped.
  */
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,11 +19,20 @@
 
 enum log_level log_threshold = LOG_INFO;
 
+/* A reader of the log, and what of the last line it has not taken yet. */
+struct log_port {
+	int fd; /* 0: none */
+	size_t start, len;
+	char rest[2048];
+};
+
 static struct {
 	char sandbox[128];
-	int fd;
+	int terminal; /* 0: standard error */
+	size_t ports_used;
+	struct log_port ports[LOG_PORTS];
 	unsigned long dropped;
-} state = { .fd = -1 };
+} state;
 
 static const char *const level_names[] = {
 	[LOG_ERROR] = "error",
@@ -81,6 +92,26 @@ static void line_put_quoted(struct line *l, const char *s)
 	line_put(l, *s ? "...\"" : "\"");
 }
 
+/* A JSON string; bytes that are not ASCII, and may be no UTF-8, as if they were Latin-1. */
+static void line_put_json(struct line *l, const char *s)
+{
+	char buf[8];
+
+	line_put(l, "\"");
+	for (; *s && l->len < sizeof(l->text) - 512; s++) {
+		unsigned char c = (unsigned char)*s;
+
+		if (c == '"' || c == '\\')
+			(void)snprintf(buf, sizeof(buf), "\\%c", c);
+		else if (c < 0x20 || c > 0x7e)
+			(void)snprintf(buf, sizeof(buf), "\\u%04x", c);
+		else
+			(void)snprintf(buf, sizeof(buf), "%c", c);
+		line_put(l, buf);
+	}
+	line_put(l, *s ? "...\"" : "\"");
+}
+
 static void line_put_time(struct line *l)
 {
 	struct timespec now;
@@ -90,26 +121,124 @@ static void line_put_time(struct line *l)
 
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	(void)gmtime_r(&now.tv_sec, &tm);
-	n = strftime(buf, sizeof(buf), "time=\"%Y-%m-%dT%H:%M:%S", &tm);
+	n = strftime(buf, sizeof(buf), "\"%Y-%m-%dT%H:%M:%S", &tm);
 	(void)snprintf(buf + n, sizeof(buf) - n, ".%09ldZ\"", now.tv_nsec);
 	line_put(l, buf);
 }
 
-static void line_write(const struct line *l)
+static void line_make_text(struct line *l, enum log_level level, const char *subsystem,
+			   const char *msg)
 {
-	int fd = state.fd >= 0 ? state.fd : STDERR_FILENO;
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	char tail[64];
 
+	line_put(l, "time=");
+	line_put_time(l);
+	line_put(l, " level=");
+	line_put(l, level_names[level]);
+	line_put(l, " msg=");
+	line_put_quoted(l, msg);
+	if (state.dropped) {
+		(void)snprintf(tail, sizeof(tail), " dropped=%lu", state.dropped);
+		line_put(l, tail);
+	}
+	(void)snprintf(tail, sizeof(tail), " name=kata-agent pid=%d", (int)getpid());
+	line_put(l, tail);
+	if (*state.sandbox) {
+		line_put(l, " sandbox=");
+		line_put_quoted(l, state.sandbox);
+	}
+	line_put(l, " source=agent subsystem=");
+	line_put_quoted(l, subsystem);
+	l->text[l->len++] = '\n';
+}
+
+/* The keys and the words for levels are those of the 3.x agent: runtimes read them. */
+static void line_make_json(struct line *l, enum log_level level, const char *subsystem,
+			   const char *msg)
+{
+	static const char *const names[] = {
+		[LOG_ERROR] = "ERRO",
+		[LOG_WARN] = "WARN",
+		[LOG_INFO] = "INFO",
+		[LOG_DEBUG] = "DEBG",
+	};
+	char tail[64];
+
+	line_put(l, "{\"msg\":");
+	line_put_json(l, msg);
+	line_put(l, ",\"level\":\"");
+	line_put(l, names[level]);
+	line_put(l, "\",\"ts\":");
+	line_put_time(l);
+	if (state.dropped) {
+		(void)snprintf(tail, sizeof(tail), ",\"dropped\":\"%lu\"", state.dropped);
+		line_put(l, tail);
+	}
+	(void)snprintf(tail, sizeof(tail), ",\"name\":\"kata-agent\",\"pid\":\"%d\"",
+		       (int)getpid());
+	line_put(l, tail);
+	if (*state.sandbox) {
+		line_put(l, ",\"sandbox\":");
+		line_put_json(l, state.sandbox);
+	}
+	line_put(l, ",\"source\":\"agent\",\"subsystem\":");
+	line_put_json(l, subsystem);
+	line_put(l, "}");
+	l->text[l->len++] = '\n';
+}
+
+/* False if nothing of it was taken. */
+static bool line_to_terminal(const struct line *l)
+{
+	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	if (state.terminal)
+		return write(state.terminal, l->text, l->len) > 0;
 	/* O_NONBLOCK would leak to everybody who shares the open file: ask first instead. */
-	if (poll(&p, 1, 0) <= 0 || !(p.revents & POLLOUT) || write(fd, l->text, l->len) < 0)
-		state.dropped++;
+	return poll(&p, 1, 0) > 0 && p.revents & POLLOUT && write(p.fd, l->text, l->len) >= 0;
+}
+
+static bool port_flush(struct log_port *p)
+{
+	ssize_t n;
+
+	if (!p->len)
+		return true;
+	n = send(p->fd, p->rest + p->start, p->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n > 0) {
+		p->start += (size_t)n;
+		p->len -= (size_t)n;
+	}
+	return !p->len;
+}
+
+/* A line is taken whole or not at all: its reader parses it. */
+static bool line_to_port(const struct line *l, struct log_port *p)
+{
+	if (!port_flush(p))
+		return false;
+	(void)memcpy(p->rest, l->text, l->len);
+	p->start = 0;
+	p->len = l->len;
+	(void)port_flush(p);
+	return true;
+}
+
+static bool line_to_ports(const struct line *l)
+{
+	bool taken = false;
+
+	for (size_t i = 0; i < LOG_PORTS; i++)
+		taken |= state.ports[i].fd && line_to_port(l, &state.ports[i]);
+	return taken;
 }
 
 void log_line(enum log_level level, const char *subsystem, const char *fmt, ...)
 {
 	struct line l = { .len = 0 };
 	int saved = errno;
-	char msg[1024], tail[160];
+	char msg[1024];
+	bool taken;
 	va_list ap;
 
 	if (level > log_threshold)
@@ -117,26 +246,14 @@ void log_line(enum log_level level, const char *subsystem, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(msg, sizeof(msg), fmt, ap);
 	va_end(ap);
-	line_put_time(&l);
-	line_put(&l, " level=");
-	line_put(&l, level_names[level]);
-	line_put(&l, " msg=");
-	line_put_quoted(&l, msg);
-	if (state.dropped) {
-		(void)snprintf(tail, sizeof(tail), " dropped=%lu", state.dropped);
-		state.dropped = 0;
-		line_put(&l, tail);
+	if (state.ports_used) {
+		line_make_json(&l, level, subsystem, msg);
+		taken = line_to_ports(&l);
+	} else {
+		line_make_text(&l, level, subsystem, msg);
+		taken = line_to_terminal(&l);
 	}
-	(void)snprintf(tail, sizeof(tail), " name=kata-agent pid=%d", (int)getpid());
-	line_put(&l, tail);
-	if (*state.sandbox) {
-		line_put(&l, " sandbox=");
-		line_put_quoted(&l, state.sandbox);
-	}
-	line_put(&l, " source=agent subsystem=");
-	line_put_quoted(&l, subsystem);
-	l.text[l.len++] = '\n';
-	line_write(&l);
+	state.dropped = taken ? 0 : state.dropped + 1;
 	errno = saved;
 }
 
@@ -161,9 +278,47 @@ void log_set_sandbox(const char *id)
 	(void)snprintf(state.sandbox, sizeof(state.sandbox), "%s", id);
 }
 
-void log_set_fd(int fd)
+void log_open_terminal(void)
 {
-	state.fd = fd;
+	int fd;
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (state.terminal)
+		(void)close(state.terminal);
+	state.terminal = fd;
+}
+
+int log_add_port(int fd)
+{
+	for (size_t i = 0; i < LOG_PORTS; i++) {
+		if (!state.ports[i].fd) {
+			state.ports[i] = (struct log_port){ .fd = fd };
+			state.ports_used++;
+			return 0;
+		}
+	}
+	return -EMFILE;
+}
+
+void log_remove_port(int fd)
+{
+	for (size_t i = 0; i < LOG_PORTS; i++) {
+		if (state.ports[i].fd == fd) {
+			state.ports[i].fd = 0;
+			state.ports_used--;
+		}
+	}
+}
+
+void log_forget_fds(void)
+{
+	(void)memset(state.ports, 0, sizeof(state.ports));
+	state.ports_used = 0;
+	state.terminal = 0;
 }
 
 int log_parse_level(const char *word, enum log_level *ret)
@@ -172,9 +327,9 @@ int log_parse_level(const char *word, enum log_level *ret)
 		const char *word;
 		enum log_level level;
 	} words[] = {
-		{ "panic", LOG_ERROR }, { "fatal", LOG_ERROR },	 { "error", LOG_ERROR },
-		{ "warn", LOG_WARN },	{ "warning", LOG_WARN }, { "info", LOG_INFO },
-		{ "debug", LOG_DEBUG }, { "trace", LOG_DEBUG },
+		{ "critical", LOG_ERROR }, { "panic", LOG_ERROR }, { "fatal", LOG_ERROR },
+		{ "error", LOG_ERROR },	   { "warn", LOG_WARN },   { "warning", LOG_WARN },
+		{ "info", LOG_INFO },	   { "debug", LOG_DEBUG }, { "trace", LOG_DEBUG },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {

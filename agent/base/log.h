@@ -2,9 +2,10 @@
 /*
  * One line per event, in the shape that kata-log-parser reads:
  *   time="..." level=warning msg="..." name=kata-agent pid=1 source=agent subsystem=call
- * Nothing here allocates. A line is written only where poll says that something can be: else it is
- * dropped and counted, and the next one tells how many. A terminal that takes less than a line may
- * still make the write wait.
+ * and on the log port, whose readers are runtimes of 3.x:
+ *   {"msg":"...","level":"WARN","ts":"...","name":"kata-agent","source":"agent", ...}
+ * Nothing here allocates, and nothing waits: what doesn't fit is dropped and counted, and the next
+ * line tells how many. Standard error that is a pipe is asked by poll first.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -20,10 +21,22 @@ void log_line(enum log_level level, const char *subsystem, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Adds sandbox=ID to every line; "" takes it away. */
 void log_set_sandbox(const char *id);
-/* Where lines go: an fd that stays the caller's, its flags untouched. -1: standard error. */
-void log_set_fd(int fd);
 /*
- * "panic", "fatal", "error", "warn", "warning", "info", "debug", "trace", any case: 0 or -EINVAL.
+ * Lines go to standard error. Where that is a terminal, a description of our own is opened, which
+ * never waits: to be called again once there is a console.
+ */
+void log_open_terminal(void);
+/*
+ * While there are any ports, lines go there instead, as JSON objects. fd: a non-blocking socket,
+ * stays the caller's. 0, or -EMFILE with LOG_PORTS of them.
+ */
+#define LOG_PORTS 4
+int log_add_port(int fd);
+void log_remove_port(int fd);
+/* In a child, which may have closed them: what it says goes to standard error as it is. */
+void log_forget_fds(void);
+/*
+ * "critical", "panic", "fatal", "error", "warn", "warning", "info", "debug", "trace", any case: 0 or -EINVAL.
  */
 int log_parse_level(const char *word, enum log_level *ret);
 

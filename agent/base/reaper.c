@@ -26,14 +26,22 @@ static void on_sigchld(struct source *s, uint32_t events)
 {
 	struct reaper *r = container_of(s, struct reaper, source);
 	struct signalfd_siginfo drop[8];
+	ssize_t n;
 
 	(void)events;
-	while (read(s->fd, drop, sizeof(drop)) > 0)
-		; /* fifty deaths may leave one record */
+	/* Fifty deaths may leave one record. */
+	do
+		n = read(s->fd, drop, sizeof(drop));
+	while (n > 0 || (n < 0 && errno == EINTR));
 	for (;;) {
 		siginfo_t w = { 0 };
 
-		if (waitid(P_ALL, 0, &w, WEXITED | WNOHANG) < 0 || w.si_pid == 0)
+		if (waitid(P_ALL, 0, &w, WEXITED | WNOHANG) < 0) {
+			if (errno == EINTR)
+				continue;
+			return;
+		}
+		if (w.si_pid == 0)
 			return;
 		list_for_each(struct reap, it, &r->watched, link) {
 			if (it->pid != w.si_pid)

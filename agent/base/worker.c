@@ -13,6 +13,7 @@
 
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/log.h"
 
 struct worker {
 	struct loop *loop;
@@ -129,6 +130,7 @@ static _Noreturn void worker_child(worker_job *job, void *arg, int err_fd, int o
 	sigset_t none;
 	int r;
 
+	log_forget_fds();
 	(void)setsid(); /* a group to kill, and no terminal of the agent's to stop for */
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);

@@ -26,6 +26,8 @@ struct agent {
 	/* What of starting up can wait until a call needs it; NULL once it is done. */
 	void (*finish_start)(struct agent *a);
 	struct timer finish_start_timer;
+	struct source signals;
+	bool shares_pid_ns;	/* a container has been given the agent's own pid namespace */
 	bool is_init;		/* PID 1 of the guest */
 	bool no_pivot;		/* "/" is an initramfs: MS_MOVE and chroot instead of pivot_root */
 	struct list until_oom;	/* parked GetOOMEvent calls, oldest first */

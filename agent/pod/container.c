@@ -381,7 +381,7 @@ static int plan_namespaces(struct container *ctr, const Grpc__CreateContainerReq
 
 	if (ctr->schema == SCHEMA_1X && req->agent_pidns) {
 		log_warn("container", "%s runs in the agent's own pid namespace", ctr->id);
-		ns.agent_pid = true;
+		ns.agent_pid = ctr->agent->shares_pid_ns = true;
 	} else if (sb->sandbox_pidns || req->sandbox_pidns) {
 		ns.pid = shared_pid_ns(sb);
 	}

@@ -63,7 +63,7 @@ static int watch_job(void *arg, int out, struct err *err)
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	(void)prctl(PR_SET_NAME, "kata-watch", 0, 0, 0);
 	fdio_close_except(keep, 1);
-	log_set_fd(-1);
+	log_forget_fds();
 	while (getppid() == agent && !list_empty(&w->items)) {
 		(void)poll(NULL, 0, WATCH_MS);
 		watch_pass(w);

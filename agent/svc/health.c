@@ -18,7 +18,8 @@ const char *agent_version(void)
 
 const char *agent_version_line(void)
 {
-	return "kata-agent version " AGENT_VERSION;
+	return "kata-agent version " AGENT_VERSION " (api version: " API_VERSION
+	       ", commit version: " AGENT_VERSION ", type: c, extra-features: [seccomp])";
 }
 
 int svc_check(struct call *c, const void *req, struct err *err)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 /* Older kernel headers want the first for the second. */
@@ -68,6 +69,7 @@ int listen_accept_host(int fd, struct log_limit *refused)
 static int listen_unix(struct listener *ls, const char *name)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct stat st;
 	size_t len = strlen(name);
 	AUTO_CLOSE int fd = FD_NONE;
 
@@ -76,7 +78,7 @@ static int listen_unix(struct listener *ls, const char *name)
 	(void)memcpy(sa.sun_path, name, len);
 	if (*name == '@')
 		sa.sun_path[0] = '\0';
-	else
+	else if (lstat(name, &st) == 0 && S_ISSOCK(st.st_mode))
 		(void)unlink(name); /* of an agent that was killed */
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)

@@ -69,7 +69,7 @@ struct fake_world *fake_world(void)
 
 	if (!w.loop) {
 		log_threshold = LOG_ERROR;
-		log_set_fd(-1);
+		log_forget_fds();
 		if (loop_new(&w.loop) < 0)
 			abort();
 		test_service_init(&w.service, &w.rpc, w.loop);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int fds[2];
@@ -12,7 +13,7 @@ static int fds[2];
 static void open_pipe(void)
 {
 	cr_assert_eq(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
-	log_set_fd(fds[1]);
+	cr_assert_eq(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
 	log_threshold = LOG_INFO;
 }
 
@@ -91,6 +92,46 @@ Test(log, never_blocks_and_counts, .init = open_pipe, .timeout = 10)
 	cr_expect_not_null(strstr(s, "msg=after dropped="), "%s", s);
 	log_info("x", "later");
 	cr_expect_null(strstr(take(), "dropped="));
+}
+
+Test(log, ports_get_objects, .init = open_pipe)
+{
+	int pair[2];
+	char text[4096], *end;
+	ssize_t n;
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	cr_assert_eq(log_add_port(pair[0]), 0);
+	log_warn("x", "a \"quoted\" and\n%s", "\xff");
+	cr_expect_str_empty(take(), "not on the terminal as well");
+	n = read(pair[1], text, sizeof(text) - 1);
+	cr_assert_gt(n, 0);
+	text[n] = '\0';
+	cr_expect_eq(
+		strncmp(text,
+			"{\"msg\":\"a \\\"quoted\\\" and\\u000a\\u00ff\",\"level\":\"WARN\",\"ts\":\"20",
+			60),
+		0, "%s", text);
+	cr_expect_not_null(strstr(text, "\"source\":\"agent\",\"subsystem\":\"x\"}\n"), "%s", text);
+	/* A reader that is slow gets whole lines, and hears how many it has missed. */
+	for (int i = 0; i < 20000; i++)
+		log_info("x", "line %d", i);
+	while ((n = read(pair[1], text, sizeof(text))) > 0)
+		end = text + n;
+	log_info("x", "after");
+	n = read(pair[1], text, sizeof(text) - 1);
+	cr_assert_gt(n, 0);
+	text[n] = '\0';
+	end = strrchr(text, '{');
+	cr_expect_not_null(strstr(end, "{\"msg\":\"after\""), "%s", text);
+	cr_expect_not_null(strstr(end, ",\"dropped\":\""), "%s", text);
+	log_remove_port(pair[0]);
+	log_info("x", "back");
+	cr_expect_not_null(strstr(take(), "msg=back"));
+	for (int i = 0; i < LOG_PORTS; i++)
+		cr_expect_eq(log_add_port(100 + i), 0);
+	cr_expect_eq(log_add_port(99), -EMFILE);
+	log_forget_fds();
 }
 
 Test(log, levels)

@@ -261,6 +261,8 @@ int cgroup_create(struct cgroup_root *root, const char *cgroups_path, const char
 	AUTO(cgroup_freep) struct cgroup *cg = calloc(1, sizeof(*cg));
 	int r;
 
+	if (!root)
+		return err_set(err, EIO, "the guest's cgroups could not be read when it started");
 	if (!cg)
 		return err_set(err, ENOMEM, "no memory for a cgroup");
 	cg->root = root;

@@ -221,7 +221,7 @@ int cgroup_root_parse(char *mountinfo, char *self, struct cgroup_root **ret, str
 
 const char *cgroup_root_lacks(const struct cgroup_root *root)
 {
-	return root->lacks;
+	return root ? root->lacks : "the guest's cgroups could not be read";
 }
 
 /* From what is mounted now. */
