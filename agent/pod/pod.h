@@ -21,7 +21,8 @@
  *	EMPTYING	until_none. All containers are removed at once. The last one is gone:
  *			-> UNMOUNTING.
  *	UNMOUNTING	until_none. Storages unmounted: -> SYNCING.
- *	SYNCING		until_none. Disks synced: -> NONE, answered.
+ *	SYNCING		until_none. Disks synced: -> NONE, answered; or failed, where a storage
+ *			is left: the next sandbox's first storage operation unmounts it.
  *	DestroySandbox while it is being created is refused; while it is being destroyed it waits
  *	for the same end. After 50 s who waits is told that it lasts, and it goes on.
  *
@@ -195,6 +196,7 @@ struct sandbox {
 	bool sandbox_pidns; /* all containers join ns_pid */
 	struct reap pause;  /* the pause process; pid 0: none */
 	void (*emptied)(struct sandbox *sb); /* the last container is gone; in EMPTYING */
+	struct err destroy_err;		     /* the first storage that could not be unmounted */
 	struct timer patience;		     /* of those who wait for DestroySandbox */
 	bool traced, trace_stopped;	     /* StartTracing and StopTracing came */
 };

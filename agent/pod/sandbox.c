@@ -412,13 +412,22 @@ static void sandbox_emptied(struct sandbox *sb)
 		sandbox_released(sb, &err);
 }
 
+/* It goes on all the same; but who asked for the end is told that something is left. */
+static void destroy_failed(struct sandbox *sb, const struct err *e)
+{
+	if (!e->code)
+		return;
+	log_warn("sandbox", "destroy: %s", e->msg);
+	if (!sb->destroy_err.code)
+		sb->destroy_err = *e;
+}
+
 static void sandbox_released(void *arg, const struct err *e)
 {
 	struct sandbox *sb = arg;
 	struct err err = { 0 };
 
-	if (e->code)
-		log_warn("sandbox", "destroy: %s", e->msg);
+	destroy_failed(sb, e);
 	if (storages_release_all(sb->agent, &sb->refs, sandbox_unmounted, sb, &err) < 0)
 		sandbox_unmounted(sb, &err);
 }
@@ -438,8 +447,7 @@ static void sandbox_unmounted(void *arg, const struct err *e)
 	static const struct worker_opts opts = { .timeout_ms = 50000 };
 	struct sandbox *sb = arg;
 
-	if (e->code)
-		log_warn("sandbox", "destroy: %s", e->msg);
+	destroy_failed(sb, e);
 	sandbox_enter(sb, SANDBOX_SYNCING);
 	/*
 	 * What the guest wrote must be on its disks when the answer comes: the host then quits the
@@ -453,6 +461,7 @@ static void sandbox_unmounted(void *arg, const struct err *e)
 static void sandbox_synced(void *arg, const struct err *err, const struct buf *out)
 {
 	struct sandbox *sb = arg;
+	struct err left = sb->destroy_err;
 	struct call *c;
 
 	(void)err;
@@ -460,8 +469,9 @@ static void sandbox_synced(void *arg, const struct err *err, const struct buf *o
 	timer_cancel(&sb->patience);
 	sandbox_clear(sb);
 	oom_end(sb->agent);
+	sb->destroy_err = (struct err){ 0 };
 	log_info("sandbox", "sandbox destroyed");
 	while ((c = list_first(&sb->until_none, struct call, parked)))
-		(void)call_reply_empty(c);
+		(void)(left.code ? call_fail(c, &left) : call_reply_empty(c));
 	sandbox_enter(sb, SANDBOX_NONE);
 }

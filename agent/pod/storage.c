@@ -67,7 +67,8 @@ static const char *const own_dirs[] = { "sandbox-ns", "libcontainer", "kata-agen
 struct storage_entry {
 	struct list link; /* in refs->entries, oldest first */
 	unsigned int users;
-	bool kept, directory, made, mounted, copied;
+	bool kept, directory, made;
+	struct mount_record mount;   /* what a worker has done for it */
 	char *rel, *source, *fstype; /* behind the struct, in its memory */
 	struct watched watched;	     /* on a list if it is copied */
 };
@@ -101,7 +102,8 @@ struct storage_op {
 	struct unmount_plan *unmounts;
 	struct storage_entry **doomed; /* the entries of unmounts */
 	size_t n_doomed;
-	bool sweep, all; /* release; release_all */
+	bool sweep, all;   /* release; release_all */
+	bool mounts_after; /* the sweep was of what others have left */
 	struct dev_find find;
 	struct job job;
 	storages_done *done;
@@ -421,6 +423,8 @@ static void storage_entry_free(struct storage_entry *e)
 	free(e);
 }
 
+static void storage_start_mounts(struct storage_op *op);
+
 static int storage_unmount_job(void *arg, int out, struct err *err)
 {
 	const struct storage_op *op = arg;
@@ -438,6 +442,11 @@ static void storage_unmounted(void *arg, const struct err *err, const struct buf
 		storage_entry_free(op->doomed[i]);
 	if (err->code)
 		log_warn("storage", "%s", err->msg);
+	if (op->mounts_after) {
+		op->mounts_after = false;
+		storage_start_mounts(op);
+		return;
+	}
 	if (op->err.code == 0)
 		op->err = *err;
 	storage_op_end(op);
@@ -464,12 +473,15 @@ static void storage_sweep(struct storage_op *op)
 				continue;
 			watch_remove(&op->refs->watcher, &e->watched);
 			op->doomed[i] = e;
-			op->unmounts[n - ++i] =
-				(struct unmount_plan){ .rel = e->rel,
-						       .mounted = e->mounted || e->copied,
-						       .made = e->made,
-						       .tree = (e->directory || e->copied) &&
-							       e->made };
+			op->unmounts[n - ++i] = (struct unmount_plan){
+				.rel = e->rel,
+				.mounted = e->mount.mounted || e->mount.copied,
+				.below = e->mount.below,
+				.page = e->mount.page,
+				.pool = e->mount.pool,
+				.made = e->made,
+				.tree = (e->directory || e->mount.copied) && e->made
+			};
 		}
 		op->n_doomed = n;
 	}
@@ -477,7 +489,7 @@ static void storage_sweep(struct storage_op *op)
 					storage_unmount_job, storage_unmounted, op, NULL)
 			 : -ENOMEM;
 	if (r < 0) {
-		/* They stay, without users, for the next sweep. */
+		/* They stay, without users, for the next operation: whatever it is, it sweeps first. */
 		if (op->err.code == 0)
 			err_sys(&op->err, -r, "start unmounting");
 		storage_op_end(op);
@@ -508,7 +520,7 @@ static void storage_succeed(struct storage_op *op)
 		struct storage_item *it = &op->items[i];
 
 		it->use->entry = it->entry;
-		if (it->fresh && it->entry->copied) {
+		if (it->fresh && it->entry->mount.copied) {
 			it->entry->watched.plan = it->plan;
 			it->entry->watched.plan.source = it->entry->source;
 			it->entry->watched.plan.rel = it->entry->rel;
@@ -542,8 +554,7 @@ static void storage_mounted(void *arg, const struct err *err, const struct buf *
 			break;
 		e = op->items[op->plan_items[rec.index]].entry;
 		e->made = rec.made;
-		e->mounted = rec.mounted;
-		e->copied = rec.copied;
+		e->mount = rec;
 	}
 	op->err = *err;
 	if (err->code)
@@ -591,6 +602,7 @@ static void storage_start_mounts(struct storage_op *op)
 	struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS };
 	int r;
 
+	op->mounts_after = false;
 	for (size_t i = 0; i < op->n; i++) {
 		if (storage_claim(op, &op->items[i]) < 0) {
 			storage_undo(op);
@@ -601,13 +613,23 @@ static void storage_start_mounts(struct storage_op *op)
 		storage_succeed(op);
 		return;
 	}
-	opts.max_out = op->n_plans * sizeof(struct mount_record);
+	opts.max_out = 2 * op->n_plans * sizeof(struct mount_record);
 	r = worker_start(op->agent->loop, op->agent->reaper, &opts, storage_mount_job,
 			 storage_mounted, op, NULL);
 	if (r < 0) {
 		err_sys(&op->err, -r, "start mounting");
 		storage_undo(op);
 	}
+}
+
+/* What another operation could not unmount must be nobody's by chance. */
+static bool storage_has_rest(const struct storage_refs *refs)
+{
+	list_for_each(struct storage_entry, e, &refs->entries, link) {
+		if (e->users == 0)
+			return true;
+	}
+	return false;
 }
 
 static void storage_turn(struct job *j)
@@ -618,7 +640,8 @@ static void storage_turn(struct job *j)
 		list_for_each(struct storage_entry, e, &op->refs->entries, link)
 			e->users = 0;
 	}
-	if (op->sweep)
+	op->mounts_after = !op->sweep;
+	if (op->sweep || storage_has_rest(op->refs))
 		storage_sweep(op);
 	else
 		storage_start_mounts(op);

@@ -104,6 +104,12 @@ static int hugepages_write(const char *path, int64_t n)
 	return fdio_write_file(AT_FDCWD, path, text);
 }
 
+static void hugepages_path(char path[static 96], uint64_t page)
+{
+	(void)snprintf(path, 96, HUGEPAGES "/hugepages-%llukB/nr_hugepages",
+		       (unsigned long long)(page / 1024));
+}
+
 /* Has the kernel put aside so many pages more, or less. All or none. */
 static int hugepages_add(uint64_t page, int64_t n, struct err *err)
 {
@@ -113,8 +119,7 @@ static int hugepages_add(uint64_t page, int64_t n, struct err *err)
 
 	if (n == 0)
 		return 0;
-	(void)snprintf(path, sizeof(path), HUGEPAGES "/hugepages-%llukB/nr_hugepages",
-		       (unsigned long long)(page / 1024));
+	hugepages_path(path, page);
 	r = hugepages_read(path, &before);
 	if (r == 0 && (n > INT64_MAX - before || before + n < 0))
 		n = n > 0 ? INT64_MAX - before : -before;
@@ -358,6 +363,25 @@ static int mount_new(int root, const struct mount_plan *p, const char *name, int
 	return TAKE_FD(tree);
 }
 
+/* The worker may be killed at any time from here on: what it would leave is told before. */
+static void mount_announce(int out, struct mount_record *rec, int target, uint64_t page)
+{
+	struct statx stx;
+	char path[96];
+
+	rec->mounted = 1;
+	rec->below = statx(target, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx) == 0
+			     ? stx.stx_mnt_id
+			     : 0;
+	if (page) {
+		hugepages_path(path, page);
+		if (hugepages_read(path, &rec->pool) == 0)
+			rec->page = page;
+	}
+	if (out >= 0)
+		(void)fdio_write_all(out, rec, sizeof(*rec));
+}
+
 /* 1 if the source was copied; 0: it is too large. times: see watchcopy_sync. */
 static int mount_copy(const struct mount_plan *p, int source, int target, unsigned int times,
 		      struct err *err)
@@ -371,7 +395,7 @@ static int mount_copy(const struct mount_plan *p, int source, int target, unsign
 		     : r != WATCHCOPY_LARGE;
 }
 
-static int mount_one(int root, const struct mount_plan *p, unsigned int times,
+static int mount_one(int root, const struct mount_plan *p, unsigned int times, int out,
 		     struct mount_record *rec, struct err *err)
 {
 	AUTO_CLOSE int source = FD_NONE;
@@ -396,16 +420,25 @@ static int mount_one(int root, const struct mount_plan *p, unsigned int times,
 	if (p->keep_mounted && is_mount_root(target))
 		return 0;
 	if (p->kind == MOUNT_COPY) {
-		int copied = mount_copy(p, source, target, times, err);
+		int copied;
 
+		rec->copied = 1;
+		mount_announce(out, rec, target, 0);
+		copied = mount_copy(p, source, target, times, err);
 		rec->copied = copied > 0;
+		rec->mounted = 0;
 		if (copied)
 			return copied < 0 ? copied : 0;
 	}
 	/* A remount cannot change the size of a hugetlbfs. */
 	if (str_eq(p->fstype, "hugetlbfs") && !(p->opt.flags & (MS_REMOUNT | MS_BIND)) &&
-	    (hugepages_wanted(p, &page, &pages, err) < 0 || hugepages_add(page, pages, err) < 0))
+	    hugepages_wanted(p, &page, &pages, err) < 0)
 		return -err->code;
+	mount_announce(out, rec, target, page);
+	if (hugepages_add(page, pages, err) < 0) {
+		rec->mounted = 0;
+		return -err->code;
+	}
 	fd = mount_new(root, p, p->kind != MOUNT_TAG ? real : p->source, source, target, &mounted,
 		       err);
 	rec->mounted = mounted;
@@ -433,7 +466,7 @@ int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct 
 			r = make_directory(root, &plans[i], &made, err);
 			rec.made = made;
 		} else {
-			r = mount_one(root, &plans[i], 1, &rec, err);
+			r = mount_one(root, &plans[i], 1, out, &rec, err);
 		}
 		if (r == 0)
 			r = set_group(root, &plans[i], err);
@@ -447,7 +480,7 @@ int storage_copy_again(const struct mount_plan *p, bool *ret_copied, struct err 
 	AUTO_CLOSE int root = storage_open_run(err);
 	struct mount_record rec = { 0 };
 	/* Twice: while it is changed there are the old and the new version. */
-	int r = root < 0 ? root : mount_one(root, p, 2, &rec, err);
+	int r = root < 0 ? root : mount_one(root, p, 2, FD_NONE, &rec, err);
 
 	*ret_copied = rec.copied;
 	return r;
@@ -460,6 +493,28 @@ static int64_t unmount_pages(int root, const struct unmount_plan *p, uint64_t *p
 	AUTO_CLOSE int fd = confine_any(root, p->rel);
 
 	return fd < 0 ? 0 : hugepages_of(fd, page);
+}
+
+/* Nothing of ours is mounted there: it was never come to, or somebody has unmounted it. */
+static bool is_unmounted(const char *path, uint64_t below)
+{
+	struct statx stx;
+
+	return below &&
+	       statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, STATX_MNT_ID,
+		     &stx) == 0 &&
+	       stx.stx_mnt_id == below;
+}
+
+/* The pool as it was before a volume that did not come to be. */
+static void hugepages_restore(uint64_t page, int64_t pool)
+{
+	char path[96];
+	int64_t now;
+
+	hugepages_path(path, page);
+	if (hugepages_read(path, &now) == 0 && now > pool)
+		(void)hugepages_write(path, pool);
 }
 
 static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
@@ -477,7 +532,10 @@ static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
 	if (dir < 0)
 		return err_sys(err, -dir, "open parent of " STORAGE_ROOT "/%s", p->rel);
 	(void)snprintf(path, sizeof(path), "%s/%s", fdio_path(&at, dir), name);
-	if (p->mounted) {
+	if (p->mounted && is_unmounted(path, p->below)) {
+		if (p->page)
+			hugepages_restore(p->page, p->pool);
+	} else if (p->mounted) {
 		pages = unmount_pages(root, p, &page);
 		r = umount2(path, UMOUNT_NOFOLLOW);
 		/*

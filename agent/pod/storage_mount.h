@@ -36,17 +36,26 @@ struct mount_plan {
 	bool keep_mounted; /* already a mount point: leave it so (a share that the image mounted) */
 };
 
-/* What has been done of one plan; the parent needs it to undo, even when the worker dies. */
+/*
+ * What is about to be done of one plan, and then what was: the last one counts. The parent needs it
+ * to undo, whenever the worker dies.
+ */
 struct mount_record {
 	uint32_t index;
 	uint8_t made, mounted, copied;
+	uint64_t below; /* id of the mount that the mount point was on */
+	uint64_t page;	/* size of a volume's huge pages, or 0 */
+	int64_t pool;	/* how many the kernel had put aside before */
 };
 
 struct unmount_plan {
 	const char *rel;
-	bool mounted; /* to be unmounted */
-	bool made;    /* to be removed: an empty directory or file */
-	bool tree;    /* with all that is in it */
+	bool mounted; /* to be unmounted, unless the mount there is still this one: */
+	uint64_t below;
+	uint64_t page; /* then the pool of these gets back the size it had */
+	int64_t pool;
+	bool made; /* to be removed: an empty directory or file */
+	bool tree; /* with all that is in it */
 };
 
 /*
@@ -55,7 +64,7 @@ struct unmount_plan {
  */
 int storage_copy_again(const struct mount_plan *p, bool *ret_copied, struct err *err);
 /*
- * Mounts in order, writing a record to out for each; stops at the first failure. 0 or -errno with
+ * Mounts in order, writing records to out for each; stops at the first failure. 0 or -errno with
  * *err.
  */
 int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct err *err);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
@@ -173,7 +174,11 @@ static int plan_ephemeral(struct call *c, const Grpc__Storage *s, struct mount_p
 				  .fstype = s->fstype,
 				  .rel = rel,
 				  .mode = 0777 };
-	return mountopt_parse(options, n, &p->opt, &c->mem, err);
+	if (mountopt_parse(options, n, &p->opt, &c->mem, err) < 0)
+		return -err->code;
+	/* What there is is changed, whatever the words are: a new mount would be nobody's. */
+	p->opt.flags |= MS_REMOUNT;
+	return 0;
 }
 
 /* Without options there is nothing to update. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // libs: -lprotobuf-c
-// ldflags: -Wl,--wrap=fdio_write_file
+// ldflags: -Wl,--wrap=fdio_write_file -Wl,--wrap=tree_attach -Wl,--wrap=worker_start
 /*
  * Storages: drivers, counting, roll back, and that no mount point leaves /run (T16 to T18, T26,
  * GHSA-fmg6-v47x-52wr). Mounts in a mount namespace of the test's own; skipped where that is refused.
@@ -12,6 +12,8 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
+#include "base/worker.h"
+#include "oci/fs/tree.h"
 #include "pod/storage_mount.h"
 #include "linux/confine.h"
 #include "test_guest_harness.h"
@@ -328,6 +330,9 @@ Test(storage, options_and_propagation)
 	cr_assert_eq(mount(NULL, "/run", NULL, MS_PRIVATE, NULL), 0);
 }
 
+enum { LIVES, DIES_BEFORE, DIES_AFTER };
+static int fate; /* of the next worker that mounts */
+
 #define HUGE "/sys/kernel/mm/hugepages"
 static long long pool_max = 1000; /* pages that this kernel finds */
 
@@ -398,6 +403,11 @@ Test(storage, huge_pages)
 	cr_assert_eq(outcome.rpc, RPC_INTERNAL);
 	cr_assert_eq(pool(), 15, "all or none");
 	pool_max = 1000;
+	fate = DIES_BEFORE;
+	s = make("ephemeral", "nodev", "hugetlbfs", "/run/kata-containers/x", four);
+	cr_assert_neq(add(&b, &s, 1), 0);
+	cr_assert_eq(pool(), 15, "a worker that died between the pool and the mount");
+	fate = LIVES;
 
 	arena_init(&mem, 1 << 16);
 	cr_assert_eq(mountopt_parse((char **)(uintptr_t)again, 3, &remount.opt, &mem, &err), 0);
@@ -412,6 +422,81 @@ Test(storage, huge_pages)
 	release_all();
 	cr_assert_eq(pool(), 8, "as it was");
 	cr_assert_eq(umount(HUGE), 0);
+}
+
+/* ---- workers that die, or can't be started ---- */
+
+static bool no_worker;
+
+int __real_tree_attach(int tree, int target, struct err *err);
+int __wrap_tree_attach(int tree, int target, struct err *err);
+int __wrap_tree_attach(int tree, int target, struct err *err)
+{
+	int r;
+
+	if (fate == DIES_BEFORE)
+		_exit(1);
+	r = __real_tree_attach(tree, target, err);
+	if (fate == DIES_AFTER)
+		_exit(1);
+	return r;
+}
+
+int __real_worker_start(struct loop *l, struct reaper *r, const struct worker_opts *opts,
+			worker_job *job, worker_done *done, void *arg, struct worker **ret);
+int __wrap_worker_start(struct loop *l, struct reaper *r, const struct worker_opts *opts,
+			worker_job *job, worker_done *done, void *arg, struct worker **ret);
+int __wrap_worker_start(struct loop *l, struct reaper *r, const struct worker_opts *opts,
+			worker_job *job, worker_done *done, void *arg, struct worker **ret)
+{
+	return no_worker ? -EAGAIN : __real_worker_start(l, r, opts, job, done, arg, ret);
+}
+
+Test(storage, a_worker_that_dies_leaves_nothing)
+{
+	static const char point[] = "/run/kata-containers/sandbox/storage/d";
+	Grpc__Storage s;
+
+	cr_assert_eq(fdio_mkdirs("/run/src/dir", 0755), 0);
+	for (fate = DIES_BEFORE; fate <= DIES_AFTER; fate++) {
+		s = make("mmioblk", "none", "tmpfs", point, NULL);
+		cr_assert_neq(add(&a, &s, 1), 0);
+		cr_assert_eq(mounts_at(point), 0, "%d", fate);
+		cr_assert_eq(access(point, F_OK), -1, "%d", fate);
+		/* What was mounted there before is somebody else's. */
+		cr_assert_eq(fdio_mkdirs(point, 0755), 0);
+		cr_assert_eq(mount("other", point, "tmpfs", 0, NULL), 0);
+		s = make("bind", "/run/src/dir", "bind", point, NULL);
+		cr_assert_neq(add(&a, &s, 1), 0);
+		cr_assert_eq(mounts_at(point), 1, "%d", fate);
+		cr_assert_eq(umount(point), 0);
+		cr_assert_eq(rmdir(point), 0);
+	}
+	fate = LIVES;
+}
+
+/* What could not be unmounted is not the next sandbox's. */
+Test(storage, leftovers_are_swept_before_anything_is_mounted)
+{
+	static const char point[] = "/run/kata-containers/sandbox/shm";
+	Grpc__Storage s = make("ephemeral", "shm", "tmpfs", point, NULL);
+	int fd;
+
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	fd = open("/run/kata-containers/sandbox/shm/secret", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	cr_assert_geq(fd, 0);
+	(void)close(fd);
+	release(&a);
+	no_worker = true;
+	outcomes = 0;
+	cr_assert_eq(storages_release_all(&agent, &refs, on_done, &refs, &outcome), 0);
+	wait_outcome();
+	no_worker = false;
+	cr_assert_eq(outcome.code, EAGAIN, "it is told");
+	s = make("ephemeral", "shm", "tmpfs", point, NULL);
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(point), 1);
+	cr_assert_eq(access("/run/kata-containers/sandbox/shm/secret", F_OK), -1);
 }
 
 /* ---- watchable binds ---- */
@@ -509,7 +594,10 @@ Test(storage, watchable_bind_follows_kubelet)
 	cr_assert_eq(mounts_at(WATCHABLE), 1, "the sandbox's own");
 	release_all();
 	cr_assert_eq(mounts_at(WATCHABLE), 0);
-	cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1, "nobody watches any more");
+	alarm(5);
+	while (waitpid(-1, NULL, 0) > 0) /* nobody watches any more, but one may be dying */
+		;
+	alarm(0);
 }
 
 /* A file that is bound into a container keeps its inode; what goes in the source goes. */
