@@ -489,7 +489,7 @@ static void storage_sweep(struct storage_op *op)
 					storage_unmount_job, storage_unmounted, op, NULL)
 			 : -ENOMEM;
 	if (r < 0) {
-		/* They stay, without users, for the next operation: whatever it is, it sweeps first. */
+		/* They stay, without users: the next operation sweeps first, whatever it is. */
 		if (op->err.code == 0)
 			err_sys(&op->err, -r, "start unmounting");
 		storage_op_end(op);
