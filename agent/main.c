@@ -132,7 +132,7 @@ static void read_config_file(struct config *cfg, const char *path)
 		log_error("main", "read '%s': %s; defaults are used", path, strerror(-r));
 }
 
-static void configure(struct agent *a, struct config *cfg, const struct arguments *args)
+static void read_configuration(struct agent *a, struct config *cfg, const struct arguments *args)
 {
 	char path[sizeof(cfg->file)];
 
@@ -451,7 +451,7 @@ int main(int argc, char **argv)
 		has_console = become_init(&a, &cfg);
 	else
 		args = parse_arguments(argc, argv);
-	configure(&a, &cfg, &args);
+	read_configuration(&a, &cfg, &args);
 	log_open_terminal();
 	(void)umask(022);
 	(void)fdio_write_file(AT_FDCWD, "/proc/self/oom_score_adj", OOM_SCORE_AGENT);

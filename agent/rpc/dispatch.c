@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "rpc/describe.h"
 
 static bool rpc_same(const char *s, const char *text, size_t len)
 {
@@ -42,6 +43,18 @@ static void free_in_arena(void *arena, void *p)
 	(void)p;
 }
 
+static int rpc_call_handler(struct call *c, const ProtobufCMessage *req, size_t len,
+			    struct err *err)
+{
+	if (log_threshold >= LOG_DEBUG) {
+		char text[700]; /* a line takes no more */
+
+		log_debug("call", "%s: %zu bytes %s", c->method->name, len,
+			  rpc_describe(req, text, sizeof(text)));
+	}
+	return c->method->fn(c, req, err);
+}
+
 void rpc_run(struct call *c, uint8_t *body, size_t len)
 {
 	ProtobufCAllocator in_arena = { alloc_in_arena, free_in_arena, &c->mem };
@@ -49,7 +62,6 @@ void rpc_run(struct call *c, uint8_t *body, size_t len)
 	ProtobufCMessage *req;
 	int r = 0;
 
-	log_debug("call", "%s: %zu bytes", c->method->name, len);
 	if (c->server->gate)
 		r = c->server->gate(c, &err);
 	if (r == 0 && c->schema == SCHEMA_3X && c->method->adopt_3x)
@@ -66,7 +78,7 @@ void rpc_run(struct call *c, uint8_t *body, size_t len)
 					      "grpc: error unmarshalling request: malformed %s",
 					      c->method->request->short_name);
 		else
-			r = c->method->fn(c, req, &err);
+			r = rpc_call_handler(c, req, len, &err);
 	}
 	if (r < 0)
 		(void)call_fail(c, &err);
