@@ -64,6 +64,8 @@ def names():
             text = f.read()
         for kind, pattern in (('', FUNCTION), ('struct/enum ', TAG)):
             for name in pattern.findall(text):
+                if name.startswith('__'):  # an attribute
+                    continue
                 where[kind + name].add(os.path.relpath(path, TOP))
     return ['%s: %s' % (n, ' '.join(sorted(f))) for n, f in sorted(where.items()) if len(f) > 1]
 

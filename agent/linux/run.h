@@ -4,8 +4,8 @@
  * in the loop, whose reaper would take the program's end away.
  *
  * The program gets standard input, output and errors, and no other descriptor; its signals are as
- * they are by default, and the OOM killer doesn't spare it as it does the agent. What it says is listened to up to a bound, whoever holds its pipes later is
- * not waited for.
+ * they are by default, and the OOM killer doesn't spare it as it does the agent. What it says is
+ * listened to up to a bound, whoever holds its pipes later is not waited for.
  */
 #ifndef LINUX_RUN_H
 #define LINUX_RUN_H

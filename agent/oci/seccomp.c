@@ -162,7 +162,7 @@ static int compile_rule(struct compiler *c, const struct rule *rule, struct err 
 	unsigned int seen = 0;
 	bool alternatives = false;
 	uint32_t action = 0;
-	/* 0 is what runtime-rs makes of none; a call that did nothing and says it did is no rule. */
+	/* 0 is what runtime-rs makes of none; a call that does nothing and says OK is no rule. */
 	uint32_t number = rule->has_errno && rule->errno_value ? rule->errno_value : EPERM;
 	int r = parse_action(rule->action, number, &action, err);
 

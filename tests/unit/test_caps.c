@@ -57,10 +57,14 @@ Test(caps, spellings)
 
 Test(caps, unknown)
 {
-	static const char *const bad[] = { "CAP_X",	  "chown",    "cap_chown", "",
-					   "CAP_CHOWN ",  "CAP_",     "\"",	   "\"\"",
-					   "\"CAP_CHOWN", "CAP_CAP_CHOWN", "0",
-					   "CAP_AVERYLONGNAMETHATFITSINTONOBODYSBUFFERWHATSOEVERITMAYBEXXXX" };
+	static const char *const bad[] = {
+		"CAP_X",       "chown",
+		"cap_chown",   "",
+		"CAP_CHOWN ",  "CAP_",
+		"\"",	       "\"\"",
+		"\"CAP_CHOWN", "CAP_CAP_CHOWN",
+		"0",	       "CAP_AVERYLONGNAMETHATFITSINTONOBODYSBUFFERWHATSOEVERITMAYBEXXXX"
+	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char name[80], *list[] = { name };

@@ -14,7 +14,7 @@
 #include "base/err.h"
 #include "oci.pb-c.h"
 
-/* --- mount.c: one entry of the spec's mount list, checked in the parent, carried out in the child --- */
+/* --- mount.c: an entry of the spec's mounts, checked in the parent, carried out in the child */
 
 struct mount_env {
 	int root;	   /* O_PATH fd of the container's root, the top of a mount */
