@@ -338,6 +338,7 @@ Test(guest, modules_at_boot)
 	static const char boot[] =
 		"set -e; [ -d /lib/modules ] || { mkdir /run/u /run/w; mount -t overlay -o "
 		"lowerdir=/usr/lib,upperdir=/run/u,workdir=/run/w o /usr/lib; mkdir /lib/modules; };"
+		"[ -d /etc/modules-load.d ] || { mount -t tmpfs tmpfs /etc; mkdir /etc/modules-load.d; };"
 		"mount -t tmpfs tmpfs /lib/modules; mount -t tmpfs tmpfs /etc/modules-load.d;"
 		"mkdir /lib/modules/$(uname -r);"
 		"echo kernel/x/in-side_one.ko >/lib/modules/$(uname -r)/modules.builtin;"
