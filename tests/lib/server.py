@@ -186,12 +186,10 @@ class Agent(Server):
 
 
 class Cgroups:
-    """A directory in each hierarchy of this host, with a name that no other process has."""
-    count = 0
+    """A directory in each hierarchy of this host, with a name that nobody else has, in whatever pid namespace."""
 
     def __init__(self):
-        Cgroups.count += 1
-        self.name = 'agent-test.%d.%d' % (os.getpid(), Cgroups.count)
+        self.name = 'agent-test.' + os.urandom(6).hex()
         self.mounts = []        # (mount point, type, options)
         with open('/proc/self/mountinfo') as f:
             for line in f:
