@@ -5,8 +5,9 @@
  * Without a host the port shows EPOLLHUP, always, and nobody can mask it: so the waiting is
  * edge-triggered, for the EPOLLOUT that comes with the host. With one it is an ordinary stream,
  * until it reads 0. Then the session ends, and the port stays open: what a new host sends between a
- * close and an open the kernel would throw away. It is reopened after an error, since then its
- * bytes are worth nothing.
+ * close and an open the kernel would throw away, and a container that may make the node could open
+ * it first and be the agent for the host. After a protocol error what is in it is thrown away until
+ * it is quiet. Only a port that has gone itself is looked for and opened again.
  */
 #include "wire/serial.h"
 
@@ -26,18 +27,20 @@
 #include "wire/yamux.h"
 
 #define CHUNK	  (32u << 10) /* what the port takes or gives in one call */
-#define REOPEN_MS 50
+#define REOPEN_MS 50	      /* of a port that has gone */
+#define QUIET_MS  50 /* between two looks whether a host that broke the protocol still sends */
 
 struct serial {
 	struct conn conn;
 	struct loop *loop;
 	struct source source;
-	struct timer reopen;
+	struct timer again; /* the next try to open it, or the next look whether it is quiet */
 	struct job hang_up;
 	char root[64], path[108]; /* path "": to be looked for */
 	int fd;
 	bool connected; /* a session runs */
 	bool blocked, paused;
+	bool noisy;	 /* bytes have been thrown away since the last look */
 	bool complained; /* the reason why it can't be opened has been logged */
 };
 
@@ -121,7 +124,7 @@ static void serial_end_session(struct serial *s)
 
 static void serial_on_reopen(struct timer *t)
 {
-	struct serial *s = container_of(t, struct serial, reopen);
+	struct serial *s = container_of(t, struct serial, again);
 	struct err err = { 0 };
 
 	if (serial_open(s, &err) == 0) {
@@ -134,18 +137,60 @@ static void serial_on_reopen(struct timer *t)
 	timer_set(s->loop, t, REOPEN_MS, serial_on_reopen);
 }
 
-/* The port's bytes make no sense any more, or it has gone: close it, and open it anew. */
+/* The port has gone: open it anew. */
 static void serial_reopen(struct serial *s)
 {
 	serial_end_session(s);
 	loop_del(&s->source);
 	auto_closep(&s->fd);
-	timer_set(s->loop, &s->reopen, REOPEN_MS, serial_on_reopen);
+	timer_set(s->loop, &s->again, REOPEN_MS, serial_on_reopen);
+}
+
+static void serial_on_quiet(struct timer *t);
+
+/* Reads on and throws away, a bounded share each time, until nothing has come for QUIET_MS. */
+static void serial_discard(struct serial *s)
+{
+	static uint8_t chunk[CHUNK];
+	ssize_t n;
+
+	for (int i = 0; i < 16; i++) {
+		n = read(s->fd, chunk, sizeof(chunk));
+		if (n < 0 && errno != EAGAIN && errno != EINTR) {
+			serial_reopen(s);
+			return;
+		}
+		if (n <= 0)
+			break;
+		s->noisy = true;
+	}
+	timer_set(s->loop, &s->again, QUIET_MS, serial_on_quiet);
+}
+
+static void serial_on_quiet(struct timer *t)
+{
+	struct serial *s = container_of(t, struct serial, again);
+	bool was_noisy = s->noisy;
+
+	s->noisy = false;
+	if (was_noisy)
+		serial_discard(s);
+	else
+		serial_wait_for_host(s);
+}
+
+/* The port's bytes make no sense any more. */
+static void serial_restart(struct serial *s)
+{
+	serial_end_session(s);
+	(void)loop_mod(&s->source, EPOLLET); /* nothing for now; a hang-up is told once */
+	s->noisy = true;
+	serial_discard(s);
 }
 
 static void serial_on_hang_up(struct job *j)
 {
-	serial_reopen(container_of(j, struct serial, hang_up));
+	serial_restart(container_of(j, struct serial, hang_up));
 }
 
 static void serial_hang_up(struct conn *c)
@@ -217,7 +262,7 @@ static void serial_host_came(struct serial *s)
 	s->connected = true;
 	if (yamux_start(&s->conn) < 0) {
 		log_error("serial", "out of memory");
-		serial_reopen(s);
+		serial_restart(s);
 		return;
 	}
 	log_info("serial", "the host is connected");
@@ -231,6 +276,8 @@ static void serial_on_event(struct source *src, uint32_t events)
 	ssize_t n;
 	int r = 0;
 
+	if (s->again.loop)
+		return; /* see serial_discard */
 	if (!s->connected) {
 		if (events & EPOLLOUT)
 			serial_host_came(s);
@@ -250,12 +297,15 @@ static void serial_on_event(struct source *src, uint32_t events)
 		}
 		if (n > 0)
 			r = conn_input(&s->conn, chunk, (size_t)n);
-		else if (errno != EAGAIN && errno != EINTR)
-			r = -errno;
+		else if (errno != EAGAIN && errno != EINTR) {
+			log_warn("serial", "read: %s; opening the port anew", strerror(errno));
+			serial_reopen(s);
+			return;
+		}
 	}
 	if (r < 0) {
-		log_warn("serial", "session ended: %s; opening the port anew", strerror(-r));
-		serial_reopen(s);
+		log_warn("serial", "session ended: %s", strerror(-r));
+		serial_restart(s);
 	}
 }
 
@@ -288,7 +338,7 @@ void serial_stop(struct serial *s)
 		return;
 	serial_end_session(s);
 	loop_del(&s->source);
-	timer_cancel(&s->reopen);
+	timer_cancel(&s->again);
 	job_cancel(&s->hang_up);
 	auto_closep(&s->fd);
 	free(s);
