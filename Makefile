@@ -27,6 +27,7 @@ PKG_TEST := libcriterion-dev clang clang-format pyflakes3 libclang-rt-14-dev pyt
 	yamllint patchelf lld gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static dnf createrepo-c rpm crun runc iproute2 fdisk procps \
 	golang-go golang-google-grpc-dev golang-github-containerd-ttrpc-dev golang-github-hashicorp-yamux-dev gogoprotobuf
 
+PKG_debian := $(PKG_BUILD) $(PKG_IMAGE) $(PKG_RUN) kmod
 PKG_run := $(PKG_BUILD) $(PKG_IMAGE) $(PKG_KERNEL) $(PKG_RUN)
 PKG_test := $(PKG_run) $(PKG_TEST)
 
@@ -92,7 +93,9 @@ help:
 ## make                     build the agent and agent-ctl (make agent ARCH=arm64: cross-built;
 ##                          LINK=shared: build/kata-agent-shared, against the system's libraries)
 ## make run [CMD='...']     boot a guest and run a command in a container
-##                          (ROOT=initrd|pmem|blk, TRANSPORT=vsock|serial, PROTOCOL=grpc|ttrpc, ACCEL=tcg|kvm)
+##                          (ROOT=initrd|pmem|blk, TRANSPORT=vsock|serial, PROTOCOL=grpc|ttrpc, ACCEL=tcg|kvm,
+##                          KERNEL=own|debian: ours, which takes minutes to build, or Debian's, downloaded)
+## make shell               the same with an interactive shell in the container
 ## make test                every test
 ## make unit                the tests that take a minute and need no root: those of the C files, of the sources' form
 ## make check T=PROGRAM     one test and what it needs: T=tests/ns/test_rpc.py, T=tests/unit/test_str.c, several in
@@ -181,17 +184,17 @@ VM_TOOLS := $(BUILD)/agent-ctl $(BUILD)/vhost-user-vsock $(BUILD)/vm-guard
 
 # --- packages, images -------------------------------------------------------------------------
 # Installs what is missing, as root or through sudo; without either it says what to do.
-.PHONY: deps deps-run deps-build
+.PHONY: deps deps-run deps-build deps-debian deps-test
 deps: deps-test
-deps-build deps-run deps-test: deps-%:
+deps-build deps-debian deps-run deps-test: deps-%:
 	@tests/deps.sh $(PKG_$*)
 
-KERNEL := $(BUILD)/kata-vmlinuz
+OWN_KERNEL := $(BUILD)/kata-vmlinuz
 INITRD := $(BUILD)/kata-containers-initrd.img
 ROOTFS := $(BUILD)/rootfs
 
 KERNEL_SRC := kernel-config/build-kernel.sh $(shell find kernel-config/fragments -type f 2>/dev/null)
-$(KERNEL): $(KERNEL_SRC)
+$(OWN_KERNEL): $(KERNEL_SRC)
 	kernel-config/build-kernel.sh build
 	@touch $@
 
@@ -217,14 +220,37 @@ $(IMAGE): $(ROOTFS)-image.stamp $(wildcard image-builder/*.sh)
 	$(call say,IMAGE,$@)
 	$(Q)AGENT_INIT=yes image-builder/image_builder.sh -o $@ $(ROOTFS)-image >$(BUILD)/image.log 2>&1 || { cat $(BUILD)/image.log; exit 1; }
 
-.PHONY: kernel initrd image images
-kernel: $(KERNEL)
-initrd: $(INITRD)
-image: $(IMAGE)
+.PHONY: kernel initrd image images rootfs list-distros
+kernel: $(OWN_KERNEL)
+rootfs: $(if $(DISTRO),rootfs-$(DISTRO),$(ROOTFS).stamp)
+initrd: $(if $(DISTRO),initrd-$(DISTRO),$(INITRD))
+image: $(if $(DISTRO),image-$(DISTRO),$(IMAGE))
+
+## make rootfs-DISTRO, image-DISTRO, initrd-DISTRO   a distribution's (make list-distros), as osbuilder's are called
+DISTROS := $(sort $(patsubst rootfs-builder/%/config.sh,%,$(wildcard rootfs-builder/*/config.sh)))
+ROOTFS_BUILD_DEST ?= $(BUILD)
+IMAGES_BUILD_DEST ?= $(BUILD)
+list-distros:
+	@printf '%s\n' $(DISTROS)
+.PHONY: $(DISTROS:%=rootfs-%) $(DISTROS:%=image-%) $(DISTROS:%=initrd-%)
+$(DISTROS:%=rootfs-%): rootfs-%: $(ROOTFS_BUILD_DEST)/.%_rootfs.done
+$(DISTROS:%=image-%): image-%: $(IMAGES_BUILD_DEST)/kata-containers-image-%.img
+$(DISTROS:%=initrd-%): initrd-%: $(IMAGES_BUILD_DEST)/kata-containers-initrd-%.img
+DISTRO_ROOTFS := $(DISTROS:%=$(ROOTFS_BUILD_DEST)/.%_rootfs.done)
+.SECONDARY: $(DISTRO_ROOTFS)
+$(DISTRO_ROOTFS): $(ROOTFS_BUILD_DEST)/.%_rootfs.done: $(STATIC) $(ROOTFS_SRC) $(wildcard rootfs-builder/*/*.sh)
+	AGENT_SOURCE_BIN=$(abspath $(STATIC)) rootfs-builder/rootfs.sh -o $(VERSION_TEXT) -r $(ROOTFS_BUILD_DEST)/$*_rootfs $*
+	@touch $@
+$(DISTROS:%=$(IMAGES_BUILD_DEST)/kata-containers-image-%.img): $(IMAGES_BUILD_DEST)/kata-containers-image-%.img: \
+		$(ROOTFS_BUILD_DEST)/.%_rootfs.done $(wildcard image-builder/*.sh)
+	image-builder/image_builder.sh -o $@ $(ROOTFS_BUILD_DEST)/$*_rootfs
+$(DISTROS:%=$(IMAGES_BUILD_DEST)/kata-containers-initrd-%.img): $(IMAGES_BUILD_DEST)/kata-containers-initrd-%.img: \
+		$(ROOTFS_BUILD_DEST)/.%_rootfs.done initrd/initrd_builder.sh
+	initrd/initrd_builder.sh -o $@ $(ROOTFS_BUILD_DEST)/$*_rootfs
 images: deps-run
 	@$(MAKE) --no-print-directory images-all
 .PHONY: images-all
-images-all: $(KERNEL) $(INITRD) $(IMAGE)
+images-all: $(OWN_KERNEL) $(INITRD) $(IMAGE)
 	@ls -lL $^
 
 ## make install             agent, units and images to where kata-runtime looks for them (DESTDIR=)
@@ -236,7 +262,7 @@ install: $(AGENT) $(BUILD)/agent-ctl images-all
 	install -D -s -m 755 $(BUILD)/agent-ctl $(DESTDIR)/usr/bin/agent-ctl
 	install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/system rootfs-builder/systemd/kata-agent.service \
 		rootfs-builder/systemd/kata-containers.target
-	install -D -m 644 $(KERNEL) $(SHARE)/vmlinuz.container
+	install -D -m 644 $(OWN_KERNEL) $(SHARE)/vmlinuz.container
 	install -D -m 644 $(INITRD) $(SHARE)/kata-containers-initrd.img
 	install -D -m 644 $(IMAGE) $(SHARE)/kata-containers.img
 
@@ -246,13 +272,56 @@ ROOT ?= initrd
 TRANSPORT ?= vsock
 PROTOCOL ?= grpc
 export ACCEL ROOT TRANSPORT PROTOCOL
+# A word of the command line, not of the environment of what is run.
+unexport KERNEL
+RUN_KERNEL = $(or $(KERNEL),$(if $(wildcard $(OWN_KERNEL)),own,debian))
 
-.PHONY: run
-run: deps-run
-	@$(MAKE) --no-print-directory run-guest
-.PHONY: run-guest
-run-guest: $(VM_TOOLS) $(KERNEL) $(if $(filter initrd,$(ROOT)),$(INITRD),$(IMAGE)) $(ROOTFS).stamp
-	@CMD='$(subst ','\'',$(CMD))' tests/vm/run.sh
+# Debian's kernel: its package's files, and an initrd with the modules that Kata's devices need.
+DEBIAN := $(BUILD)/debian-kernel
+$(DEBIAN)/vmlinuz: tests/vm/debian-kernel.sh
+	$(call say,FETCH,"$@ (Debian's linux-image-amd64)")
+	$(Q)tests/vm/debian-kernel.sh $(DEBIAN)
+	@touch $@
+$(DEBIAN)-rootfs.stamp: $(DEBIAN)/vmlinuz $(STATIC) $(ROOTFS_SRC)
+	$(call say,ROOTFS,$(DEBIAN)-rootfs)
+	$(Q)AGENT_INIT=yes KATA_EXTRAS='$(INITRD_EXTRAS)' AGENT_SOURCE_BIN=$(abspath $(STATIC)) KERNEL_MODULES=kata \
+		KERNEL_MODULES_DIR=$$(echo $(DEBIAN)/modules/*) rootfs-builder/rootfs.sh -o $(VERSION) -r $(DEBIAN)-rootfs busybox \
+		>$(DEBIAN)-rootfs.log 2>&1 || { cat $(DEBIAN)-rootfs.log; exit 1; }
+	@touch $@
+$(DEBIAN)-initrd.img: $(DEBIAN)-rootfs.stamp initrd/initrd_builder.sh
+	$(call say,INITRD,$@)
+	$(Q)initrd/initrd_builder.sh -o $@ $(DEBIAN)-rootfs >$(DEBIAN)-initrd.log 2>&1 || { cat $(DEBIAN)-initrd.log; exit 1; }
+
+# What is misspelled is refused before anything is built or booted.
+one_of = $(if $(filter-out 1,$(words $($1)))$(filter-out $2,$($1)),$(error $1=$($1): choose one of $2))
+run_words = $(call one_of,ROOT,initrd pmem blk)$(call one_of,TRANSPORT,vsock serial)$(call one_of,PROTOCOL,grpc \
+	ttrpc)$(if $(KERNEL),$(call one_of,KERNEL,own debian))$(if $(filter debian,$(RUN_KERNEL)),$(if $(filter initrd,$(ROOT)),,$(error \
+	ROOT=$(ROOT): Debian's kernel has the drivers as modules and boots from an initrd only; KERNEL=own, or make kernel)))
+debian_said = $(if $(KERNEL),,@echo "run: with Debian's kernel ('make kernel' builds a trimmed one in some minutes, which boots in less than half the time)" >&2)
+# As it was typed: make would take each $$ for a variable of its own.
+run_cmd = KATA_CMD='$(subst ','\'',$(value CMD))'
+
+# All that make says goes to standard error: standard output is the container's alone.
+run_ready = @$(MAKE) --no-print-directory run-$(RUN_KERNEL) >&2
+run_guest = $(if $(filter debian,$(RUN_KERNEL)),VM_KERNEL=$(abspath $(DEBIAN)/vmlinuz) VM_INITRD=$(abspath $(DEBIAN)-initrd.img)) tests/vm/run.sh
+
+.PHONY: run shell run-own run-debian
+run:
+	$(run_words)$(if $(filter debian,$(RUN_KERNEL)),$(debian_said))
+	$(run_ready)
+	@$(run_cmd) $(run_guest)
+shell:
+	$(run_words)$(if $(filter debian,$(RUN_KERNEL)),$(debian_said))
+	@[ -t 0 ] || { echo 'make shell needs a terminal as its standard input; make run takes a CMD' >&2; exit 1; }
+	$(run_ready)
+	@KATA_CMD='exec sh' KATA_TERMINAL=1 $(run_guest)
+run-own: deps-run
+	@$(MAKE) --no-print-directory run-own-files
+run-debian: deps-debian
+	@$(MAKE) --no-print-directory run-debian-files
+.PHONY: run-own-files run-debian-files
+run-own-files: $(VM_TOOLS) $(OWN_KERNEL) $(if $(filter initrd,$(ROOT)),$(INITRD),$(IMAGE)) $(ROOTFS).stamp
+run-debian-files: $(VM_TOOLS) $(DEBIAN)/vmlinuz $(DEBIAN)-initrd.img $(ROOTFS).stamp
 
 # --- tests ------------------------------------------------------------------------------------
 # Unit tests link with archives of sanitized objects, so that each takes what it uses.
@@ -312,7 +381,7 @@ TESTS := tests/check.sh tests/test_run.py $(UNIT) $(filter-out %.c %.h,$(TESTS_S
 .PHONY: test test-all unit
 test: deps-test
 	@$(MAKE) --no-print-directory test-all
-test-all: all $(SHARED) $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(BUILD)/kata-agent-san $(KERNEL) $(INITRD) $(IMAGE) $(UNIT)
+test-all: all $(SHARED) $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(BUILD)/kata-agent-san $(OWN_KERNEL) $(INITRD) $(IMAGE) $(UNIT)
 	@$(if $(filter shared,$(LINK)),AGENT=$(abspath $(AGENT))) tests/run.py $(TESTS)
 unit: $(UNIT)
 	@tests/run.py --jobs 2 tests/check.sh tests/test_run.py $(UNIT)
@@ -324,9 +393,9 @@ T_FILES := $(foreach t,$(T_PROGRAMS),$(firstword $(subst :, ,$(t))))
 T_NEEDS := $(filter $(BUILD)/unit/%,$(T_FILES)) \
 	$(if $(filter-out $(BUILD)/unit/% tests/check.sh tests/test_run.py,$(T_FILES)),all $(BUILD)/kata-agent-san) \
 	$(if $(filter tests/ns/test_e2e_shared.sh,$(T_FILES)),$(SHARED)) \
-	$(if $(filter tests/ns/test_cgroup_guest.sh,$(T_FILES)),$(KERNEL) $(BUILD)/unit/test_cgroup_v1 $(BUILD)/unit/test_cgroup_v2) \
+	$(if $(filter tests/ns/test_cgroup_guest.sh,$(T_FILES)),$(OWN_KERNEL) $(BUILD)/unit/test_cgroup_v1 $(BUILD)/unit/test_cgroup_v2) \
 	$(if $(filter tests/vm/% tests/images/%,$(T_FILES)),$(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san \
-		$(KERNEL) $(INITRD) $(IMAGE))
+		$(OWN_KERNEL) $(INITRD) $(IMAGE))
 check: $(T_NEEDS)
 	@$(if $(strip $(T)),tests/run.py $(T_PROGRAMS),echo "make check T=PROGRAM, see make help" >&2; exit 2)
 
@@ -334,7 +403,7 @@ check: $(T_NEEDS)
 bench: deps-test
 	@$(MAKE) --no-print-directory bench-all
 .PHONY: bench-all
-bench-all: all $(VM_TOOLS) $(KERNEL) $(INITRD)
+bench-all: all $(VM_TOOLS) $(OWN_KERNEL) $(INITRD)
 	@python3 tests/bench.py
 
 # --- looking harder ---------------------------------------------------------------------------

@@ -6,7 +6,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
 build=${BUILD:-$top/build}
-kernel=${KERNEL:-$build/kata-vmlinuz}
+kernel=${VM_KERNEL:-$build/kata-vmlinuz}
 boot=$top/tests/vm/boot.sh
 for f in "$kernel" "$build/kata-agent" "$build/agent-ctl" "$build/vm-guard" "$build/vhost-user-vsock" "$(command -v qemu-system-x86_64 || echo qemu-system-x86_64)"; do
 	if [[ ! -e $f ]]; then

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Boots each kind of root in QEMU (TCG) with a small program in the agent's place, which says what it finds.
-# KERNEL names the guest kernel (default build/kata-vmlinuz). ACCEL: what QEMU runs it with (tcg).
+# VM_KERNEL names the guest kernel (default build/kata-vmlinuz). ACCEL: what QEMU runs it with (tcg).
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
-kernel=${KERNEL:-$top/build/kata-vmlinuz}
+kernel=${VM_KERNEL:-$top/build/kata-vmlinuz}
 accel=${ACCEL:-tcg,thread=multi}
 if [[ ! -e $kernel ]]; then
 	skip_all "no guest kernel at $kernel: kernel-config/build-kernel.sh build"

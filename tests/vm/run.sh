@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# `make run`: boots a guest and runs CMD in a container in it. Environment: CMD, ROOT, TRANSPORT,
-# PROTOCOL, ACCEL. The exit status is the command's.
+# `make run`: boots a guest and runs KATA_CMD in a container in it. Environment: KATA_CMD, ROOT, TRANSPORT,
+# PROTOCOL, ACCEL, VM_KERNEL, VM_INITRD, KATA_TERMINAL (non-empty: with a terminal). The exit status is the command's, and
+# its output is all there is on standard output.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 build=${BUILD:-$top/build}
@@ -19,10 +20,10 @@ mkdir -p "$bundle/rootfs"
 # The container sees a copy of the guest's busybox tree, without the agent.
 cp -a "$build/rootfs/." "$bundle/rootfs/"
 rm -f "$bundle/rootfs/usr/bin/kata-agent" "$bundle/rootfs/sbin/init" "$bundle/rootfs/init"
-"$build/agent-ctl" spec --cmd "${CMD:-uname -a}" >"$bundle/config.json"
+"$build/agent-ctl" spec ${KATA_TERMINAL:+--terminal} --cmd "${KATA_CMD:-uname -a}" >"$bundle/config.json"
 
 case ${ROOT:-initrd} in
-initrd) root=(--initrd "$build/kata-containers-initrd.img") ;;
+initrd) root=(--initrd "${VM_INITRD:-$build/kata-containers-initrd.img}") ;;
 pmem | blk) root=(--image "$build/kata-containers.img" --root "$ROOT") ;;
 *)
 	echo "ROOT=$ROOT: choose initrd, pmem or blk" >&2
@@ -37,12 +38,12 @@ if [[ $transport == vsock && ! -w /dev/vhost-vsock ]] &&
 fi
 ms() { echo $(($(date +%s%N) / 1000000)); }
 began=$(ms)
-"$top/tests/vm/boot.sh" start --dir "$dir/vm" --kernel "$build/kata-vmlinuz" "${root[@]}" \
+"$top/tests/vm/boot.sh" start --dir "$dir/vm" --kernel "${VM_KERNEL:-$build/kata-vmlinuz}" "${root[@]}" \
 	--transport "$transport" --share "$dir/share"
 "$top/tests/vm/boot.sh" wait --dir "$dir/vm"
-echo "guest: the agent answered $(($(ms) - began)) ms after QEMU was started (${ROOT:-initrd}, $transport, ${PROTOCOL:-grpc})"
+echo "guest: the agent answered $(($(ms) - began)) ms after QEMU was started (${ROOT:-initrd}, $transport, ${PROTOCOL:-grpc})" >&2
 status=0
 "$build/agent-ctl" --addr "$(cat "$dir/vm/address")" --protocol "${PROTOCOL:-grpc}" \
-	run --shared "$dir/share" "$bundle" || status=$?
-echo "container: exit status $status"
+	run ${KATA_TERMINAL:+--terminal} --shared "$dir/share" "$bundle" || status=$?
+echo "container: exit status $status" >&2
 exit "$status"
