@@ -25,6 +25,7 @@
 #include "rpc/call.h"
 #include "pod/agent.h"
 #include "config.h"
+#include "pod/storage_layers.h"
 #include "pod/storage_mount.h"
 #include "linux/confine.h"
 #include "linux/devfind.h"
@@ -56,6 +57,8 @@ static const struct storage_driver storage_drivers[] = {
 	{ "bind", SOURCE_ASIS, false, false, true, false, false },
 	{ "overlayfs", SOURCE_ASIS, false, false, false, true, false },
 	{ "watchable-bind", SOURCE_ASIS, false, false, true, true, true },
+	/* The folder of the layers, once they are taken apart. */
+	{ LAYERS_DRIVER, SOURCE_ASIS, false, true, false, true, false },
 };
 
 /* File systems whose source is a name; all others have a path there. */
@@ -71,6 +74,8 @@ struct storage_entry {
 	struct mount_record mount;   /* what a worker has done for it */
 	char *rel, *source, *fstype; /* behind the struct, in its memory */
 	struct watched watched;	     /* on a list if it is copied */
+	char **dirs;		     /* folders made for it; they and their texts are one block */
+	size_t n_dirs;
 };
 
 struct storage_use {
@@ -86,7 +91,8 @@ struct storage_item {
 	struct storage_entry *entry; /* made for it, or the one it shares; NULL: not claimed */
 	struct storage_entry *spare;
 	struct storage_use *use;
-	bool fresh; /* this operation makes the entry */
+	bool fresh;		/* this operation makes the entry */
+	unsigned int partition; /* of the device; 0: the whole of it */
 };
 
 struct storage_op {
@@ -133,10 +139,18 @@ bool storage_driver_is_3x(size_t i)
 	return storage_drivers[i].only_3x;
 }
 
+/* An entry that is on no list. */
+static void storage_dispose(struct storage_entry *e)
+{
+	if (e)
+		free(e->dirs);
+	free(e);
+}
+
 static void storage_op_free(struct storage_op *op)
 {
 	for (size_t i = 0; i < op->n; i++) {
-		free(op->items[i].spare);
+		storage_dispose(op->items[i].spare);
 		free(op->items[i].use);
 	}
 	arena_free(&op->mem);
@@ -228,6 +242,26 @@ static int storage_source(struct storage_op *op, struct storage_item *it, const 
 	return 0;
 }
 
+static int storage_keep_dirs(struct storage_entry *e, const struct mount_plan *p)
+{
+	size_t size = p->n_dirs * sizeof(*e->dirs);
+	char *text;
+
+	for (size_t i = 0; i < p->n_dirs; i++)
+		size += strlen(p->dirs[i]) + 1;
+	e->dirs = malloc(size);
+	if (!e->dirs)
+		return -ENOMEM;
+	text = (char *)(e->dirs + p->n_dirs);
+	for (; e->n_dirs < p->n_dirs; e->n_dirs++) {
+		size_t len = strlen(p->dirs[e->n_dirs]) + 1;
+
+		e->dirs[e->n_dirs] = memcpy(text, p->dirs[e->n_dirs], len);
+		text += len;
+	}
+	return 0;
+}
+
 /* What an item needs to be kept after the call, so that success cannot fail for want of memory. */
 static int storage_reserve(struct storage_item *it, struct err *err)
 {
@@ -247,6 +281,8 @@ static int storage_reserve(struct storage_item *it, struct err *err)
 	e->fstype = memcpy(e->source + source, p->fstype, fstype);
 	e->kept = it->driver->kept || it->shared;
 	e->directory = it->driver->directory;
+	if (p->n_dirs && storage_keep_dirs(e, p) < 0)
+		return err_sys(err, ENOMEM, "storage");
 	it->spare = TAKE_PTR(e);
 	it->use = TAKE_PTR(use);
 	return 0;
@@ -318,11 +354,70 @@ static int storage_folder(struct storage_op *op, const char *rel, size_t len, st
 	return it->plan.rel ? storage_reserve(it, err) : err_sys(err, ENOMEM, "storage");
 }
 
+/* "/dev/vda" and 1: "/dev/vda1"; "/dev/nvme0n1" and 1: "/dev/nvme0n1p1". */
+static const char *storage_partition(struct storage_op *op, const char *disk, unsigned int n)
+{
+	char last = *disk ? disk[strlen(disk) - 1] : '\0';
+
+	return arena_printf(&op->mem, "%s%s%u", disk, last >= '0' && last <= '9' ? "p" : "", n);
+}
+
+/* 3.x: what the driver is to do besides. One that we don't know is not passed over. */
+static int storage_driver_option(struct storage_op *op, struct storage_item *it,
+				 const Grpc__Storage *s, const char *word, struct err *err)
+{
+	struct mount_plan *p = &it->plan;
+	bool disk = it->driver->source != SOURCE_ASIS || str_eq(it->driver->name, "mmioblk");
+	char rel[LIMIT_PATH];
+	uint64_t n;
+
+	if (disk && (str_eq(word, "create_filesystem") || str_eq(word, "create_filesystem=true"))) {
+		if (!str_eq(s->fstype, "ext4"))
+			return err_rpc(err, RPC_INVALID_ARGUMENT,
+				       "storage '%s': create_filesystem makes ext4, not '%s'",
+				       s->mount_point, s->fstype);
+		p->make_ext4 = p->device = true;
+		return 0;
+	}
+	if (disk && str_starts(word, LAYERS_PARTITION) &&
+	    str_u64(word + strlen(LAYERS_PARTITION), 128, &n) == 0 && n > 0) {
+		it->partition = (unsigned int)n;
+		p->wait = p->device = true;
+		return 0;
+	}
+	if (str_eq(it->driver->name, "overlayfs") && str_starts(word, OVERLAY_CREATE_DIR)) {
+		word += strlen(OVERLAY_CREATE_DIR);
+		if (confine_clean(STORAGE_ROOT, word, rel) < 0)
+			return err_rpc(err, RPC_PERMISSION_DENIED,
+				       "folder '%s' is not below " STORAGE_ROOT, word);
+		p->dirs[p->n_dirs] = arena_strdup(&op->mem, rel);
+		return p->dirs[p->n_dirs++] ? 0 : err_sys(err, ENOMEM, "storage");
+	}
+	return err_rpc(err, RPC_INVALID_ARGUMENT, "storage '%s': unknown driver option '%s' of %s",
+		       s->mount_point, word, it->driver->name);
+}
+
+static int storage_driver_options(struct storage_op *op, struct storage_item *it,
+				  const Grpc__Storage *s, struct err *err)
+{
+	it->plan.dirs = arena_zalloc(&op->mem, (s->n_driver_options + 1) * sizeof(*it->plan.dirs));
+	if (!it->plan.dirs)
+		return err_sys(err, ENOMEM, "storage");
+	for (size_t i = 0; i < s->n_driver_options; i++) {
+		if (storage_driver_option(op, it, s, s->driver_options[i], err) < 0)
+			return -err->code;
+	}
+	return 0;
+}
+
 static int storage_read(struct storage_op *op, struct storage_item *it, enum schema schema,
 			const Grpc__Storage *s, struct err *err)
 {
 	struct mount_plan *p = &it->plan;
 
+	if (schema == SCHEMA_3X && str_eq(s->driver, "image_guest_pull"))
+		return err_rpc(err, RPC_UNIMPLEMENTED,
+			       "storage driver image_guest_pull: this guest does not pull images");
 	it->driver = storage_driver_find(s->driver);
 	if (!it->driver || (it->driver->only_3x && schema != SCHEMA_3X))
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "Unknown storage driver \"%s\"",
@@ -334,7 +429,8 @@ static int storage_read(struct storage_op *op, struct storage_item *it, enum sch
 	if (!p->source || !p->fstype)
 		return err_sys(err, ENOMEM, "storage");
 	it->shared = schema == SCHEMA_3X && s->shared;
-	if (schema == SCHEMA_3X && storage_group(it, s, err) < 0)
+	if (schema == SCHEMA_3X &&
+	    (storage_group(it, s, err) < 0 || storage_driver_options(op, it, s, err) < 0))
 		return -err->code;
 	if (it->driver->directory) {
 		p->kind = MOUNT_NONE;
@@ -355,7 +451,11 @@ static int storage_read(struct storage_op *op, struct storage_item *it, enum sch
 		p->kind = MOUNT_PATH; /* whatever the type is called */
 	if (it->driver->copied && watch_folder(p->rel))
 		p->kind = MOUNT_COPY;
-	return storage_source(op, it, p->source, err) < 0 ? -err->code : storage_reserve(it, err);
+	if (storage_source(op, it, p->source, err) < 0)
+		return -err->code;
+	if (it->partition && !it->address)
+		p->source = storage_partition(op, p->source, it->partition);
+	return p->source ? storage_reserve(it, err) : err_sys(err, ENOMEM, "storage");
 }
 
 /* One storage of the request, and what it needs before it. */
@@ -373,7 +473,7 @@ static int storage_take(struct storage_op *op, enum schema schema, const Grpc__S
 	op->items[op->n++] = it;
 	return 0;
 fail:
-	free(it.spare);
+	storage_dispose(it.spare);
 	free(it.use);
 	return -err->code;
 }
@@ -420,7 +520,7 @@ static void storage_op_end(struct storage_op *op)
 static void storage_entry_free(struct storage_entry *e)
 {
 	list_del(&e->link);
-	free(e);
+	storage_dispose(e);
 }
 
 static void storage_start_mounts(struct storage_op *op);
@@ -480,6 +580,8 @@ static void storage_sweep(struct storage_op *op)
 				.page = e->mount.page,
 				.pool = e->mount.pool,
 				.made = e->made,
+				.dirs = e->dirs,
+				.n_dirs = e->n_dirs,
 				.tree = (e->directory || e->mount.copied) && e->made
 			};
 		}
@@ -555,6 +657,10 @@ static void storage_mounted(void *arg, const struct err *err, const struct buf *
 		e = op->items[op->plan_items[rec.index]].entry;
 		e->made = rec.made;
 		e->mount = rec;
+		for (size_t i = 0; i < e->n_dirs; i++) {
+			if (i >= 32 || !(rec.dirs & 1u << i))
+				e->dirs[i] = NULL;
+		}
 	}
 	op->err = *err;
 	if (err->code)
@@ -659,6 +765,8 @@ static void storage_found(struct dev_find *f, const char *name, const struct err
 	op->err = *err;
 	if (name) {
 		it->plan.source = arena_printf(&op->mem, "/dev/%s", name);
+		if (it->partition && it->plan.source)
+			it->plan.source = storage_partition(op, it->plan.source, it->partition);
 		if (!it->plan.source)
 			err_sys(&op->err, ENOMEM, "storage");
 	} else if (op->err.code == ETIMEDOUT) {
@@ -736,6 +844,10 @@ int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set 
 	if (!op)
 		return -err->code;
 	op->set = set;
+	if (schema == SCHEMA_3X && storage_layers(&op->mem, storages, n, &storages, &n, err) < 0) {
+		storage_op_free(op);
+		return -err->code;
+	}
 	/* Each may need a folder besides. */
 	op->items = arena_zalloc(&op->mem, (2 * n + 1) * sizeof(*op->items));
 	op->plans = arena_zalloc(&op->mem, (2 * n + 1) * sizeof(*op->plans));

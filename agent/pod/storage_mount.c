@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,10 +22,13 @@
 #include "base/str.h"
 #include "rpc/call.h"
 #include "linux/confine.h"
+#include "linux/run.h"
 #include "oci/fs/tree.h"
 #include "pod/watchcopy.h"
 
-#define HUGEPAGES "/sys/kernel/mm/hugepages"
+#define HUGEPAGES	"/sys/kernel/mm/hugepages"
+#define PARTITION_MS	20 /* between two looks for a partition's node */
+#define PARTITION_TRIES 150
 
 static int storage_open_run(struct err *err)
 {
@@ -150,9 +154,13 @@ static int storage_open_source(int root, const struct mount_plan *p, struct stat
 	AUTO_CLOSE int fd = FD_NONE;
 	char rel[LIMIT_PATH];
 
-	if (!realpath(p->source, real))
+	for (int tries = 0; !realpath(p->source, real); tries++) {
+		if (errno == ENOENT && p->wait && tries < PARTITION_TRIES &&
+		    poll(NULL, 0, PARTITION_MS) == 0)
+			continue;
 		return err_rpc(err, RPC_INTERNAL, "Could not resolve symlink for source %s: %s",
 			       p->source, strerror(errno));
+	}
 	fd = open(real, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, st) < 0)
 		return err_rpc(err, RPC_INTERNAL, "Could not open source %s: %s", real,
@@ -363,6 +371,56 @@ static int mount_new(int root, const struct mount_plan *p, const char *name, int
 	return TAKE_FD(tree);
 }
 
+/* Bytes 56 and 57 of the superblock, which is 1 KiB into the device. */
+static bool is_ext4(const char *device)
+{
+	AUTO_CLOSE int fd = open(device, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	uint8_t magic[2];
+
+	return fd >= 0 && pread(fd, magic, sizeof(magic), 1024 + 56) == sizeof(magic) &&
+	       magic[0] == 0x53 && magic[1] == 0xef;
+}
+
+/* As the reference makes it; its tables are written later, however large the disk is. */
+static int make_ext4(const char *device, const struct stat *st, struct err *err)
+{
+	static const char *const words[] = { "mkfs.ext4", "-F", "-O",	  "^has_journal", "-m",
+					     "0",	  "-i", "163840", "-I",		  "128" };
+	char *argv[ARRAY_LEN(words) + 2] = { NULL }, dev[PATH_MAX];
+
+	if (!S_ISBLK(st->st_mode))
+		return err_rpc(err, RPC_INVALID_ARGUMENT,
+			       "Could not create a file system on %s: no block device", device);
+	if (is_ext4(device))
+		return 0;
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		argv[i] = (char *)(uintptr_t)words[i];
+	(void)snprintf(dev, sizeof(dev), "%s", device);
+	argv[ARRAY_LEN(words)] = dev;
+	if (run_program(&(struct run){ .argv = argv, .path = words[0] }, err) < 0) {
+		err->rpc = RPC_INTERNAL;
+		return err_wrap(err, "Could not create a file system on %s", device);
+	}
+	return 0;
+}
+
+static int mount_make_dirs(int root, const struct mount_plan *p, struct mount_record *rec,
+			   struct err *err)
+{
+	for (size_t i = 0; i < p->n_dirs; i++) {
+		bool made = false;
+		AUTO_CLOSE int fd = confine_dir(root, p->dirs[i], 0755, &made);
+
+		if (fd < 0)
+			return err_rpc(err, RPC_INTERNAL,
+				       "Could not create " STORAGE_ROOT "/%s: %s", p->dirs[i],
+				       strerror(-fd));
+		if (made && i < 32)
+			rec->dirs |= 1u << i;
+	}
+	return 0;
+}
+
 /* The worker may be killed at any time from here on: what it would leave is told before. */
 static void mount_announce(int out, struct mount_record *rec, int target, uint64_t page)
 {
@@ -412,6 +470,9 @@ static int mount_one(int root, const struct mount_plan *p, unsigned int times, i
 		if (source < 0)
 			return source;
 	}
+	if (mount_make_dirs(root, p, rec, err) < 0 ||
+	    (p->make_ext4 && make_ext4(real, &st, err) < 0))
+		return -err->code;
 	file = p->opt.flags & MS_BIND && !S_ISDIR(st.st_mode);
 	target = storage_open_point(root, p, file, &made, err);
 	rec->made = made;
@@ -551,6 +612,13 @@ static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
 		(void)fdio_remove_tree(dir, name);
 	else if (p->made && unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno == ENOTDIR)
 		(void)unlinkat(dir, name, 0);
+	for (size_t i = 0; i < p->n_dirs; i++) {
+		AUTO_CLOSE int parent =
+			p->dirs[i] ? confine_parent(root, p->dirs[i], 0, &name) : FD_NONE;
+
+		if (parent >= 0)
+			(void)fdio_remove_tree(parent, name);
+	}
 	/* Pages still in use stay so, and are no part of the pool any more. */
 	return hugepages_add(page, -pages, err);
 }

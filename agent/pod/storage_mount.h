@@ -32,7 +32,11 @@ struct mount_plan {
 	gid_t group;
 	bool group_tree;	/* all of the content, not only its top */
 	bool group_on_mismatch; /* only if the top is not that group's already */
-	bool device;		/* the source must be a device */
+	const char **dirs;	/* folders below STORAGE_ROOT that are made before, as mkdir -p */
+	size_t n_dirs;
+	bool make_ext4;	   /* on the device, where it holds none yet */
+	bool wait;	   /* for the source, a partition's node, to appear */
+	bool device;	   /* the source must be a device */
 	bool keep_mounted; /* already a mount point: leave it so (a share that the image mounted) */
 };
 
@@ -43,6 +47,7 @@ struct mount_plan {
 struct mount_record {
 	uint32_t index;
 	uint8_t made, mounted, copied;
+	uint32_t dirs;	/* which of the folders were made, as bits */
 	uint64_t below; /* id of the mount that the mount point was on */
 	uint64_t page;	/* size of a volume's huge pages, or 0 */
 	int64_t pool;	/* how many the kernel had put aside before */
@@ -56,6 +61,9 @@ struct unmount_plan {
 	int64_t pool;
 	bool made; /* to be removed: an empty directory or file */
 	bool tree; /* with all that is in it */
+	char *const
+		*dirs; /* folders that were made for it: they go with all in them; NULL: not that */
+	size_t n_dirs;
 };
 
 /*

@@ -7,13 +7,16 @@
  */
 #include "pod/storage.h"
 
+#include <linux/loop.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include "base/worker.h"
 #include "oci/fs/tree.h"
+#include "pod/storage_layers.h"
 #include "pod/storage_mount.h"
 #include "linux/confine.h"
 #include "test_guest_harness.h"
@@ -665,6 +668,229 @@ Test(storage, watchable_binds_that_are_large)
 	cr_assert_eq(access(SOURCE "/16/0", F_OK), 0, "the share's own");
 }
 
+/* ---- driver options and layers ---- */
+
+static char loops[4][32];
+static size_t n_loops;
+
+/* A loop device on a file; NULL where there is none to be had. */
+static const char *loop_on(const char *file)
+{
+	AUTO_CLOSE int ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	AUTO_CLOSE int fd = open(file, O_RDWR | O_CLOEXEC);
+
+	for (int tries = 0; ctl >= 0 && fd >= 0 && n_loops < 4 && tries < 20; tries++) {
+		int n = ioctl(ctl, LOOP_CTL_GET_FREE);
+		AUTO_CLOSE int dev = FD_NONE;
+
+		(void)snprintf(loops[n_loops], sizeof(loops[0]), "/dev/loop%d", n);
+		dev = n < 0 ? n : open(loops[n_loops], O_RDWR | O_CLOEXEC);
+		if (dev >= 0 && ioctl(dev, LOOP_SET_FD, fd) == 0)
+			return loops[n_loops++];
+	}
+	return NULL;
+}
+
+static void loops_end(void)
+{
+	while (n_loops > 0) {
+		AUTO_CLOSE int dev = open(loops[--n_loops], O_RDWR | O_CLOEXEC);
+
+		(void)ioctl(dev, LOOP_CLR_FD, 0);
+	}
+}
+
+static Grpc__Storage with_driver_options(Grpc__Storage s, const char **words)
+{
+	s.driver_options = (char **)(uintptr_t)words;
+	for (; words[s.n_driver_options]; s.n_driver_options++)
+		;
+	return s;
+}
+
+Test(storage, create_filesystem, .fini = loops_end)
+{
+	static const char point[] = "/run/kata-containers/sandbox/storage/disk";
+	const char *create[] = { "create_filesystem", NULL };
+	const char *dev;
+	Grpc__Storage s;
+	int fd;
+
+	put("/run/disk", "");
+	cr_assert_eq(truncate("/run/disk", (off_t)252 << 30), 0);
+	s = with_driver_options(make("mmioblk", "/run/disk", "ext4", point, NULL), create);
+	cr_assert_neq(add_as(SCHEMA_3X, &a, &s, 1), 0, "no device");
+	cr_assert_not_null(strstr(outcome.msg, "invalid device"), "%s", outcome.msg);
+	s = with_driver_options(make("mmioblk", "/dev/null", "xfs", point, NULL), create);
+	cr_assert_neq(add_as(SCHEMA_3X, &a, &s, 1), 0);
+	cr_assert_not_null(strstr(outcome.msg, "ext4, not 'xfs'"), "%s", outcome.msg);
+	dev = loop_on("/run/disk");
+	if (!dev || access("/usr/sbin/mkfs.ext4", X_OK) < 0)
+		cr_skip_test("needs a loop device and mkfs.ext4");
+	s = make("mmioblk", dev, "ext4", point, NULL);
+	cr_assert_neq(add_as(SCHEMA_3X, &a, &s, 1), 0, "nothing is on it");
+	s = with_driver_options(make("mmioblk", dev, "ext4", point, NULL), create);
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert(is_fs(point, 0xef53));
+	fd = open("/run/kata-containers/sandbox/storage/disk/kept", O_CREAT | O_WRONLY | O_CLOEXEC,
+		  0600);
+	cr_assert_geq(fd, 0);
+	(void)close(fd);
+	release(&a);
+	s = with_driver_options(make("mmioblk", dev, "ext4", point, NULL), create);
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(access("/run/kata-containers/sandbox/storage/disk/kept", F_OK), 0,
+		     "made only once");
+	release(&a);
+}
+
+Test(storage, options_that_are_not_known)
+{
+	static const struct {
+		const char *driver, *word, *text;
+	} cases[] = {
+		{ "mmioblk", "encryption_key=ephemeral", "encryption_key=ephemeral" },
+		{ "ephemeral", "create_filesystem", "create_filesystem" },
+		{ "overlayfs", OVERLAY_CREATE_DIR "/etc/x", "not below /run" },
+		{ "image_guest_pull", "image_guest_pull={}", "image_guest_pull" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const char *words[] = { cases[i].word, NULL };
+		Grpc__Storage s = with_driver_options(
+			make(cases[i].driver, "x", "tmpfs", "/run/kata-containers/x", NULL), words);
+
+		cr_assert_neq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", cases[i].word);
+		cr_assert_not_null(strstr(outcome.msg, cases[i].text), "%s", outcome.msg);
+	}
+}
+
+Test(storage, overlay_with_folders_to_be_made)
+{
+	static const char point[] = "/run/kata-containers/ctr/rootfs";
+	const char *options[] = { "lowerdir=/run/lower", "upperdir=/run/ovl/deep/up",
+				  "workdir=/run/ovl/work", NULL };
+	const char *dirs[] = { OVERLAY_CREATE_DIR "/run/ovl/deep/up",
+			       OVERLAY_CREATE_DIR "/run/ovl/work", NULL };
+	Grpc__Storage s;
+
+	cr_assert_eq(fdio_mkdirs("/run/lower", 0755), 0);
+	cr_assert_eq(fdio_mkdirs("/run/ovl/work", 0755), 0);
+	put("/run/lower/f", "below");
+	s = with_driver_options(make("overlayfs", "overlay", "overlay", point, options), dirs);
+	if (add_as(SCHEMA_3X, &a, &s, 1) == ENODEV)
+		cr_skip_test("no overlayfs");
+	cr_assert_eq(outcome.code, 0, "%s", outcome.msg);
+	cr_assert_str_eq(text_of("/run/kata-containers/ctr/rootfs/f"), "below");
+	put("/run/kata-containers/ctr/rootfs/new", "above");
+	cr_assert_eq(access("/run/ovl/deep/up/new", F_OK), 0);
+	release(&a);
+	cr_assert_eq(access("/run/ovl/deep/up", F_OK), -1, "what was made for it goes with it");
+	cr_assert_eq(access("/run/ovl/work", F_OK), 0, "what was there stays");
+}
+
+#define CTR "/run/kata-containers/ctr"
+
+/* As runtime-rs sends a root of containerd's erofs snapshotter. */
+Test(storage, layers_of_erofs, .fini = loops_end)
+{
+	const char *upper_options[] = { "X-kata.overlay-upper", "X-kata.multi-layer=true",
+					"X-kata.mkdir.path={{ mount 0 }}/upper",
+					"X-kata.mkdir.path={{ mount 0 }}/work", NULL };
+	const char *lower_options[] = { "ro", "X-kata.overlay-lower", "X-kata.multi-layer=true",
+					NULL };
+	const char *create[] = { "create_filesystem", NULL };
+	const char *upper, *one, *two;
+	Grpc__Storage s[3];
+
+	for (int with_upper = 0; with_upper < 2; with_upper++) {
+		size_t n = 0;
+
+		fill("/run/l1", 2, 1);
+		fill("/run/l2", 1, 1);
+		put("/run/l1/0", "first of the lowers");
+		put("/run/l2/0", "second");
+		put("/run/l2/only", "second");
+		put("/run/upper.img", "");
+		cr_assert_eq(truncate("/run/upper.img", 64 << 20), 0);
+		if (system("mkfs.erofs /run/1.img /run/l1 >/dev/null 2>&1 && "
+			   "mkfs.erofs /run/2.img /run/l2 >/dev/null 2>&1") != 0)
+			cr_skip_test("needs mkfs.erofs");
+		one = loop_on("/run/1.img");
+		two = loop_on("/run/2.img");
+		upper = loop_on("/run/upper.img");
+		if (!one || !two || !upper)
+			cr_skip_test("needs loop devices");
+		if (with_upper)
+			s[n++] = with_driver_options(
+				make("mmioblk", upper, "ext4", CTR "/rootfs", upper_options),
+				create);
+		s[n++] = make("mmioblk", one, "erofs", CTR "/rootfs", lower_options);
+		s[n++] = make("mmioblk", two, "erofs", CTR "/rootfs", lower_options);
+		if (add_as(SCHEMA_3X, &a, s, n) == ENODEV)
+			cr_skip_test("no erofs");
+		cr_assert_eq(outcome.code, 0, "%s", outcome.msg);
+		cr_assert_str_eq(text_of(CTR "/rootfs/0"), "first of the lowers");
+		cr_assert_str_eq(text_of(CTR "/rootfs/only"), "second");
+		put(CTR "/rootfs/new", "x");
+		cr_assert_eq(access(CTR "/multi-layer/upper/upper/new", F_OK), 0);
+		cr_assert_eq(mounts_at(CTR "/multi-layer/upper"), (unsigned int)with_upper);
+		release(&a);
+		cr_assert_eq(mounts_at(CTR "/rootfs"), 0);
+		cr_assert_eq(access(CTR "/multi-layer", F_OK), -1, "all goes with the container");
+		loops_end();
+	}
+}
+
+/* The forms that need a partitioned disk or dm-verity, as text. */
+Test(storage, layers_taken_apart)
+{
+	const char *p2[] = { "ro",
+			     "X-kata.multi-layer=true",
+			     "X-kata.overlay-lower",
+			     "X-kata.gpt-partitioned=true",
+			     "X-kata.partition-number=2",
+			     NULL };
+	const char *p1[] = { "ro",
+			     "X-kata.multi-layer=true",
+			     "X-kata.overlay-lower",
+			     "X-kata.gpt-partitioned=true",
+			     "X-kata.partition-number=1",
+			     NULL };
+	const char *verity[] = { "X-kata.multi-layer=true", "X-kata.overlay-lower",
+				 "X-kata.dmverity-enabled=true", NULL };
+	const char *typo[] = { "X-kata.multi-layer=true", "X-kata.overlay-lover", NULL };
+	Grpc__Storage other = make("ephemeral", "t", "tmpfs", "/run/kata-containers/t", NULL);
+	Grpc__Storage s[] = { make("blk", "02/01", "erofs", CTR "/rootfs", p2), other,
+			      make("blk", "02/01", "erofs", CTR "/rootfs", p1) };
+	Grpc__Storage bad[] = { make("blk", "02", "erofs", CTR "/rootfs", verity),
+				make("blk", "02", "erofs", CTR "/rootfs", typo) };
+	Grpc__Storage *in[] = { &s[0], &s[1], &s[2] }, *one[1], *const * out;
+	struct err err = { 0 };
+	struct arena mem;
+	size_t n;
+
+	arena_init(&mem, 1 << 20);
+	cr_assert_eq(storage_layers(&mem, in, 3, &out, &n, &err), 0, "%s", err.msg);
+	cr_assert_eq(n, 5);
+	cr_assert_str_eq(out[0]->mount_point, CTR "/multi-layer");
+	cr_assert_str_eq(out[1]->mount_point, CTR "/multi-layer/lower-0");
+	cr_assert_eq(out[1]->n_options, 1);
+	cr_assert_str_eq(out[1]->options[0], "ro");
+	cr_assert_str_eq(out[1]->driver_options[0], LAYERS_PARTITION "1");
+	cr_assert_str_eq(out[2]->driver_options[0], LAYERS_PARTITION "2");
+	cr_assert_str_eq(out[3]->options[0],
+			 "lowerdir=" CTR "/multi-layer/lower-0:" CTR "/multi-layer/lower-1");
+	cr_assert_eq(out[4], &s[1], "others as they are");
+	one[0] = &bad[0];
+	cr_assert_neq(storage_layers(&mem, one, 1, &out, &n, &err), 0);
+	cr_assert_not_null(strstr(err.msg, "X-kata.dmverity-enabled=true"), "%s", err.msg);
+	one[0] = &bad[1];
+	cr_assert_neq(storage_layers(&mem, one, 1, &out, &n, &err), 0);
+	cr_assert_not_null(strstr(err.msg, "X-kata.overlay-lover"), "%s", err.msg);
+	arena_free(&mem);
+}
+
 /* More than the new mount API takes: the layers of an overlay. */
 Test(storage, long_options)
 {
@@ -874,7 +1100,7 @@ Test(storage, names)
 
 	while (storage_driver_name(n))
 		n++;
-	cr_assert_eq(n, 12);
+	cr_assert_eq(n, 13);
 }
 
 Test(confine, cleans)
