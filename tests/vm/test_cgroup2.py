@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A guest with cgroup v2 (agent.unified_cgroup_hierarchy): the end-to-end cases, then what the kernel does with
+"""A guest with cgroup v2, asked for as hosts since 3.14 do: the end-to-end cases, then what the kernel does with
 limits, device rules, the freezer and out-of-memory events there. TAP.
 """
 import os
@@ -170,7 +170,7 @@ def main():
     tap = Tap()
     only = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix='disks-', dir='/tmp') as work:
-        with Machine(hotplug=True, append=['agent.unified_cgroup_hierarchy=1']) as m:
+        with Machine(hotplug=True, append=['cgroup_no_v1=all', 'systemd.unified_cgroup_hierarchy=1']) as m:
             disks = Disks(m, work)
             for case in CASES + [devices]:
                 if not only or case.__name__ in only:
