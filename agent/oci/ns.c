@@ -174,6 +174,10 @@ int ns_plan_build(const Grpc__Spec *spec, const struct ns_sandbox *sb, struct ns
 		return r;
 	if (sb->uts >= 0 && (r = join_fd(ret, NS_UTS, sb->uts, err)) < 0)
 		return r;
+	if (sb->cgroup && !(ret->own_flags & CLONE_NEWCGROUP)) {
+		ret->new_cgroup = true;
+		ret->own_flags |= CLONE_NEWCGROUP;
+	}
 	if (sb->agent_pid)
 		return 0;
 	if (sb->pid >= 0)

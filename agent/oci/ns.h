@@ -29,6 +29,7 @@ struct ns_plan {
 struct ns_sandbox {
 	int ipc, uts;	   /* FD_NONE: as the spec says */
 	bool agent_pid;	   /* stay in the agent's pid namespace */
+	bool cgroup;	   /* a new cgroup namespace, whether or not the spec has one */
 	int pid;	   /* join this one; FD_NONE: a new one */
 	const int *opened; /* from ns_open_paths; NULL: the spec names none by path */
 };

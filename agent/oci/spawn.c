@@ -198,9 +198,8 @@ static int act_for_child(const struct spawn_plan *plan, int *ret_mqueue, struct 
 	return 0;
 }
 
-static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
+static pid_t clone_into(const struct spawn_plan *plan, int cgroup_fd, int *pidfd)
 {
-	int cgroup_fd = plan->cgroup ? cgroup_attach_fd(plan->cgroup) : FD_NONE;
 	struct clone_args args = {
 		.flags = CLONE_PIDFD | (plan->spec ? plan->ns->new_flags : 0U),
 		.pidfd = (uint64_t)(uintptr_t)pidfd,
@@ -213,6 +212,22 @@ static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
 		args.cgroup = (unsigned int)cgroup_fd;
 	}
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
+{
+	int cgroup_fd = plan->cgroup ? cgroup_attach_fd(plan->cgroup) : FD_NONE;
+	pid_t pid = clone_into(plan, cgroup_fd, pidfd);
+	AUTO_CLOSE int beside = FD_NONE;
+
+	if (pid >= 0 || errno != EBUSY || cgroup_fd < 0 || plan->spec)
+		return pid;
+	beside = cgroup_attach_beside(plan->cgroup, plan->init_pidfd);
+	if (beside < 0) {
+		errno = -beside;
+		return -1;
+	}
+	return clone_into(plan, beside, pidfd);
 }
 
 int spawn_start(const struct spawn_plan *plan, struct spawn *s, spawn_fn *fn, struct err *err)

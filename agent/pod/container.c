@@ -385,6 +385,8 @@ static int plan_namespaces(struct container *ctr, const Grpc__CreateContainerReq
 	} else if (sb->sandbox_pidns || req->sandbox_pidns) {
 		ns.pid = shared_pid_ns(sb);
 	}
+	/* Without one its programs look for their limits in vain: /proc has the guest's paths. */
+	ns.cgroup = cgroup_root_is_unified(sb->engine.cgroups);
 	ns.opened = nspath_fds(ctr);
 	r = ns_plan_build(req->oci, &ns, ret, err);
 	ctr->own_flags = ret->own_flags;

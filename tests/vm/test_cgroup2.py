@@ -4,6 +4,7 @@
 limits, device rules, the freezer and out-of-memory events there. TAP.
 """
 import os
+import re
 import sys
 import tempfile
 import time
@@ -35,6 +36,39 @@ def mounted(m):
         c = pod.run('c')
         has(c.sh('grep " /sys/fs/cgroup " /proc/mounts'), 'cgroup2 ro,')
         has(c.exec('sh', '-c', 'echo max > /sys/fs/cgroup/memory.max').stderr.decode(), 'Read-only')
+
+
+def namespace(m):
+    """Each container, and what is executed in it, has its own cgroup for the top, asked for or not."""
+    with m.pod() as pod:
+        c = pod.run('c')
+        for text in (c.sh('cat /proc/self/cgroup'), c.exec('cat', '/proc/1/cgroup').stdout.decode(),
+                     c.exec('cat', '/proc/self/cgroup').stdout.decode()):
+            expect(text, '0::/\n')
+        ns = lambda text: re.search(r'cgroup:\[\d+\]', text).group()
+        inner = ns(c.sh('ls -l /proc/self/ns/cgroup'))
+        expect(ns(c.exec('ls', '-l', '/proc/self/ns/cgroup').stdout.decode()), inner)
+        d = pod.run('d', edit=see_guest)
+        expect(ns(d.sh('ls -l /guest/proc/1/ns/cgroup')) != inner, True, "the agent's own")
+        expect(ns(d.sh('ls -l /proc/self/ns/cgroup')) != inner, True, "the neighbour's")
+
+
+def groups_below(m):
+    """As docker and systemd do in a container: its processes go into a group below, then its own has controllers."""
+    def writable(config):
+        for entry in config['mounts']:
+            if entry['type'] == 'cgroup':
+                entry['options'] = [o for o in entry['options'] if o != 'ro']
+    with m.pod() as pod:
+        c = pod.run('c', 'cd /sys/fs/cgroup && mkdir init && echo 1 > init/cgroup.procs && '
+                    'echo +pids +memory > cgroup.subtree_control && exec sleep 1000', edit=edits(all_caps, writable))
+        retry(lambda: has(c.exec('cat', '/sys/fs/cgroup/cgroup.subtree_control', check=0).stdout.decode(), 'pids'))
+        expect(c.exec('cat', '/proc/self/cgroup', check=0).stdout.decode(), '0::/init\n')
+        has(c.exec('sh', '-c', 'echo 1 > /sys/fs/cgroup/memory.max').stderr.decode(), 'not permitted')
+        m.call('PauseContainer', container_id='c')
+        m.call('ResumeContainer', container_id='c')
+        c.exec('true', check=0)
+        c.remove()
 
 
 def limits(m):
@@ -162,7 +196,7 @@ def nothing_left(m):
         expect(watch.sh('find /guest/sys/fs/cgroup -type d | sort'), before)
 
 
-CASES = [mounted, limits, device_rules, pause, figures, test_guest.oom_event, test_guest.oom_event_cancelled,
+CASES = [mounted, namespace, groups_below, limits, device_rules, pause, figures, test_guest.oom_event, test_guest.oom_event_cancelled,
          test_guest.no_false_oom_event, oom_in_part, nothing_left]
 
 

@@ -44,6 +44,8 @@ enum cgroup_frozen { CGROUP_THAWED, CGROUP_FREEZING, CGROUP_FROZEN };
 int cgroup_root_open(const char *why, struct cgroup_root **ret, struct err *err);
 /* What the guest should have and has not, as a sentence, with the reason; "" when all is there. */
 const char *cgroup_root_lacks(const struct cgroup_root *root);
+/* Whether it is cgroup v2 that containers are limited by. */
+bool cgroup_root_is_unified(const struct cgroup_root *root);
 void cgroup_root_free(struct cgroup_root *root); /* after all its cgroups */
 
 /*
@@ -65,6 +67,12 @@ int cgroup_set_devices(struct cgroup *cg, const Grpc__LinuxResources *res, struc
 
 /* For clone3's CLONE_INTO_CGROUP on v2, the cgroup's own; -1 on v1 and without cgroups. */
 int cgroup_attach_fd(const struct cgroup *cg);
+/*
+ * On v2 the same of the cgroup in which the container's init is, at or below its own; the caller's,
+ * or -errno. For when clone3 says -EBUSY: a container that gives limits to groups below its own
+ * (docker, systemd) can have no processes there.
+ */
+int cgroup_attach_beside(const struct cgroup *cg, int init_pidfd);
 /*
  * The caller itself moves in: for a forked, single-threaded child as its first act. On v1 this is
  * the cheap way: moving another process costs an RCU grace period, moving oneself does not.

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "linux/mountinfo.h"
 #include "linux/path.h"
 #include "base/auto.h"
 #include "base/fdio.h"
@@ -284,6 +285,51 @@ int cgroup_create(struct cgroup_root *root, const char *cgroups_path, const char
 int cgroup_attach_fd(const struct cgroup *cg)
 {
 	return cg->root->mode == CGROUP_V2 ? cg->dir_fd : -1;
+}
+
+/* The number of the process, in the terms of our /proc; 0: it is dead. */
+static pid_t pid_of(int pidfd)
+{
+	char path[64], text[512], *line;
+	uint64_t pid = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	if (fdio_read_file(AT_FDCWD, path, text, sizeof(text)) < 0)
+		return 0;
+	line = strstr(text, "\nPid:\t");
+	if (!line)
+		return 0;
+	line += strlen("\nPid:\t");
+	line[strcspn(line, "\n")] = '\0';
+	return str_u64(line, INT_MAX, &pid) < 0 ? 0 : (pid_t)pid; /* "-1": dead */
+}
+
+int cgroup_attach_beside(const struct cgroup *cg, int init_pidfd)
+{
+	const struct hierarchy *h = &cg->root->h[0];
+	AUTO_FREE char *text = NULL;
+	struct cgroup_line line = { .path = NULL };
+	size_t len = strlen(cg->path);
+	pid_t pid = pid_of(init_pidfd);
+	const char *path;
+	char proc[32], *rest;
+	ssize_t n;
+	int fd;
+
+	if (pid <= 0)
+		return -ESRCH;
+	(void)snprintf(proc, sizeof(proc), "/proc/%d/cgroup", (int)pid);
+	n = fdio_slurp(AT_FDCWD, proc, LIMIT_CGROUP_FILE, &text);
+	if (n < 0)
+		return (int)n;
+	for (rest = text; cgroup_line_next(&rest, &line) && *line.controllers;)
+		line.path = NULL;
+	path = line.path ? cgroup_below_top(line.path, h->top) : "";
+	/* Wherever a privileged one has gone: never out of the container's own. */
+	if (strncmp(path, cg->path, len) != 0 || (path[len] != '/' && path[len] != '\0'))
+		return -EBUSY;
+	fd = openat(h->fd, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 static int cgroup_enter(const struct cgroup *cg, const struct hierarchy *h, const char *file,

@@ -42,6 +42,7 @@ struct hierarchy {
 	int fd;	       /* its mount point, O_PATH */
 	uint32_t ctls; /* bit n: enum ctl n */
 	char *name;    /* last component of the mount point */
+	char *top;     /* the cgroup that is mounted there, mostly "/" */
 	char *own;     /* the agent's cgroup below the mount point, "" for the top */
 };
 
@@ -87,6 +88,11 @@ struct cgroup {
 /* layout.c: from the texts of /proc/self/mountinfo and /proc/self/cgroup, cut in place. */
 int cgroup_root_parse(char *mountinfo, char *self, struct cgroup_root **ret, struct err *err);
 extern const char *const cgroup_ctl_names[CTL_COUNT];
+/*
+ * A path as /proc/PID/cgroup has it is relative to the hierarchy's top, what we can reach begins
+ * at the mount's root, top: a container runtime may have mounted only a part. "": out of reach.
+ */
+const char *cgroup_below_top(const char *path, const char *top);
 
 /* file.c: files of a container's cgroup. -ENOENT also when the controller isn't there. */
 struct cgroup_path {

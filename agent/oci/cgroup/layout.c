@@ -39,6 +39,7 @@ static void cgroup_root_empty(struct cgroup_root *root)
 	for (size_t i = 0; i < root->count; i++) {
 		auto_closep(&root->h[i].fd);
 		free(root->h[i].name);
+		free(root->h[i].top);
 		free(root->h[i].own);
 	}
 	root->count = 0;
@@ -72,30 +73,26 @@ static uint32_t controllers_of(char *options)
 	return ctls;
 }
 
-/*
- * The agent's path as /proc/self/cgroup has it is relative to the hierarchy's top, what we can
- * reach begins at the mount's root: a container runtime may have mounted only a part.
- */
-static const char *below_mount_root(const char *own, const char *mount_root)
+const char *cgroup_below_top(const char *path, const char *top)
 {
-	size_t len = strlen(mount_root);
+	size_t len = strlen(top);
 
-	if (str_eq(mount_root, "/"))
+	if (str_eq(top, "/"))
 		len = 0;
-	if (strncmp(own, mount_root, len) != 0 || (own[len] != '/' && own[len] != '\0') ||
-	    str_starts(own, "/.."))
+	if (strncmp(path, top, len) != 0 || (path[len] != '/' && path[len] != '\0') ||
+	    str_starts(path, "/.."))
 		return "";
-	own += len;
-	while (*own == '/')
-		own++;
-	return own;
+	path += len;
+	while (*path == '/')
+		path++;
+	return path;
 }
 
 /*
  * self is the untouched text of /proc/self/cgroup: "number:controllers:path" a line. From malloc;
  * NULL only without memory.
  */
-static char *find_own(const char *self, uint32_t ctls, const char *mount_root)
+static char *find_own(const char *self, uint32_t ctls, const char *top)
 {
 	AUTO_FREE char *text = strdup(self);
 	struct cgroup_line line;
@@ -105,7 +102,7 @@ static char *find_own(const char *self, uint32_t ctls, const char *mount_root)
 		return NULL;
 	while (cgroup_line_next(&rest, &line)) {
 		if (ctls ? controllers_of(line.controllers) & ctls : !*line.controllers)
-			return strdup(below_mount_root(line.path, mount_root));
+			return strdup(cgroup_below_top(line.path, top));
 	}
 	return strdup("");
 }
@@ -122,8 +119,9 @@ static int add_hierarchy(struct cgroup_root *root, const struct mountinfo *m, ui
 	root->count++;
 	h->ctls = ctls;
 	h->name = strdup(slash ? slash + 1 : m->point);
+	h->top = strdup(m->root);
 	h->own = find_own(self, ctls, m->root);
-	if (!h->name || !h->own)
+	if (!h->name || !h->top || !h->own)
 		return err_set(err, ENOMEM, "no memory for the cgroup layout");
 	for (unsigned int c = 0; c < CTL_COUNT; c++) {
 		if (ctls >> c & 1)
@@ -217,6 +215,11 @@ int cgroup_root_parse(char *mountinfo, char *self, struct cgroup_root **ret, str
 	find_lacking(root);
 	*ret = TAKE_PTR(root);
 	return 0;
+}
+
+bool cgroup_root_is_unified(const struct cgroup_root *root)
+{
+	return root->mode == CGROUP_V2;
 }
 
 const char *cgroup_root_lacks(const struct cgroup_root *root)
