@@ -7,6 +7,7 @@
 #include "svc/svc.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "modules.h"
 #include "linux/hotplug.h"
@@ -15,6 +16,7 @@
 #include "pod/kmod.h"
 #include "pod/sandbox.h"
 #include "pod/sharedns.h"
+#include "pod/pod.h"
 #include "test_guest_harness.h"
 
 /* What the sandbox provides. */
@@ -64,8 +66,12 @@ static const char *get(const char *file)
 	return fdio_read_file(AT_FDCWD, path, text, sizeof(text)) < 0 ? "(none)" : text;
 }
 
+static struct sandbox sandbox; /* of which modprobe has its limit on open files */
+
 static void setup(void)
 {
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &sandbox.engine.nofile), 0);
+	agent.sandbox = &sandbox;
 	cr_assert_not_null(mkdtemp(dir));
 	put("class/block/x", "");
 	put("dev/x", "");
