@@ -57,6 +57,7 @@
 #define LIMIT_DESTROY_MS 50000 /* the whole DestroySandbox */
 #define LIMIT_FREEZER_MS 50000 /* pausing, resuming: runtimes wait a minute for it */
 #define LIMIT_UNMOUNT_MS 30000 /* unmounting storages, mounting between containers */
+#define LIMIT_SHARING_MS 10000 /* a container's shared mounts: for their sources to come */
 #define LIMIT_ONLINE_MS	 60000 /* CPUs and memory that the host has plugged */
 #define LIMIT_RULES_MS	 20000 /* a program of iptables */
 

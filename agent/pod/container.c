@@ -115,6 +115,7 @@ static void container_take_down(struct container *ctr)
 	freezer_abandon(ctr);
 	if (ctr->worker)
 		worker_cancel(TAKE_PTR(ctr->worker));
+	timer_cancel(&ctr->sharing);
 	oom_forget(ctr);
 	list_for_each(struct process, p, &ctr->processes, link) {
 		if (!process_is_dead(p) && p->spawn.pid)

@@ -106,6 +106,7 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/reaper.h"
+#include "base/worker.h"
 #include "rpc/call.h"
 #include "pod/storage.h"
 
@@ -265,6 +266,11 @@ struct container {
 	struct storage_set storages;
 	struct worker
 		*worker; /* of namespaces, hooks or shared mounts, in the states that have them */
+	struct timer
+		sharing; /* in SHARING, until the next try; with the next three sharedmount.c's */
+	int64_t sharing_end;
+	size_t shared; /* mounts that are through */
+	worker_done *sharing_done;
 	Grpc__Spec
 		*kept; /* version, hooks, annotations, root, mounts; with the next four hook.c's */
 	char *bundle;  /* that hooks are told */

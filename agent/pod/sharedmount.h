@@ -10,6 +10,8 @@
 
 /*
  * Makes the n mounts whose destination is ctr, which has its init but does not run yet, in
+ * ctr->worker. A source that is no mount of a running container is waited for, LIMIT_SHARING_MS in
+ * all; then the container goes without, and the log says so. ctr->sharing is to be cancelled with
  * ctr->worker. Containers are named as Kubernetes names them (annotation
  * io.kubernetes.cri.container-name or io.kubernetes.container.name) or by their ids. 0: done(ctr)
  * follows; 1: none is for ctr; -errno with *err. mounts must live until done.

@@ -202,24 +202,39 @@ def orphans_are_reaped(road):
 
 
 def shared_mounts(road):
-    """3.x: a directory of one container is seen by another; one that is not there fails the create."""
+    """3.x: a mount of one container is seen by another; one that comes late is waited for, one that never comes is
+    gone without."""
     if road.protocol != 'ttrpc':
         return
 
     def edit(c):
         c['mounts'].append({'destination': '/shared', 'type': 'tmpfs', 'source': 'tmpfs', 'options': []})
 
-    def request(path):
+    def request(path, cid='two', source=None, mounts=()):
         root = '/run/kata-containers/shared/containers/base' if road.share else road.rootfs
         return json.dumps({
-            'container_id': 'two', 'exec_id': 'two',
+            'container_id': cid, 'exec_id': cid,
             'OCI': {'Process': {'Args': ['sleep', '1000'], 'Env': ['PATH=/bin'], 'Cwd': '/'}, 'Root': {'Path': root},
-                    'Mounts': [{'destination': '/dev', 'source': 'tmpfs', 'type': 'tmpfs', 'options': []}],
+                    'Mounts': [{'destination': d, 'source': 'tmpfs', 'type': 'tmpfs', 'options': []}
+                               for d in ('/dev', *mounts)],
                     'Linux': {'Namespaces': [{'Type': 'mount'}]}},
-            'shared_mounts': [{'name': 's', 'src_ctr': one.id, 'src_path': path, 'dst_ctr': 'two', 'dst_path': '/seen'},
+            'shared_mounts': [{'name': 's', 'src_ctr': source or one.id, 'src_path': path, 'dst_ctr': 'two', 'dst_path': '/seen'},
                               {'name': 'other', 'src_ctr': 'x', 'src_path': '/', 'dst_ctr': 'nobody', 'dst_path': '/'}]})
     with road.kept('echo from-one > /shared/f; exec sleep 1000', edit) as one:
-        has(error_of(road.ctl('call', 'CreateContainer', request('/no/such'))), '/no/such')
+        for path in ('/no/such', '/tmp'):      # nothing, and no mount
+            began = time.monotonic()
+            road.ctl('call', 'CreateContainer', request(path), check=0)
+            expect(9 < time.monotonic() - began < 20, True, 'it is waited ten seconds')
+            road.ctl('start', 'two', check=0)
+            expect(road.ctl('exec', '-n', 'two', 'ls', '/seen').returncode != 0, True, path)
+            road.ctl('remove', 'two', check=0)
+        later = road.popen('call', 'CreateContainer', request('/late', source='three'))
+        time.sleep(0.5)
+        expect(later.poll(), None, 'it waits for the other container')
+        road.ctl('call', 'CreateContainer', request('/', cid='three', mounts=['/late']), check=0)
+        expect((later.wait(9), later.communicate()[1])[0], 0)
+        for cid in ('two', 'three'):
+            road.ctl('remove', cid, check=0)
         road.ctl('call', 'CreateContainer', request('/shared'), check=0)
         road.ctl('start', 'two', check=0)
         expect(road.ctl('exec', '-n', 'two', 'cat', '/seen/f', check=0).stdout, b'from-one\n')
