@@ -449,6 +449,7 @@ static int storage_read(struct storage_op *op, struct storage_item *it, enum sch
 		p->opt.flags |= MS_BIND;
 	if (p->opt.flags & MS_BIND)
 		p->kind = MOUNT_PATH; /* whatever the type is called */
+	p->keep_same = schema == SCHEMA_3X && !(p->opt.flags & (MS_BIND | MS_REMOUNT));
 	if (it->driver->copied && watch_folder(p->rel))
 		p->kind = MOUNT_COPY;
 	if (storage_source(op, it, p->source, err) < 0)

@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "rpc/call.h"
 #include "linux/confine.h"
+#include "linux/mountinfo.h"
 #include "linux/run.h"
 #include "oci/fs/tree.h"
 #include "pod/watchcopy.h"
@@ -199,6 +200,25 @@ static bool is_mount_root(int fd)
 	return statx(fd, "", AT_EMPTY_PATH, 0, &stx) == 0 &&
 	       stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT &&
 	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
+/* The type of the file system that is mounted at the mount point, on top. */
+static bool is_mounted_as(const char *rel, const char *fstype)
+{
+	AUTO_FREE char *text = NULL;
+	struct mountinfo m;
+	bool same = false;
+	char *at;
+
+	if (mountinfo_read(AT_FDCWD, &text) < 0)
+		return false;
+	at = text;
+	while (mountinfo_next(&at, &m)) {
+		if (str_starts(m.point, STORAGE_ROOT "/") &&
+		    str_eq(m.point + strlen(STORAGE_ROOT "/"), rel))
+			same = str_eq(m.type, fstype);
+	}
+	return same;
 }
 
 /* ---- Kubernetes' fsGroup: a volume's content given to a group ---- */
@@ -478,7 +498,8 @@ static int mount_one(int root, const struct mount_plan *p, unsigned int times, i
 	rec->made = made;
 	if (target < 0)
 		return target;
-	if (p->keep_mounted && is_mount_root(target))
+	if ((p->keep_mounted || p->keep_same) && is_mount_root(target) &&
+	    (p->keep_mounted || is_mounted_as(p->rel, p->fstype)))
 		return 0;
 	if (p->kind == MOUNT_COPY) {
 		int copied;

@@ -37,6 +37,7 @@ struct mount_plan {
 	bool make_ext4;	   /* on the device, where it holds none yet */
 	bool wait;	   /* for the source, a partition's node, to appear */
 	bool device;	   /* the source must be a device */
+	bool keep_same;	   /* the same file system is mounted already: leave it so */
 	bool keep_mounted; /* already a mount point: leave it so (a share that the image mounted) */
 };
 

@@ -249,6 +249,31 @@ Test(storage, share_with_trailing_slash)
 		     "a joined string of options is taken apart by the kernel");
 }
 
+/* 3.x: by the image, or by whoever was there before. */
+Test(storage, mounted_before)
+{
+	static const char point[] = "/run/kata-containers/sandbox/storage/pre";
+	Grpc__Storage s = make("mmioblk", "none", "tmpfs", point, NULL);
+
+	cr_assert_eq(fdio_mkdirs(point, 0755), 0);
+	cr_assert_eq(mount("image", point, "tmpfs", 0, NULL), 0);
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(point), 1, "the same type is left");
+	release(&a);
+	cr_assert_eq(mounts_at(point), 1, "and not ours to unmount");
+	s = make("mmioblk", "none", "ramfs", point, NULL);
+	s.source = (char *)(uintptr_t) "/dev/null";
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(point), 2, "another is mounted");
+	release(&a);
+	s = make("mmioblk", "none", "tmpfs", point, NULL);
+	cr_assert_eq(add(&a, &s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(point), 2, "1.x mounts");
+	release(&a);
+	cr_assert_eq(mounts_at(point), 1);
+	cr_assert_eq(umount(point), 0);
+}
+
 Test(storage, binds)
 {
 	const char *options[] = { "rbind", "ro", "nosuid", "rprivate", NULL };
