@@ -10,6 +10,7 @@
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/auto.h"
 #include "base/log.h"
@@ -117,40 +118,89 @@ static int configure(struct rtnl *nl, enum schema schema, const struct link *lin
 	return r < 0 ? net_err(err, r, "Could not set NOARP for", want->name) : 0;
 }
 
-/*
- * By hardware address; a 3.x guest made from a template takes the named one and gives it the
- * address.
- */
-static const struct link *find_link(struct rtnl *nl, enum schema schema, const struct link *links,
-				    size_t n, const Types__Interface *want, struct err *err)
+/* Has somebody given the link addresses? Those that the kernel makes (fe80::) don't count. */
+static int link_is_used(struct rtnl *nl, const struct link *link, bool *ret)
 {
-	const struct link *link = links_by_addr(links, n, want->hwaddr);
+	AUTO_FREE struct addr *addrs = NULL;
+	size_t n;
+	int r = addrs_get(nl, &addrs, &n);
+
+	if (r < 0)
+		return r;
+	*ret = false;
+	for (size_t i = 0; i < n; i++) {
+		const uint8_t *b = addrs[i].ip.bytes;
+
+		if (addrs[i].index == link->index &&
+		    !(addrs[i].ip.family == AF_INET6 && b[0] == 0xfe && (b[1] & 0xc0) == 0x80))
+			*ret = true;
+	}
+	return 0;
+}
+
+static int link_give_addr(struct rtnl *nl, const struct link *link, const char *text,
+			  struct err *err)
+{
 	uint8_t addr[LINK_ADDR_MAX];
+	char now[LINK_ADDR_TEXT];
 	size_t len;
 	int r;
 
-	if (!link && schema == SCHEMA_3X)
-		link = links_by_name(links, n, want->name);
-	else if (link)
-		return link;
-	if (!link) {
-		err_rpc(err, RPC_INTERNAL, "Could not find the link corresponding to HwAddr \"%s\"",
-			want->hwaddr);
-		return NULL;
-	}
-	r = link_addr_parse(want->hwaddr, addr, &len);
+	if (strcasecmp(link_addr_text(link, now), text) == 0)
+		return 0;
+	r = link_addr_parse(text, addr, &len);
 	if (r == 0 && link->flags & IFF_UP)
 		r = link_set_flags(nl, link->index, 0, IFF_UP);
 	if (r == 0)
 		r = link_set_addr(nl, link->index, addr, len);
-	if (r < 0) {
-		net_err(err, r, "Could not set HwAddr of", link->name);
-		return NULL;
-	}
-	return link;
+	return r < 0 ? net_err(err, r, "Could not set HwAddr of", link->name) : 0;
 }
 
-static int update_interface(enum schema schema, const Types__Interface *want, struct err *err)
+/*
+ * The card that is meant. plugged, if any, is the name of the one at the path that the host gave:
+ * 3.x means that very card, 1.x has only waited for it. Otherwise by hardware address; 3.x then
+ * takes the named one (a guest made from a template, VFIO), but never one that is in use, for that
+ * is another card of the pod. NULL: none, with the text on which Go hosts of 3.x call again.
+ */
+static const struct link *find_link(struct rtnl *nl, enum schema schema, const struct link *links,
+				    size_t n, const Types__Interface *want, const char *plugged,
+				    struct err *err)
+{
+	const struct link *link;
+	bool used = false;
+	int r = 0;
+
+	if (schema == SCHEMA_3X && plugged) {
+		link = links_by_name(links, n, plugged);
+	} else {
+		link = links_by_addr(links, n, want->hwaddr);
+		if (link)
+			return link;
+		if (schema == SCHEMA_1X) {
+			err_rpc(err, RPC_INTERNAL,
+				"Could not find the link corresponding to HwAddr \"%s\"",
+				want->hwaddr);
+			return NULL;
+		}
+		link = links_by_name(links, n, want->name);
+		if (link)
+			r = link_is_used(nl, link, &used);
+	}
+	if (r < 0) {
+		net_err(err, r, "Could not list addresses of", link->name);
+		return NULL;
+	}
+	if (!link || used || link->flags & IFF_LOOPBACK) {
+		err_rpc(err, RPC_INTERNAL, "Link not found (Address: %s, Name: %s%s%s)",
+			want->hwaddr, plugged ? plugged : want->name, plugged ? ", Path: " : "",
+			plugged ? want->pcipath : "");
+		return NULL;
+	}
+	return link_give_addr(nl, link, want->hwaddr, err) < 0 ? NULL : link;
+}
+
+static int update_interface(enum schema schema, const Types__Interface *want, const char *plugged,
+			    struct err *err)
 {
 	AUTO(rtnl_close) struct rtnl nl = { 0 };
 	AUTO_FREE struct link *links = NULL;
@@ -162,7 +212,7 @@ static int update_interface(enum schema schema, const Types__Interface *want, st
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "Interface HwAddr empty");
 	if (open_route(&nl, err) < 0 || get_links(&nl, &links, &n, err) < 0)
 		return -err->code;
-	link = find_link(&nl, schema, links, n, want, err);
+	link = find_link(&nl, schema, links, n, want, plugged, err);
 	if (!link)
 		return -err->code;
 	r = configure(&nl, schema, links, n, link, want, err);
@@ -227,7 +277,7 @@ static void on_plugged(struct dev_find *f, const char *name, const struct err *w
 
 	if (name) {
 		log_debug("net", "interface %s is there, for %s", name, p->want->pcipath);
-		if (update_interface(c->schema, p->want, &err) == 0) {
+		if (update_interface(c->schema, p->want, name, &err) == 0) {
 			(void)call_reply(c, &p->want->base);
 			return;
 		}
@@ -253,7 +303,7 @@ int svc_update_interface(struct call *c, const void *req, struct err *err)
 	if (!want)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "Need network interface");
 	if (str_empty(want->pcipath)) {
-		if (update_interface(c->schema, want, err) < 0)
+		if (update_interface(c->schema, want, NULL, err) < 0)
 			return -err->code;
 		return call_reply(c, &want->base);
 	}

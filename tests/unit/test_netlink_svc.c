@@ -177,9 +177,104 @@ Test(net, update_interface_3x_keeps_addresses_and_sets_mac)
 	cr_assert_eq(update(SCHEMA_3X, &i), RPC_OK, "%s", message);
 	cr_assert(has_address(find(&links, MAC_A)->index, "10.1.0.1/24"));
 	cr_assert(has_address(find(&later, MAC_A)->index, "10.2.0.1/24"));
+	/* A guest from a template: the named card is unused, it gets the address. */
+	i.name = (char *)(uintptr_t) "dum1";
 	i.hwaddr = (char *)(uintptr_t) "02:00:00:00:00:99";
 	cr_assert_eq(update(SCHEMA_3X, &i), RPC_OK, "%s", message);
-	cr_assert_str_eq(find(&later, i.hwaddr)->name, "dum0");
+	cr_assert_str_eq(find(&later, i.hwaddr)->name, "dum1");
+}
+
+/* What no card has: Go hosts since 3.23 call again when they read this, and only then. */
+Test(net, link_not_found)
+{
+	Types__IPAddress a = ip("10.1.0.1", "24");
+	Types__IPAddress *one[] = { &a };
+	Types__Interface i = iface("dum0", MAC_A, 1500);
+	AUTO_FREE struct link *links = NULL;
+
+	i.ipaddresses = one;
+	i.n_ipaddresses = 1;
+	cr_assert_eq(update(SCHEMA_3X, &i), RPC_OK, "%s", message);
+	i.hwaddr = (char *)(uintptr_t) "02:00:00:00:00:99";
+	i.name = (char *)(uintptr_t) "eth7";
+	cr_assert_eq(update(SCHEMA_3X, &i), RPC_INTERNAL);
+	cr_assert_not_null(strstr(message, "Link not found"), "%s", message);
+	/* The card of that name has been set up with its own address: it is another one. */
+	i.name = (char *)(uintptr_t) "dum0";
+	cr_assert_eq(update(SCHEMA_3X, &i), RPC_INTERNAL);
+	cr_assert_not_null(strstr(message, "Link not found"), "%s", message);
+	i.name = (char *)(uintptr_t) "lo";
+	cr_assert_eq(update(SCHEMA_3X, &i), RPC_INTERNAL);
+	cr_assert_not_null(strstr(message, "Link not found"), "%s", message);
+	cr_assert_str_eq(find(&links, MAC_A)->name, "dum0");
+	cr_assert_str_eq(find(&links, MAC_B)->name, "dum1");
+}
+
+/* A sysfs in which the card of that name sits in slot 5. */
+static void slot_five(char dir[], const char *name)
+{
+	char path[128], link[128];
+	FILE *f;
+
+	cr_assert_not_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/devices/pci0000:00/0000:00:05.0/virtio0/net/%s", dir,
+		       name);
+	cr_assert_eq(fdio_mkdirs(path, 0755), 0);
+	(void)strcat(path, "/uevent");
+	f = fopen(path, "we");
+	cr_assert_not_null(f);
+	cr_assert_gt(fprintf(f, "INTERFACE=%s\nIFINDEX=9\n", name), 0);
+	cr_assert_eq(fclose(f), 0);
+	(void)snprintf(link, sizeof(link), "../../devices/pci0000:00/0000:00:05.0/virtio0/net/%s",
+		       name);
+	(void)snprintf(path, sizeof(path), "%s/class/net", dir);
+	cr_assert_eq(fdio_mkdirs(path, 0755), 0);
+	(void)snprintf(path, sizeof(path), "%s/class/net/%s", dir, name);
+	cr_assert_eq(symlink(link, path), 0);
+	uevents_free(agent.uevents);
+	cr_assert_eq(uevents_new_at(agent.loop, agent.reaper, dir, dir, &agent.uevents), 0);
+}
+
+/* 3.x means the card at the path, whatever its name and address were, and even if it is in use. */
+Test(net, the_card_at_the_path)
+{
+	char dir[] = "/tmp/test_netlink.XXXXXX";
+	Types__Interface i = iface("dum0", "02:00:00:00:00:99", 1500);
+	AUTO_FREE struct link *links = NULL, *later = NULL;
+	int a, b;
+
+	a = find(&links, MAC_A)->index;
+	b = find(&links, MAC_B)->index;
+	slot_five(dir, "dum1");
+	i.pcipath = (char *)(uintptr_t) "05/00";
+	cr_assert_neq(update(SCHEMA_3X, &i), RPC_OK, "nothing there");
+	i.pcipath = (char *)(uintptr_t) "05";
+	cr_assert_eq(update(SCHEMA_3X, &i), RPC_OK, "%s", message);
+	cr_assert_eq(find(&links, i.hwaddr)->index, b, "dum1 is in slot 5");
+	cr_assert_str_eq(find(&links, i.hwaddr)->name, "dum0");
+	cr_assert_eq(find(&later, MAC_A)->index, a, "the other one keeps its address");
+	cr_assert_str_eq(find(&later, MAC_A)->name, "dum1", "and gives its name");
+
+	/* 1.x waits for the path and then goes by address. */
+	(void)fdio_remove_tree(AT_FDCWD, dir);
+	(void)snprintf(dir, sizeof(dir), "/tmp/test_netlink.XXXXXX");
+	slot_five(dir, "dum0");
+	i.hwaddr = (char *)(uintptr_t) "02:00:00:00:00:98";
+	cr_assert_eq(update(SCHEMA_1X, &i), RPC_INTERNAL);
+	cr_assert_not_null(
+		strstr(message, "Could not find the link corresponding to HwAddr \"02:00"), "%s",
+		message);
+	i.hwaddr = (char *)(uintptr_t)MAC_A;
+	cr_assert_eq(update(SCHEMA_1X, &i), RPC_OK, "%s", message);
+	cr_assert_eq(find(&links, MAC_A)->index, a);
+
+	/* It was there and has gone: that, too, is to be asked for again. */
+	(void)fdio_remove_tree(AT_FDCWD, dir);
+	(void)snprintf(dir, sizeof(dir), "/tmp/test_netlink.XXXXXX");
+	slot_five(dir, "gone0");
+	cr_assert_eq(update(SCHEMA_3X, &i), RPC_INTERNAL);
+	cr_assert_not_null(strstr(message, "Link not found"), "%s", message);
+	(void)fdio_remove_tree(AT_FDCWD, dir);
 }
 
 Test(net, crossed_names_are_swapped)
