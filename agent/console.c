@@ -334,7 +334,7 @@ static int session_open_terminal(struct console_session *s)
 
 static int session_start(struct console_session *s)
 {
-	static const struct worker_opts opts = { .timeout_ms = 0 };
+	const struct worker_opts opts = { .keep = &s->slave, .keep_count = 1 };
 	struct agent *a = s->agent;
 	int r = session_open_terminal(s);
 

@@ -124,13 +124,30 @@ static void worker_on_timeout(struct timer *t)
 	(void)kill(w->reap.pid, SIGKILL);
 }
 
-static _Noreturn void worker_child(worker_job *job, void *arg, int err_fd, int out_fd)
+/* Everything but what the job has been promised. */
+static void worker_shed(const struct worker_opts *opts, int err_fd, int out_fd)
+{
+	AUTO_FREE int *keep = calloc(opts->keep_count + 2, sizeof(*keep));
+	size_t n = 0;
+
+	log_forget_fds();
+	if (!keep)
+		return;
+	for (; n < opts->keep_count; n++)
+		keep[n] = opts->keep[n];
+	keep[n++] = err_fd;
+	keep[n++] = out_fd;
+	fdio_close_except(keep, n);
+}
+
+static _Noreturn void worker_child(const struct worker_opts *opts, worker_job *job, void *arg,
+				   int err_fd, int out_fd)
 {
 	struct err err = { 0 };
 	sigset_t none;
 	int r;
 
-	log_forget_fds();
+	worker_shed(opts, err_fd, out_fd);
 	(void)setsid(); /* a group to kill, and no terminal of the agent's to stop for */
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -167,7 +184,7 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		worker_child(job, arg, err_w, out_w);
+		worker_child(opts, job, arg, err_w, out_w);
 	w->loop = l;
 	w->opts = *opts;
 	w->done = done;

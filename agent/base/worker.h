@@ -34,6 +34,12 @@ struct worker_opts {
 	int64_t timeout_ms; /* 0: none; after it the child is killed and err->code is ETIMEDOUT */
 	size_t max_out;	    /* bytes of output kept; what follows is read and dropped */
 	bool gentle;	    /* cancelled by SIGTERM: the job has processes to take along */
+	/*
+	 * The descriptors that the job uses, borrowed. It has these, out and the standard ones; all
+	 * others are closed, lest a pipe's end or a hang-up wait for it.
+	 */
+	const int *keep;
+	size_t keep_count;
 };
 
 /*

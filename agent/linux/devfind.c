@@ -213,7 +213,7 @@ int dev_find(struct dev_find *f, struct uevents *u, enum dev_bus bus, const char
 	struct worker_opts opts = { .timeout_ms = timeout_ms > 0 ? timeout_ms : 1 };
 	struct err ignored = { 0 };
 	char name[DEV_NAME_MAX];
-	int r;
+	int r, sys;
 
 	if (!u)
 		return err_set(err, ENODEV,
@@ -237,6 +237,9 @@ int dev_find(struct dev_find *f, struct uevents *u, enum dev_bus bus, const char
 		if (there || bus == DEV_CCW || bus == DEV_PMEM)
 			return 0;
 	}
+	sys = uevents_sys(u);
+	opts.keep = &sys;
+	opts.keep_count = 1;
 	r = worker_start(uevents_loop(u), uevents_reaper(u), &opts, dev_find_poke,
 			 dev_find_on_poked, f, &f->poke);
 	if (r < 0) {

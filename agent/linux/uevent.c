@@ -287,7 +287,9 @@ static void uevents_online_done(void *arg, const struct err *err, const struct b
 /* All blocks that are offline, not just the one that was told of: a plug adds many. */
 static void uevents_start_online(struct uevents *u)
 {
-	struct worker_opts opts = { .timeout_ms = LIMIT_ONLINE_MS };
+	struct worker_opts opts = { .timeout_ms = LIMIT_ONLINE_MS,
+				    .keep = &u->sys,
+				    .keep_count = 1 };
 	int r;
 
 	u->online_again = u->online;

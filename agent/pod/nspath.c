@@ -86,7 +86,7 @@ static int nspath_job(void *arg, int out, struct err *err)
 
 int nspath_start(struct container *ctr, worker_done *done, struct err *err)
 {
-	static const struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS };
+	struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS };
 	const Grpc__Linux *l = ctr->request->oci->linux;
 	struct agent *a = ctr->agent;
 	bool any = false;
@@ -99,6 +99,8 @@ int nspath_start(struct container *ctr, worker_done *done, struct err *err)
 	ctr->ns_paths = nspath_new(err);
 	if (!ctr->ns_paths)
 		return -err->code;
+	opts.keep = &ctr->ns_paths->workers;
+	opts.keep_count = 1;
 	r = worker_start(a->loop, a->reaper, &opts, nspath_job, done, ctr, &ctr->worker);
 	auto_closep(&ctr->ns_paths->workers);
 	return r < 0 ? err_sys(err, -r, "open namespaces") : 0;

@@ -154,9 +154,20 @@ static void sharedmount_tried(void *arg, const struct err *err, const struct buf
 
 static int sharedmount_start(struct container *ctr)
 {
-	struct worker_opts opts = { .timeout_ms = LIMIT_UNMOUNT_MS,
-				    .max_out = ctr->request->n_shared_mounts };
+	size_t n = ctr->request->n_shared_mounts;
+	AUTO_FREE int *inits = calloc(n + 1, sizeof(*inits));
+	struct worker_opts opts = { .timeout_ms = LIMIT_UNMOUNT_MS, .max_out = n, .keep = inits };
 
+	if (!inits)
+		return -ENOMEM;
+	inits[opts.keep_count++] = ctr->init->spawn.pidfd;
+	for (size_t i = 0; i < n; i++) {
+		const char *name = ctr->request->shared_mounts[i]->src_ctr;
+		const struct container *src = sharedmount_source(ctr->sandbox, name);
+
+		if (src)
+			inits[opts.keep_count++] = src->init->spawn.pidfd;
+	}
 	return worker_start(ctr->agent->loop, ctr->agent->reaper, &opts, sharedmount_run,
 			    sharedmount_tried, ctr, &ctr->worker);
 }

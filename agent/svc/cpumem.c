@@ -124,6 +124,8 @@ int svc_online_cpu_mem(struct call *c, const void *request, struct err *err)
 			      .cpus = req->nb_cpus,
 			      .cpu_only = req->cpu_only,
 			      .schema = c->schema };
+	opts.keep = &sys;
+	opts.keep_count = 1;
 	r = worker_start(a->loop, a->reaper, &opts, cpumem_job, cpumem_done, o, NULL);
 	if (r < 0)
 		return err_sys(err, -r, "start setting CPUs and memory online");
@@ -155,11 +157,14 @@ int svc_mem_hotplug_by_probe(struct call *c, const void *req, struct err *err)
 {
 	struct probe *p = arena_zalloc(&c->mem, sizeof(*p));
 	int sys = work_sys(c, err);
+	const struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS,
+					  .keep = &sys,
+					  .keep_count = 1 };
 
 	if (sys < 0)
 		return sys;
 	if (!p)
 		return err_sys(err, ENOMEM, "MemHotplugByProbe");
 	*p = (struct probe){ req, sys };
-	return work_start(c, NULL, p, probe_job, work_done_empty, err);
+	return work_start(c, &opts, p, probe_job, work_done_empty, err);
 }

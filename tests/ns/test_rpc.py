@@ -769,6 +769,28 @@ def close_stdin_behind_a_blocked_write(agent, c, road):
         expect(writer.result().len, 1000000)
 
 
+def workers_hold_nobodys_streams(agent, c, road):
+    """While a hook of another container runs, the end of stdin arrives at this one."""
+    with Sandbox(c, road) as sb:
+        sb.start('x', 'cat; exit 3')
+
+        def slow(spec):
+            spec.Hooks.Prestart.add(Path='/bin/sleep', Args=['sleep', '1000'])
+        before = set(agent.children())
+        made = sb.create('slow', edit=slow, _later=True)
+
+        def workers():
+            found = [p for p in agent.children() if p not in before and os.readlink('/proc/%s/exe' % p).endswith('agent')]
+            fds = [len(os.listdir('/proc/%s/fd' % p)) for p in found]
+            expect(bool(found) and all(n <= 12 for n in fds), True, 'descriptors: %s' % fds)
+        retry(lambda: expect(agent.cgroup_dirs('slow') != [], True))
+        retry(workers, on=(AssertionError, OSError))
+        c.CloseStdin(container_id='x', exec_id='x')
+        expect(sb.wait('x', _timeout=5).status, 3)
+        c.RemoveContainer(container_id='slow')
+        made.exception()
+
+
 def terminal(agent, c, road):
     """T14, T15, #283, #370"""
     with Sandbox(c, road) as sb:
@@ -1154,7 +1176,8 @@ CASES = [health, without_a_sandbox, sandbox_life, sandbox_destroyed_twice, sandb
          remove_container_timeout, remove_container_being_created, remove_container_answers_all,
          exec_races_with_remove, concurrent_duplicates, client_leaves_during_creation, exec_process, exec_many, exec_with_rules_of_its_own, execs_nobody_waits_for,
          wait_process, signal_process, signal_to_a_paused_container, list_processes, update_container, update_of_an_exited_container, stats_container, pause_resume,
-         standard_streams, cancelled_reader_takes_nothing_along, close_stdin_behind_a_blocked_write, terminal, oom_event,
+         standard_streams, cancelled_reader_takes_nothing_along, close_stdin_behind_a_blocked_write,
+         workers_hold_nobodys_streams, terminal, oom_event,
          network, guest_details, guest_errors, copy_file, tracing, methods_of_3x, bad_ids, bad_bytes, too_large,
          unknown_methods, a_thousand_parked_calls]
 
