@@ -18,7 +18,7 @@
 #define LIMIT_PROCESSES	  1024u /* processes of one container */
 #define LIMIT_DRAINS	  1024u /* pipes of a container's background processes that nobody reads */
 #define LIMIT_OOM_EVENTS  100u	/* that nobody has asked for; later ones are dropped */
-#define LIMIT_MOUNTS	  1024u
+#define LIMIT_MOUNTS	  4096u
 #define LIMIT_STORAGES	  256u
 #define LIMIT_ID	  256u	      /* container and exec ids, in bytes */
 #define LIMIT_MOUNTINFO	  (4u << 20)  /* text of a mount table */

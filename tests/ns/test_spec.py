@@ -245,15 +245,49 @@ def mounts_order_and_missing_directories(agent, road):
 
 
 def mounts_destination(agent, road):
-    for dest, word in (('relative', 'not absolute'), ('/a/../b', "contains '..'"), ('/', 'hide the root'),
-                       ('/proc/sys', 'inside /proc'), ('/proc/1', 'inside /proc')):
+    for dest, word in (('relative', 'not absolute'), ('/', 'hide the root'), ('/a/../..', 'hide the root'),
+                       ('/x/../proc/1', 'inside /proc'), ('/proc/sys', 'inside /proc'), ('/proc/1', 'inside /proc')):
         refused(road, lambda c, d=dest: mount(c, d, 'tmpfs', 'tmpfs'), word)
     # What lxcfs covers may be covered.
     with tempfile.NamedTemporaryFile('w') as f:
         f.write('fake uptime\n')
         f.flush()
-        expect(out(road, 'cat /proc/uptime', lambda c: mount(c, '/proc/uptime', 'bind', f.name, 'bind')),
-               'fake uptime\n')
+        for path in ('/proc/uptime', '/proc/slabinfo', '/proc/sys/kernel/ns_last_pid'):
+            if os.path.exists(path):
+                expect(out(road, 'cat ' + path, lambda c, p=path: (mount(c, p, 'bind', f.name, 'bind'),
+                                                                   c['linux'].update(maskedPaths=[], readonlyPaths=[]))),
+                       'fake uptime\n')
+    # '..' is resolved as text, as runc does.
+    image = road.image()
+    text = out(road, 'cat /proc/self/mountinfo', lambda c: (c['root'].update(path=image),
+                                                            mount(c, '/../../mnt/../q/x', 'tmpfs', 'tmpfs')))
+    expect('/q/x' in mounts_of(text), True, text)
+
+
+def mounts_many(agent, road):
+    """Fifteen hundred binds start."""
+    image = road.image()
+    os.makedirs(image + '/many')
+
+    def edit(c):
+        c['root']['path'] = image
+        for i in range(1500):
+            mount(c, '/many/%d' % i, 'bind', '/etc/hostname', 'bind', 'ro')
+    expect(out(road, 'grep -c " /many/" /proc/self/mountinfo', edit), '1500\n')
+
+
+def mounts_options_with_commas(agent, road):
+    """An escaped comma is the file system's: overlay's path, not the next option."""
+    image = road.image()
+    top = agent.root + '/run/comma'
+    for d in ('a,b', 'c'):
+        os.makedirs(os.path.join(top, d))
+    open(os.path.join(top, 'a,b', 'seen'), 'w').close()
+    r = road.run('ls /ovl', lambda c: (c['root'].update(path=image), mount(
+        c, '/ovl', 'overlay', 'overlay', 'lowerdir=/run/comma/a\\,b:/run/comma/c', 'ro')))
+    if 'No such device' in error_of(r):
+        raise Skip('no overlayfs here')
+    expect((r.returncode, r.stdout), (0, b'seen\n'), error_of(r))
 
 
 def mounts_cgroup(agent, road):
@@ -710,6 +744,24 @@ def linux_devices(agent, road):
         '/elsewhere character special file 1:3 666 0:0')
 
 
+def linux_devices_of_default_paths(agent, road):
+    """What the spec says of a node that is there by default counts; no mode is 0666."""
+    def edit(c):
+        c['linux']['devices'] = [
+            {'path': '/dev/tty', 'type': 'c', 'major': 5, 'minor': 0, 'fileMode': 0o620, 'uid': 3, 'gid': 5},
+            {'path': '/dev/full', 'type': 'c', 'major': 1, 'minor': 7, 'fileMode': 0},
+            {'path': '/dev/full', 'type': 'c', 'major': 1, 'minor': 7},
+            {'path': '/dev/zero', 'type': 'c', 'major': 1, 'minor': 3}]
+    has(out(road, 'for f in tty full zero; do stat -c "%n %t:%T %a %u:%g" /dev/$f; done', edit),
+        '/dev/tty 5:0 620 3:5', '/dev/full 1:7 666 0:0', '/dev/zero 1:3')
+    refused(road, lambda c: c['linux'].update(devices=[{'path': '/dev/x', 'type': 'c', 'major': 1, 'minor': 3},
+                                                       {'path': '/dev//x', 'type': 'c', 'major': 1, 'minor': 5}]),
+            "device '/dev/x' is listed as c 1:3 and as c 1:5")
+    with tempfile.NamedTemporaryFile('w') as f:     # a mount of the spec's stays
+        expect(out(road, 'stat -c %F /dev/random', lambda c: mount(c, '/dev/random', 'bind', f.name, 'bind')),
+               'regular empty file\n')
+
+
 def linux_devices_errors(agent, road):
     for dev, word in (({'path': '/dev/x', 'type': 'q'}, "invalid type 'q'"),
                       ({'path': 'dev/x', 'type': 'c', 'major': 1, 'minor': 3}, 'not a plain absolute path'),
@@ -1035,6 +1087,15 @@ def linux_maskedPaths(agent, road):
         expect(f.read(), 'secret', 'what is below the mask')
     for bad in ('relative', '/a/../b', '/'):
         refused(road, lambda c, p=bad: c['linux'].update(maskedPaths=[p]), 'masked path')
+    # What a link leads to is covered, in the image or in procfs; a dangling one is nothing.
+    for name, target in (('link', 'secret/file'), ('linkdir', '/secret/dir'), ('dangling', '/nowhere'), ('out', '../../etc/passwd')):
+        os.symlink(target, os.path.join(image, name))
+
+    def links(c):
+        c['root']['path'] = image
+        c['linux']['maskedPaths'] = ['/link', '/linkdir', '/dangling', '/out', '/proc/net']
+    expect(out(road, 'cat /secret/file /etc/passwd | wc -c; echo /secret/dir/* /proc/net/*; readlink /link', links,
+               None).split(), ['0', '/secret/dir/*', '/proc/net/*', 'secret/file'])
 
 
 def linux_readonlyPaths(agent, road):
@@ -1050,6 +1111,12 @@ def linux_readonlyPaths(agent, road):
     expect(text.count('Read-only'), 3 + os.path.exists('/proc/sysrq-trigger'), text)
     has(text, 'other')
     refused(road, lambda c: c['linux'].update(readonlyPaths=['relative']), 'readonly path')
+    os.symlink('/ro/dir', image + '/link')
+
+    def links(c):
+        c['root']['path'] = image
+        c['linux']['readonlyPaths'] = ['/link', '/link/none']
+    has(out(road, 'touch /ro/dir/x 2>&1', links, None), 'Read-only')
 
 
 def linux_mountLabel(agent, road):

@@ -131,6 +131,15 @@ static int bind_node(int dir, const char *name, const struct node *n, struct err
 	return tree_attach(tree, target, err);
 }
 
+/* What a mount of the spec has put there is what is wanted there. */
+static bool is_covered(int dir, const char *name)
+{
+	struct statx stx;
+
+	return statx(dir, name, AT_SYMLINK_NOFOLLOW, 0, &stx) == 0 &&
+	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
 static int make_node(int dir, const char *name, const struct node *n, bool userns, struct err *err)
 {
 	struct stat st;
@@ -144,7 +153,7 @@ static int make_node(int dir, const char *name, const struct node *n, bool usern
 			return err_sys(err, errno, "mknod '%s'", n->path);
 		if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return err_sys(err, errno, "stat '%s'", n->path);
-		if (!is_node(&st, n))
+		if (!is_node(&st, n) && !is_covered(dir, name))
 			return err_set(err, EEXIST, "'%s' of the image is not the device", n->path);
 		return 0;
 	}
@@ -153,7 +162,20 @@ static int make_node(int dir, const char *name, const struct node *n, bool usern
 	return 0;
 }
 
-static int make_defaults(int devdir, bool userns, struct err *err)
+/* The entry before the n-th that stands for that path. */
+static const Grpc__LinuxDevice *find_listed(const Grpc__Linux *linux, size_t n, const char *path)
+{
+	char clean[LIMIT_PATH];
+
+	for (size_t i = 0; linux && i < n; i++) {
+		if (path_clean(linux->devices[i]->path, clean) == 0 && str_eq(clean, path))
+			return linux->devices[i];
+	}
+	return NULL;
+}
+
+/* Those that the spec lists are as it has them. */
+static int make_defaults(int devdir, const Grpc__Linux *linux, bool userns, struct err *err)
 {
 	for (size_t i = 0; i < ARRAY_LEN(default_nodes); i++) {
 		const struct node n = {
@@ -161,7 +183,11 @@ static int make_defaults(int devdir, bool userns, struct err *err)
 			.mode = S_IFCHR | 0666,
 			.dev = makedev(default_nodes[i].major, default_nodes[i].minor),
 		};
-		int r = make_node(devdir, n.path + strlen("/dev/"), &n, userns, err);
+		int r = 0;
+
+		if (find_listed(linux, linux ? linux->n_devices : 0, n.path))
+			continue;
+		r = make_node(devdir, n.path + strlen("/dev/"), &n, userns, err);
 
 		if (r < 0)
 			return r;
@@ -172,7 +198,8 @@ static int make_defaults(int devdir, bool userns, struct err *err)
 static int make_listed(int root, const Grpc__LinuxDevice *dev, bool userns, struct err *err)
 {
 	struct node n = {
-		.mode = node_type(dev->type) | (dev->filemode & 07777),
+		/* Nobody wants 0: a host that has none leaves it out. */
+		.mode = node_type(dev->type) | (dev->filemode ? dev->filemode & 07777 : 0666),
 		.dev = makedev((unsigned int)dev->major, (unsigned int)dev->minor),
 		.uid = dev->uid,
 		.gid = dev->gid,
@@ -192,6 +219,23 @@ static int make_listed(int root, const Grpc__LinuxDevice *dev, bool userns, stru
 	return make_node(dir, name, &n, userns, err);
 }
 
+/* The same node twice is one. */
+static int check_twice(const Grpc__Linux *linux, size_t n, struct err *err)
+{
+	const Grpc__LinuxDevice *dev = linux->devices[n], *other;
+	char path[LIMIT_PATH];
+
+	if (path_clean(dev->path, path) < 0)
+		return 0;
+	other = find_listed(linux, n, path);
+	if (!other || (node_type(other->type) == node_type(dev->type) &&
+		       other->major == dev->major && other->minor == dev->minor))
+		return 0;
+	return err_set(err, EINVAL, "device '%s' is listed as %s %lld:%lld and as %s %lld:%lld",
+		       path, other->type, (long long)other->major, (long long)other->minor,
+		       dev->type, (long long)dev->major, (long long)dev->minor);
+}
+
 static int make_devices(int root, const Grpc__Linux *linux, bool userns, struct err *err)
 {
 	struct rootdisk own; /* a write there rewrites the guest: no node for them */
@@ -202,6 +246,9 @@ static int make_devices(int root, const Grpc__Linux *linux, bool userns, struct 
 		dev_t number = makedev((unsigned int)dev->major, (unsigned int)dev->minor);
 		int r;
 
+		r = check_twice(linux, i, err);
+		if (r < 0)
+			return r;
 		if (str_eq(dev->path, "/dev/ptmx"))
 			continue; /* a privileged container lists it; ours is a link */
 		if (str_eq(dev->type, "b")) {
@@ -241,7 +288,7 @@ int devnode_setup(int root, const Grpc__Linux *linux, bool userns, struct err *e
 
 	if (devdir < 0)
 		return devdir;
-	r = make_defaults(devdir, userns, err);
+	r = make_defaults(devdir, linux, userns, err);
 	if (r == 0 && linux)
 		r = make_devices(root, linux, userns, err);
 	return r < 0 ? r : make_links(devdir, err);

@@ -88,10 +88,13 @@ static int mask_cover_dir(struct mask *m, int target, struct err *err)
 	return mask_cover(m->empty, &m->empty_used, target, err);
 }
 
-/* The fd, or -errno; *ret_gone: nothing is there, which is no error. */
+/*
+ * The fd, or -errno; *ret_gone: nothing is there, which is no error. A link of the image's, which
+ * may lead anywhere in its root, is followed once: what the fd is of is what is covered.
+ */
 static int mask_open(int root, const char *path, bool *ret_gone, struct stat *st, struct err *err)
 {
-	AUTO_CLOSE int fd = path_open_in(root, path, O_PATH | O_NOFOLLOW, 0);
+	AUTO_CLOSE int fd = path_open_in(root, path, O_PATH, 0);
 
 	*ret_gone = fd == -ENOENT || fd == -ENOTDIR;
 	if (*ret_gone)
@@ -100,8 +103,6 @@ static int mask_open(int root, const char *path, bool *ret_gone, struct stat *st
 		return err_sys(err, -fd, "open '%s'", path);
 	if (fstat(fd, st) < 0)
 		return err_sys(err, errno, "stat '%s'", path);
-	if (S_ISLNK(st->st_mode))
-		return err_set(err, ELOOP, "'%s' of the image is a symbolic link", path);
 	return TAKE_FD(fd);
 }
 

@@ -28,8 +28,17 @@
 
 /* What may be covered inside a procfs, by files that imitate it (lxcfs). */
 static const char *const proc_files[] = {
-	"/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat",
-	"/proc/swaps",	 "/proc/uptime",    "/proc/loadavg", "/proc/net/dev",
+	"/proc/cpuinfo",
+	"/proc/diskstats",
+	"/proc/meminfo",
+	"/proc/stat",
+	"/proc/swaps",
+	"/proc/uptime",
+	"/proc/loadavg",
+	"/proc/slabinfo",
+	"/proc/net/dev",
+	"/proc/sys/kernel/ns_last_pid",
+	"/proc/sys/crypto/fips_enabled",
 };
 
 /*
@@ -105,8 +114,6 @@ int mount_check(const Grpc__Mount *m, struct err *err)
 	if (m->destination[0] != '/')
 		return err_set(err, EINVAL, "mount destination '%s' is not absolute",
 			       m->destination);
-	if (path_has_dotdot(m->destination))
-		return err_set(err, EINVAL, "mount destination '%s' contains '..'", m->destination);
 	if (path_clean(m->destination, dest) < 0 || strlen(m->source) >= LIMIT_PATH)
 		return err_set(err, ENAMETOOLONG, "mount destination or source too long");
 	if (str_eq(dest, "/"))

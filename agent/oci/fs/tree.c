@@ -59,7 +59,8 @@ static int set_string(int ctx, const char *type, const char *key, const char *va
 
 bool tree_fits(const char *source, const char *data)
 {
-	if (strlen(source) > VALUE_MAX)
+	/* Only the file system itself knows a comma that is none of ours. */
+	if (strlen(source) > VALUE_MAX || strstr(data, "\\,") || strchr(data, '"'))
 		return false;
 	while (*data) {
 		size_t len = strcspn(data, ",");

@@ -27,7 +27,10 @@ struct tree_fs {
 int tree_new(const struct tree_fs *fs, struct err *err);
 /* New data and flags for the file system whose mount the fd is the root of (remount). */
 int tree_reconfigure(int fd, const struct tree_fs *fs, struct err *err);
-/* False if the source or a value is too long for tree_new; only mount(2) takes it then. */
+/*
+ * False if the source or a value is too long for tree_new, or has commas (escaped, or in quotes);
+ * only mount(2) takes it then.
+ */
 bool tree_fits(const char *source, const char *data);
 /* A clone of what path (links followed) leads to in our own mount namespace, or of the fd. */
 int tree_clone(const char *path, bool recursive, struct err *err);

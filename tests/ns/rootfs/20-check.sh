@@ -11,11 +11,14 @@ bad() {		# NAME PATTERN LINES...
 }
 
 bad "no root" "Root must be specified" "root "
-bad "a missing root" "does not exist" "root $work/nowhere"
+spec "root $work/nowhere"
+refused "a missing root" 71 "does not exist"
 ln -sfn c/rootfs linked-root
-bad "a root that is a link" "symbolic link" "root $work/linked-root"
+spec "root $work/linked-root"
+refused "a root that is a link" 71 "symbolic link"
 ln -sfn c linked-dir
-bad "a root below a link" "symbolic link" "root $work/linked-dir/rootfs"
+spec "root $work/linked-dir/rootfs"
+refused "a root below a link" 71 "symbolic link"
 bad "a relative root" "not an absolute path" "root c/rootfs"
 bad "/ as root" "not an absolute path" "root /"
 bad "idmap" "id-mapped mounts are not supported" "mount /vol|bind|/tmp|bind,idmap"
@@ -24,7 +27,7 @@ bad "idmap with a mapping" "id-mapped mounts are not supported" "mount /vol|bind
 bad "loop" "loop" "mount /vol|ext4|/x|loop"
 bad "a relative destination" "not absolute" "mount vol|tmpfs|tmpfs|"
 bad "an empty destination" "not absolute" "mount |tmpfs|tmpfs|"
-bad ".. in a destination" "contains '..'" "mount /vol/../../x|tmpfs|tmpfs|"
+bad ".. in a destination, to the root" "would hide the root" "mount /vol/../..|tmpfs|tmpfs|"
 bad "/ as destination" "would hide the root" "mount /|tmpfs|tmpfs|"
 bad "/ in disguise" "would hide the root" "mount //.//|tmpfs|tmpfs|"
 bad "a bind without a source" "without a source" "mount /vol|bind||bind"

@@ -31,11 +31,11 @@ gives "devices of the specification" \
 /dev/dir/blk block special file 7:63 600 0:5
 /dev/unbuffered character special file 1:5 444 0:0
 /opt/fifo fifo 0:0 622 1:2
-/dev/zeromode character special file 1:3 0 0:0'
+/dev/zeromode character special file 1:3 666 0:0'
 spec "$PROC" "$DEV" "dev c /dev/null 1 3 600 1 1"
-gives "a default device listed again stays as it is" 'stat -c "%a %u" /dev/null' '666 0'
+gives "a default device listed again is as listed" 'stat -c "%a %u" /dev/null' '600 1'
 spec "$PROC" "$DEV" "dev c /dev/null 1 5 666 0 0"
-refused "another device under a default's name" 71 "'/dev/null' of the image is not the device"
+refused "another device under a default's name" 73 "/dev/null of the container is not the null device"
 spec "$PROC" "$DEV" "$PTS" "dev c /dev/ptmx 5 2 666 0 0"
 gives "a listed /dev/ptmx is the link all the same" 'readlink /dev/ptmx' pts/ptmx
 disk=$(stat -c %d /)

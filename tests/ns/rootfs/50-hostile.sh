@@ -158,15 +158,25 @@ forged "/dev/null is another device" 'mknod dev/null c 1 5'
 forged "/dev/zero is a block device" 'mknod dev/zero b 1 5'
 forged "/dev/ptmx is a directory" 'mkdir dev/ptmx'
 forged "/dev is a link in the image" 'rmdir dev; ln -s etc dev'
-forged "a device's directory is a link out" "ln -s $up/data dev/d; rm -rf canary-inside" "dev c /dev/d/x/null 1 5 666 0 0" 'mask /dev/d'
 forged "/dev/console is a link out" "ln -s $up/file dev/console" "$PTS" terminal
 forged "/dev/console is a dangling link" 'ln -s /nowhere dev/console' "$PTS" terminal
 forged "/dev/console is a directory" 'mkdir dev/console' "$PTS" terminal
 forged "/dev/pts is a link" 'ln -s /etc dev/pts' terminal
 forged "/dev/pts/ptmx is a file" 'mkdir dev/pts; touch dev/pts/ptmx' terminal
-forged "a masked path is a link" "ln -s /proc/sys etc/l" 'mask /etc/l'
-forged "a masked path is a link out" "ln -s $up/file etc/l" 'mask /etc/l'
-forged "a readonly path is a link" "ln -s /proc/sys etc/l" 'rdonly /etc/l'
+# What a link of the image's leads to inside of it is what is meant.
+inside() {	# NAME COMMAND-IN-ROOT WANTED SCRIPT LINES...
+	local name=$1 command=$2 wanted=$3 script=$4
+	shift 4
+	fresh
+	(cd c/rootfs && eval "$command")
+	spec "$PROC" "$@"
+	gives "$name" "$script" "$wanted"
+	untouched "$name"
+}
+inside "a device's directory is a link out" "ln -s $up/data dev/d" 1:5 'stat -c %t:%T /dev/d/x/null' "dev c /dev/d/x/null 1 5 666 0 0"
+inside "a masked path is a link" "ln -s /proc/sys etc/l" 0 'set -- /proc/sys/*; [ "$1" = "/proc/sys/*" ] && echo 0' 'mask /etc/l'
+inside "a masked path is a link out" "ln -s $up/file etc/l" ran 'echo ran' 'mask /etc/l'
+inside "a readonly path is a link" "ln -s /proc/sys etc/l" 'no' '(echo 1 >/proc/sys/kernel/panic) 2>/dev/null || echo no' 'rdonly /etc/l'
 
 # --- races: PATH and OTHER change places all the time ---
 SECONDS_EACH=$race_seconds
