@@ -87,7 +87,7 @@
  *			while writes wait -> CLOSING.
  *	CLOSING		until_ready. The last write is through, or fails: -> ENDED.
  *	ENDED		Readers are told the end (3.x: an empty success, and the error from then
- *			on), writers that nothing was written.
+ *			on), writers that nothing was written (3.x: an error).
  *	With its process it ends in any state: readers get the end, writers an error.
  *	The end of a pipe is when all have closed it; or, where a WaitProcess has come, who then
  *	wants to be done with the process, half a second of silence after its death: what others

@@ -378,6 +378,8 @@ int stdio_write(struct process *p, const uint8_t *data, size_t len, struct call 
 	struct pending_write *w;
 	int r = 0;
 
+	if (len > 0 && p->in.state != STREAM_OPEN && c->schema == SCHEMA_3X)
+		return err_rpc(err, RPC_INTERNAL, "stdin is closed");
 	if (p->in.state != STREAM_OPEN || len == 0)
 		return reply_written(c, 0);
 	if (stdin_fd(p) < 0)

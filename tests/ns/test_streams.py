@@ -135,6 +135,11 @@ def stdin_to_its_end(host, sb):
     for at in range(0, len(data), 32768):
         host.c.WriteStdin(data=data[at:at + 32768], **ids)
     host.c.CloseStdin(**ids)
+    host.c.CloseStdin(**ids)
+    if host.name == '1.x':
+        expect(host.c.WriteStdin(data=b'late', **ids).len, 0)
+    else:
+        fails(S.INTERNAL, host.c.WriteStdin, data=b'late', words='closed', **ids)
     expect(copies.join(), (data + b'end\n', b''))
     expect(host.c.WaitProcess(**ids).status, 0)
 
