@@ -202,6 +202,7 @@ static bool become_init(struct agent *a, struct config *cfg)
 		log_warn("main", "%s", err.msg);
 		err = (struct err){ 0 };
 	}
+	init_hostname();
 	has_console = init_console();
 	step_done("console");
 	return has_console;

@@ -106,6 +106,18 @@ bool init_console(void)
 	return false;
 }
 
+void init_hostname(void)
+{
+	char text[256], *name;
+
+	if (fdio_read_file(AT_FDCWD, "/etc/hostname", text, sizeof(text)) < 0)
+		*text = '\0';
+	name = text + strspn(text, " \t\r\n");
+	name[strcspn(name, " \t\r\n")] = '\0';
+	if (!*name || sethostname(name, strlen(name)) < 0)
+		(void)!sethostname("localhost", strlen("localhost"));
+}
+
 _Noreturn void init_die(const char *why)
 {
 	AUTO_CLOSE int kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);

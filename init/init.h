@@ -20,6 +20,8 @@ int init_mounts(struct err *err);
  * the console is not there (yet): call it again.
  */
 bool init_console(void);
+/* The first word of /etc/hostname, or "localhost". */
+void init_hostname(void);
 /* Writes a line to the kernel's log, syncs, and powers the guest off; does not return. */
 _Noreturn void init_die(const char *why);
 
