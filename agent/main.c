@@ -445,6 +445,7 @@ int main(int argc, char **argv)
 	list_init(&a.until_oom);
 	list_init(&a.oom_events);
 	list_init(&a.copies);
+	list_init(&a.onlines);
 	config_defaults(&cfg);
 	a.config = &cfg;
 	a.finish_start = finish_start;

@@ -22,6 +22,7 @@ struct pass {
 	const char *dir, *prefix;
 	uint32_t want; /* stop after so many */
 	uint32_t done, failed;
+	uint32_t were; /* online before, of those that were looked at */
 };
 
 /* Sets online what is offline in one directory of sysfs. */
@@ -47,7 +48,10 @@ static int online_pass(int sys, struct pass *p)
 		    e->d_name[len] > '9')
 			continue;
 		(void)snprintf(path, sizeof(path), "%s/online", e->d_name);
-		if (fdio_read_file(fd, path, state, sizeof(state)) < 0 || !str_eq(state, "0"))
+		if (fdio_read_file(fd, path, state, sizeof(state)) < 0)
+			continue;
+		p->were += str_eq(state, "1");
+		if (!str_eq(state, "0"))
 			continue;
 		if (fdio_write_file(fd, path, "1") < 0)
 			p->failed++;
@@ -79,11 +83,14 @@ int hotplug_cpus_online(int sys, uint32_t want, unsigned int rounds, unsigned in
 	return err_set(err, EAGAIN, "only %u of %u were connected", p.done, want);
 }
 
-int hotplug_memory_online(int sys, unsigned int *ret_failed)
+int hotplug_memory_online(int sys, unsigned int *ret_done, unsigned int *ret_online,
+			  unsigned int *ret_failed)
 {
 	struct pass p = { .dir = MEMORY_DIR, .prefix = "memory", .want = UINT32_MAX };
 	int r = online_pass(sys, &p);
 
+	*ret_done = p.done;
+	*ret_online = p.were + p.done;
 	*ret_failed = p.failed;
 	return r;
 }

@@ -18,8 +18,12 @@
  */
 int hotplug_cpus_online(int sys, uint32_t want, unsigned int rounds, unsigned int pause_ms,
 			uint32_t *ret_n, struct err *err);
-/* Every offline memory block, one pass. 0, or -errno when there are no blocks to see at all. */
-int hotplug_memory_online(int sys, unsigned int *ret_failed);
+/*
+ * Every offline memory block, one pass: how many it set online, how many are online now, how many
+ * refused. 0, or -errno when there are no blocks to see at all.
+ */
+int hotplug_memory_online(int sys, unsigned int *ret_done, unsigned int *ret_online,
+			  unsigned int *ret_failed);
 /* The list of CPUs that are online ("0-3,5"): its length, or -errno. */
 int hotplug_cpu_list(int sys, char *buf, size_t size, struct err *err);
 /* How many CPUs a list names; -EINVAL for what is no list. */

@@ -36,6 +36,7 @@ struct uevents {
 	int fd, sys, dev;
 	struct worker *online; /* sets memory online; NULL: none runs */
 	bool online_again;
+	unsigned int blocks; /* of memory that came since somebody asked */
 };
 
 bool uevent_parse(const char *msg, size_t len, struct uevent *ret)
@@ -263,10 +264,10 @@ void uevent_wait_cancel(struct uevent_wait *w)
 static int uevents_online_job(void *arg, int out, struct err *err)
 {
 	const struct uevents *u = arg;
-	unsigned int failed = 0;
+	unsigned int done, online, failed = 0;
 
 	(void)out;
-	(void)hotplug_memory_online(u->sys, &failed);
+	(void)hotplug_memory_online(u->sys, &done, &online, &failed);
 	return failed ? err_set(err, EIO, "%u memory blocks refused to go online", failed) : 0;
 }
 
@@ -306,6 +307,7 @@ static void uevents_on_event(struct uevents *u, const struct uevent *e)
 	if (str_eq(e->action, "remove"))
 		return;
 	if (str_eq(e->subsystem, "memory") && str_eq(e->action, "add")) {
+		u->blocks++;
 		uevents_start_online(u);
 		return;
 	}
@@ -336,6 +338,7 @@ static void uevents_on_readable(struct source *s, uint32_t events)
 
 		if (n < 0 && errno == ENOBUFS) {
 			log_warn("hotplug", "device events were lost, looking at all devices");
+			u->blocks++; /* perhaps */
 			uevents_start_online(u);
 			uevents_look(u);
 			continue;
@@ -417,6 +420,14 @@ void uevents_free(struct uevents *u)
 	auto_closep(&u->sys);
 	auto_closep(&u->dev);
 	free(u);
+}
+
+unsigned int uevents_take_blocks(struct uevents *u)
+{
+	unsigned int n = u->blocks;
+
+	u->blocks = 0;
+	return n;
 }
 
 int uevents_sys(const struct uevents *u)

@@ -63,6 +63,9 @@ void uevent_wait_cancel(struct uevent_wait *w); /* harmless when not waiting (w 
 /* Is it there now? Its name goes to name. */
 bool uevents_lookup(const struct uevents *u, const struct dev_match *m, char name[DEV_NAME_MAX]);
 
+/* How many memory blocks the kernel has told of since the last time this was asked. */
+unsigned int uevents_take_blocks(struct uevents *u);
+
 int uevents_sys(const struct uevents *u); /* fd of /sys, not the caller's */
 struct loop *uevents_loop(const struct uevents *u);
 struct reaper *uevents_reaper(const struct uevents *u);

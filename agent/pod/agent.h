@@ -33,6 +33,8 @@ struct agent {
 	struct list until_oom;	/* parked GetOOMEvent calls, oldest first */
 	struct list oom_events; /* nobody has taken them, oldest first; with the next oom.c's */
 	size_t oom_event_count;
+	struct list onlines; /* OnlineCPUMem requests under way or waiting, oldest first */
+	struct job next_online;
 	struct list copies; /* CopyFile calls under way or waiting for their turn, oldest first */
 };
 

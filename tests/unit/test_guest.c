@@ -7,6 +7,7 @@
 #include "svc/svc.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "modules.h"
@@ -81,6 +82,7 @@ static void setup(void)
 	log_threshold = LOG_ERROR;
 	agent.config = &config;
 	agent.is_init = true;
+	list_init(&agent.onlines);
 	agent.rpc.loop = agent.loop;
 	agent.rpc.agent = &agent;
 }
@@ -142,6 +144,74 @@ Test(guest, waits_for_cpus)
 	timer_set(agent.loop, &t, 150, plug_cpu);
 	cr_assert_eq(online(SCHEMA_1X, true, 1, true), RPC_OK, "%s", message);
 	cr_assert_str_eq(get(CPU "cpu1/online"), "1");
+}
+
+static size_t children(void)
+{
+	static char list[65536];
+	char path[64];
+	size_t n = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	if (fdio_read_file(AT_FDCWD, path, list, sizeof(list)) < 0)
+		return 0;
+	for (const char *p = list; *p; p++)
+		n += *p == ' ';
+	return n;
+}
+
+/* Requests that nobody waits for are one worker's work, in turn: none counts another's CPU. */
+Test(guest, online_one_at_a_time)
+{
+	char file[64];
+
+	for (int i = 1; i <= 8; i++) {
+		(void)snprintf(file, sizeof(file), CPU "cpu%d/online", i);
+		put(file, "0");
+	}
+	put(CPU "online", "0-8");
+	put(MEMORY "memory0/online", "0");
+	for (int i = 0; i < 7; i++) {
+		cr_assert_eq(online(SCHEMA_1X, false, 1, true), RPC_OK, "%s", message);
+		cr_assert_leq(children(), 1, "a process for each request");
+	}
+	cr_assert_eq(online(SCHEMA_1X, true, 1, false), RPC_OK, "%s", message);
+	for (int i = 1; i <= 8; i++) {
+		(void)snprintf(file, sizeof(file), CPU "cpu%d/online", i);
+		cr_assert_str_eq(get(file), "1", "%s", file);
+	}
+	cr_assert_str_eq(get(MEMORY "memory0/online"), "1");
+	cr_assert(list_empty(&agent.onlines));
+}
+
+/* Memory that the host was told had come, and did not: the log has the numbers. */
+Test(guest, online_that_adds_nothing_is_told)
+{
+	AUTO_CLOSE int fd = memfd_create("log", MFD_CLOEXEC), was = dup(STDERR_FILENO);
+	char text[4096] = "";
+
+	put(CPU "online", "0");
+	put(CPU "cpu0/online", "1");
+	put(MEMORY "memory0/online", "1");
+	put(MEMORY "memory1/online", "1");
+	put(MEMORY "block_size_bytes", "8000000");
+	log_threshold = LOG_WARN;
+	cr_assert_geq(dup2(fd, STDERR_FILENO), 0);
+	cr_assert_eq(online(SCHEMA_3X, false, 0, false), RPC_OK);
+	cr_assert_geq(pread(fd, text, sizeof(text) - 1, 0), 0);
+	cr_expect_not_null(strstr(text, "none came: 2 of 134217728 bytes are online"), "%s", text);
+	cr_expect_neq(online(SCHEMA_3X, false, 3, true), RPC_OK);
+	cr_expect_str_eq(message, "only 1 of 3 CPUs are online");
+	cr_assert_geq(pread(fd, text, sizeof(text) - 1, 0), 0);
+	cr_expect_not_null(strstr(text, "3 in all wanted, 1 were there, 0 came"), "%s", text);
+	/* Memory that does come is no warning. */
+	cr_assert_eq(ftruncate(fd, 0), 0);
+	put(MEMORY "memory2/online", "0");
+	cr_assert_eq(online(SCHEMA_3X, false, 0, false), RPC_OK);
+	(void)memset(text, 0, sizeof(text));
+	cr_assert_geq(pread(fd, text, sizeof(text) - 1, 0), 0);
+	cr_expect_null(strstr(text, "OnlineCPUMem"), "%s", text);
+	cr_assert_geq(dup2(was, STDERR_FILENO), 0);
 }
 
 Test(guest, online_failures)

@@ -64,6 +64,7 @@ static inline void harness_start(void)
 	cr_assert_eq(uevents_new(agent.loop, agent.reaper, &agent.uevents), 0);
 	agent.config = &config;
 	list_init(&agent.copies);
+	list_init(&agent.onlines);
 	log_threshold = LOG_ERROR; /* refusals are what is tested */
 	agent.rpc.loop = agent.loop;
 	agent.rpc.agent = &agent;
