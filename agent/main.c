@@ -14,7 +14,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +21,7 @@
 #include "cgroups.h"
 #include "init.h"
 #include "modules.h"
+#include "root.h"
 #include "linux/rootdisk.h"
 #include "base/auto.h"
 #include "base/crash.h"
@@ -44,8 +44,6 @@
 
 #define OOM_SCORE_AGENT \
 	"-997" /* the guest's memory runs out for others first; children set their own */
-#define RAMFS 0x858458f6
-#define TMPFS 0x01021994
 
 static const char usage[] =
 	"Usage: kata-agent [--server-addr ADDRESS] [--config FILE] [--version] [--help]\n"
@@ -188,12 +186,12 @@ static void step_done(const char *step)
 }
 
 /* True if there is a console. */
-static bool become_init(struct agent *a, struct config *cfg)
+static bool become_init(struct agent *a, char **argv, struct config *cfg)
 {
 	struct err err = { 0 };
 	bool has_console;
 
-	if (init_mounts(&err) < 0)
+	if (root_move(argv, &err) < 0 || init_mounts(&err) < 0)
 		die(a, &err);
 	read_cmdline(cfg);
 	log_threshold = cfg->log_level;
@@ -370,7 +368,6 @@ static int agent_start(struct agent *a, const struct config *cfg, struct channel
 {
 	const struct channel_opts opts = { .address = cfg->server_addr,
 					   .use_vsock = cfg->use_vsock };
-	struct statfs fs;
 	int r;
 
 	r = loop_new(&a->loop);
@@ -380,9 +377,6 @@ static int agent_start(struct agent *a, const struct config *cfg, struct channel
 		r = reaper_new(a->loop, &a->reaper);
 	if (r < 0)
 		return err_sys(err, -r, "event loop");
-	/* An initramfs cannot be pivoted away from. */
-	a->no_pivot =
-		statfs("/", &fs) == 0 && (fs.f_type == RAMFS || (fs.f_type == TMPFS && a->is_init));
 	step_done("loop");
 	r = uevents_new(a->loop, a->reaper, &a->uevents);
 	if (r < 0)
@@ -450,7 +444,7 @@ int main(int argc, char **argv)
 	a.config = &cfg;
 	a.finish_start = finish_start;
 	if (a.is_init)
-		has_console = become_init(&a, &cfg);
+		has_console = become_init(&a, argv, &cfg);
 	else
 		args = parse_arguments(argc, argv);
 	read_configuration(&a, &cfg, &args);

@@ -72,6 +72,9 @@ int init_mounts(struct err *err)
 		if (r && m->policy & MNT_FATAL)
 			return err_sys(err, r, "mount %s on %s", m->type, m->target);
 	}
+	/* What one container mounts in a shared volume, another one is to see. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL) < 0)
+		return err_sys(err, errno, "share the mounts");
 	/* devtmpfs has a node of its own here, which would open the wrong devpts. */
 	(void)unlink("/dev/ptmx");
 	if (symlink("/dev/pts/ptmx", "/dev/ptmx") < 0)

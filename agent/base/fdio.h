@@ -40,6 +40,10 @@ int fdio_remove_tree(int dirfd, const char *path);
 int fdio_nonblock(int fd, bool on);
 /* Closes every fd from 3 up but those in keep (in any order, FD_NONE skipped; sorted in place). */
 void fdio_close_except(int *keep, size_t count);
+/* A message with a descriptor (FD_NONE: without) on a socket that keeps messages apart. */
+int fdio_send_fd(int sock, const void *data, size_t len, int fd);
+/* Its bytes; *ret_fd is the caller's, FD_NONE when none came. */
+ssize_t fdio_recv_fd(int sock, void *data, size_t len, int flags, int *ret_fd);
 /* "/proc/self/fd/N" for mount(2) and friends; the text lives in buf, which is returned. */
 struct fd_path {
 	char text[32];

@@ -134,7 +134,7 @@ static int caps_apply_ambient(uint64_t set, struct err *err)
 	return 0;
 }
 
-int caps_apply(const struct caps *caps, struct err *err)
+int caps_apply(const struct caps *caps, uint64_t extra, struct err *err)
 {
 	AUTO(caps_freep) cap_t held = cap_get_proc();
 	AUTO(caps_freep) cap_t wanted = cap_init();
@@ -148,9 +148,9 @@ int caps_apply(const struct caps *caps, struct err *err)
 
 		if (cap_get_flag(held, cap, CAP_PERMITTED, &has) < 0 || has == CAP_CLEAR)
 			continue;
-		if (caps->permitted & bit)
+		if ((caps->permitted | extra) & bit)
 			(void)cap_set_flag(wanted, CAP_PERMITTED, 1, &cap, CAP_SET);
-		if (caps->permitted & caps->effective & bit)
+		if (((caps->permitted & caps->effective) | extra) & bit)
 			(void)cap_set_flag(wanted, CAP_EFFECTIVE, 1, &cap, CAP_SET);
 		if (caps->inheritable & bit)
 			(void)cap_set_flag(wanted, CAP_INHERITABLE, 1, &cap, CAP_SET);

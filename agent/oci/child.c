@@ -4,36 +4,50 @@
  * what goes wrong goes up the socket in one message. The order is the one in which the steps need
  * each other:
  *
- *	spawn_start, the parent, in the namespaces that are joined and lent (ipc, uts, net, pid):
- *		clone3 with those that are new; v2: into the cgroup
+ *	spawn_start, the parent, in the namespaces that are lent (ipc, uts, net):
+ *		clone3; v2: into the cgroup; with the new namespaces, but for a middle
  *	shed		not dumpable, standard streams, cgroup (v1), descriptors, signals,
  *			session, umask, OOM score; /proc is opened if a label will be written
+ *	a middle of an init: a procfs of the pid namespace (room.c), which it joins for its
+ *			children; the new namespaces; UNSHARED
  *	await		a new user namespace only: the parent has mapped its ids
  *	get_filter	seccomp: the init compiles it and leaves it for the execs
  *	enter_namespaces
- *			init: user, mount, cgroup joined, a new cgroup namespace, lo up; exec: all
- *			at once through the init's pidfd; then root of the user namespace, and
- *			the container's session keyring
+ *			init: user, mount, cgroup joined, a new cgroup namespace, lo up, the
+ *			directory of the root opened; exec: all at once through the init's pidfd;
+ *			then root of the user namespace, and the container's session keyring
  *	build_container, init only
  *		rootfs_prepare		root, mounts, devices; the guest's root is still there
  *		MOUNTED -> go		the agent's prestart and createRuntime hooks, if any
  *		createContainer hooks
  *		rootfs_enter, hostname, terminal
  *		rootfs_seal		sysctls, masked and read-only paths, read-only mounts
- *	drop_power	user looked up, environment, cwd, labels, rlimits, no_new_privs,
- *			filter (without no_new_privs), bounding set, ids, the other capability sets
+ *	labels		while there is the guest's /proc
+ *	drop_power	user looked up, environment, cwd, rlimits, no_new_privs, bounding set,
+ *			ids, the other capability sets
  *	find_executable	with the process's own rights
+ *	all descriptors closed but the streams and the socket
+ *	be_born		a middle: clone3 with CLONE_PARENT; BORN -> go; the middle is killed
+ *	session, controlling terminal, RLIMIT_NPROC
  *	READY -> go	init: device rules are set, CreateContainer answers; StartContainer says go
  *	startContainer hooks, init only
- *	filter (with no_new_privs), execve
+ *	filter, execve
+ *
+ * What stands in a pid namespace is seen by its processes, and one with CAP_SYS_PTRACE can take
+ * from it what it has. In a new one nobody else is before READY. Into one that has processes only
+ * what be_born makes comes: with the container's root, user and capabilities, and the socket.
  */
 #include "oci/child.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/keyctl.h>
+#include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,12 +75,16 @@ struct child {
 	const struct spawn_plan *plan;
 	int sync;
 	int mqueue;	       /* see child_io */
+	int root;	       /* the directory that the container's root is made of */
+	int procfs;	       /* of the pid namespace that is joined, detached */
 	int proc;	       /* the guest's /proc, not what the container has there */
+	bool middle;	       /* the process that the container sees is yet to be made */
 	struct rootfs *rootfs; /* init only */
 	struct user user;
 	struct seccomp_prog filter;
 	char **envp;
 	char *exe; /* what argv[0] stands for */
+	char **argv;
 };
 
 static void tell(const struct child *c, enum spawn_msg_kind kind, const struct err *err)
@@ -75,7 +93,14 @@ static void tell(const struct child *c, enum spawn_msg_kind kind, const struct e
 
 	if (err)
 		m.err = *err;
-	(void)!send(c->sync, &m, err ? sizeof(m) : sizeof(m.kind), MSG_NOSIGNAL);
+	(void)!send(c->sync, &m, err ? sizeof(m) : offsetof(struct spawn_msg, err), MSG_NOSIGNAL);
+}
+
+static int tell_with(const struct child *c, enum spawn_msg_kind kind, pid_t pid, int fd)
+{
+	struct spawn_msg m = { .kind = kind, .pid = pid };
+
+	return fdio_send_fd(c->sync, &m, offsetof(struct spawn_msg, err), fd);
 }
 
 /* Waits for the agent's word; without an agent there is nothing to go on for. */
@@ -154,7 +179,7 @@ static int join_keyring(const struct spawn_plan *p, struct err *err)
 	return 0;
 }
 
-static int enter_namespaces(const struct child *c, struct err *err)
+static int enter_namespaces(struct child *c, struct err *err)
 {
 	const struct spawn_plan *p = c->plan;
 	int r;
@@ -173,31 +198,14 @@ static int enter_namespaces(const struct child *c, struct err *err)
 			return err_sys(err, errno, "new cgroup namespace");
 		if (p->ns->new_flags & CLONE_NEWNET && (r = link_up("lo", err)) < 0)
 			return r;
+		c->root = rootfs_open_dir(p->spec, err);
+		if (c->root < 0)
+			return c->root;
 	}
 	if ((p->spec ? p->ns->own_flags : p->join_flags) & CLONE_NEWUSER &&
 	    (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
 		return err_sys(err, errno, "become root of the user namespace");
 	return join_keyring(p, err);
-}
-
-static int send_master(const struct child *c, int master)
-{
-	int kind = MSG_TERMINAL;
-	union {
-		struct cmsghdr head;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} control = { .buf = { 0 } };
-	struct iovec iov = { &kind, sizeof(kind) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
-
-	control.head.cmsg_level = SOL_SOCKET;
-	control.head.cmsg_type = SCM_RIGHTS;
-	control.head.cmsg_len = CMSG_LEN(sizeof(int));
-	(void)memcpy(CMSG_DATA(&control.head), &master, sizeof(int));
-	return sendmsg(c->sync, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 static int set_up_terminal(struct child *c, struct err *err)
@@ -217,11 +225,9 @@ static int set_up_terminal(struct child *c, struct err *err)
 	}
 	if (c->rootfs && (r = rootfs_console(c->rootfs, slave, err)) < 0)
 		return r;
-	r = send_master(c, master);
+	r = tell_with(c, MSG_TERMINAL, 0, master);
 	if (r < 0)
 		return err_sys(err, -r, "hand over the terminal");
-	if (ioctl(slave, TIOCSCTTY, 0) < 0)
-		return err_sys(err, errno, "controlling terminal");
 	for (int i = 0; i < 3; i++) {
 		if (dup2(slave, i) < 0)
 			return err_sys(err, errno, "standard streams");
@@ -245,12 +251,15 @@ static void on_hook_failed(void *arg, const struct err *err)
 	tell(arg, MSG_HOOK_FAILED, err);
 }
 
-/* The container's namespaces are ours by then, and so is its process's number. */
+/*
+ * The container's namespaces are ours by then, and so is its process's number; a middle's says
+ * nothing there.
+ */
 static int child_run_hooks(struct child *c, enum hook_kind kind, struct err *err)
 {
 	struct hook_ctx ctx = *c->plan->hooks;
 
-	ctx.pid = getpid();
+	ctx.pid = c->middle ? 0 : getpid();
 	ctx.failed = on_hook_failed;
 	ctx.arg = c;
 	return hooks_run(&ctx, kind, err);
@@ -261,11 +270,12 @@ static int build_container(struct child *c, struct err *err)
 	const struct spawn_plan *p = c->plan;
 	const struct rootfs_opts o = {
 		.spec = p->spec,
-		.no_pivot = p->engine->no_pivot,
+		.dir = c->root,
 		.new_mntns = p->ns->own_flags & CLONE_NEWNS,
 		.userns = p->ns->own_flags & CLONE_NEWUSER,
 		.cgroupns = p->ns->own_flags & CLONE_NEWCGROUP,
 		.mqueue = c->mqueue,
+		.procfs = c->procfs,
 		.mount_label = p->spec->linux ? p->spec->linux->mountlabel : NULL,
 	};
 	int r = rootfs_prepare(&o, &c->rootfs, err);
@@ -406,6 +416,18 @@ static int find_executable(struct child *c, struct err *err)
 	return err_set(err, ENOENT, "exec: \"%s\": executable file not found in $PATH", name);
 }
 
+static int make_argv(struct child *c, struct err *err)
+{
+	const Grpc__Process *p = c->plan->process;
+
+	c->argv = calloc(p->n_args + 1, sizeof(*c->argv));
+	if (!c->argv)
+		return err_sys(err, ENOMEM, "arguments");
+	for (size_t i = 0; i < p->n_args; i++)
+		c->argv[i] = p->args[i];
+	return 0;
+}
+
 /*
  * The profile that a host names is the host's: every unprivileged container of a node with AppArmor
  * has one, and a guest has none of them. One that is loaded here counts.
@@ -443,6 +465,12 @@ static int set_labels(const struct child *c, struct err *err)
 static int drop_power(struct child *c, struct err *err)
 {
 	const struct ctr_rules *rules = c->plan->rules;
+	/*
+	 * Without no_new_privs loading the filter needs it. execve, which comes next, computes the
+	 * sets anew from the bounding and ambient ones, whatever is permitted before it.
+	 */
+	bool filter_later = c->filter.count && !rules->no_new_privs;
+	uint64_t extra = filter_later ? UINT64_C(1) << CAP_SYS_ADMIN : 0;
 	int r;
 
 	r = user_resolve(AT_FDCWD, c->plan->process->user, &c->user, err);
@@ -450,8 +478,6 @@ static int drop_power(struct child *c, struct err *err)
 		r = make_env(c, err);
 	if (r == 0)
 		r = enter_cwd(c, err);
-	if (r == 0)
-		r = set_labels(c, err);
 	if (r < 0)
 		return r;
 	if (setrlimit(RLIMIT_NOFILE, &c->plan->engine->nofile) < 0)
@@ -461,16 +487,16 @@ static int drop_power(struct child *c, struct err *err)
 		return r;
 	if (rules->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(err, errno, "no_new_privs");
-	/* Without no_new_privs the filter needs a right that is about to go. */
-	if (!rules->no_new_privs && (r = seccomp_prog_load(&c->filter, err)) < 0)
-		return r;
 	r = caps_apply_bounding(&rules->caps, err);
 	if (r == 0)
 		r = caps_keep(err);
 	if (r == 0)
 		r = user_apply(&c->user, err);
 	if (r == 0)
-		r = caps_apply(&rules->caps, err);
+		r = caps_apply(&rules->caps, extra, err);
+	/* A change of ids makes of it what fs.suid_dumpable says. */
+	if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		r = err_sys(err, errno, "prctl(PR_SET_DUMPABLE)");
 	return r;
 }
 
@@ -488,15 +514,23 @@ static int get_filter(struct child *c, struct err *err)
 	return r < 0 ? r : seccomp_prog_save(&c->filter, fd, err);
 }
 
+/* All that wants the guest's root or a descriptor of the agent's. */
 static int set_up(struct child *c, const struct child_io *io, struct err *err)
 {
 	const struct spawn_plan *p = c->plan;
+	bool userns = p->spec && p->ns->new_flags & CLONE_NEWUSER;
 	int r;
 
 	r = shed(c, io, err);
+	if (r == 0 && p->spec && c->middle) {
+		c->procfs = room_procfs(p->ns->join[NS_PID], err);
+		r = c->procfs < 0 ? c->procfs : ns_join_pid(p->ns, err);
+	}
 	if (r < 0)
 		return r;
-	if (p->spec && p->ns->new_flags & CLONE_NEWUSER)
+	if (userns && c->middle)
+		tell(c, MSG_UNSHARED, NULL);
+	if (userns)
 		await(c); /* until the parent has mapped our ids */
 	r = get_filter(c, err);
 	if (r == 0)
@@ -506,46 +540,91 @@ static int set_up(struct child *c, const struct child_io *io, struct err *err)
 	else if (r == 0 && p->process->terminal)
 		r = set_up_terminal(c, err);
 	if (r == 0)
+		r = set_labels(c, err);
+	if (r == 0)
 		r = drop_power(c, err);
 	if (r == 0)
 		r = find_executable(c, err);
+	if (r == 0)
+		r = make_argv(c, err);
 	return r;
 }
 
+/*
+ * The middle makes the process that the container sees, which has the container's root, its
+ * standard streams and the socket; and whose parent is the agent. Only that one returns: when the
+ * agent knows it. The middle waits to be killed, lest its end be taken for the process's.
+ */
+static int be_born(struct child *c, struct err *err)
+{
+	struct pollfd closed = { .fd = c->sync };
+	int pidfd = FD_NONE, r;
+	struct clone_args args = {
+		.flags = CLONE_PARENT | CLONE_PIDFD,
+		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+	};
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid < 0)
+		return err_sys(err, errno, "clone3");
+	if (pid == 0) {
+		c->middle = false;
+		await(c);
+		return 0;
+	}
+	r = tell_with(c, MSG_BORN, (pid_t)pid, pidfd);
+	while (r == 0 && poll(&closed, 1, -1) < 0)
+		;
+	_exit(1);
+}
+
+/* By the process itself, as the container may see it from its first moment on. */
 static int exec_process(struct child *c, struct err *err)
 {
 	const Grpc__Process *p = c->plan->process;
-	char **argv = calloc(p->n_args + 1, sizeof(*argv));
 	int r = 0;
 
-	if (!argv)
-		return err_sys(err, ENOMEM, "arguments");
-	for (size_t i = 0; i < p->n_args; i++)
-		argv[i] = p->args[i];
-	/*
-	 * Whatever was opened since: only the standard streams go on, and the socket until execve.
-	 */
-	(void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+	(void)setsid();
+	if (p->terminal && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
+		return err_sys(err, errno, "controlling terminal");
+	r = rlimit_apply_nproc(&c->plan->rules->rlimits, err);
+	if (r < 0)
+		return r;
 	tell(c, MSG_READY, NULL);
 	if (c->plan->spec) {
 		await(c);
 		/* With no more power than the container's process, whose files they are. */
 		r = child_run_hooks(c, HOOK_START_CONTAINER, err);
 	}
-	if (r == 0 && c->plan->rules->no_new_privs)
+	/* Nothing but execve comes after it: a profile need not know what else we call. */
+	if (r == 0)
 		r = seccomp_prog_load(&c->filter, err);
 	if (r < 0)
 		return r;
-	(void)execve(c->exe, argv, c->envp);
+	(void)execve(c->exe, c->argv, c->envp);
 	return err_set(err, errno, "exec: \"%s\": %s", p->args[0], strerror(errno));
 }
 
 _Noreturn void child_run(const struct spawn_plan *plan, const struct child_io *io)
 {
-	struct child c = { .plan = plan, .sync = io->sync, .mqueue = io->mqueue, .proc = FD_NONE };
+	struct child c = {
+		.plan = plan,
+		.sync = io->sync,
+		.mqueue = io->mqueue,
+		.root = FD_NONE,
+		.procfs = FD_NONE,
+		.proc = FD_NONE,
+		.middle = plan_has_middle(plan),
+	};
 	struct err err = { 0 };
+	int keep[] = { io->sync };
 	int r = set_up(&c, io, &err);
 
+	if (r == 0) {
+		fdio_close_except(keep, ARRAY_LEN(keep));
+		if (c.middle)
+			r = be_born(&c, &err);
+	}
 	if (r == 0)
 		(void)exec_process(&c, &err);
 	tell(&c, MSG_FAILED, &err);

@@ -19,14 +19,17 @@ _Noreturn void child_run(const struct spawn_plan *plan, const struct child_io *i
 /* What travels on the socket. */
 enum spawn_msg_kind {
 	MSG_FAILED,
+	MSG_UNSHARED, /* from the middle: its user namespace is new */
 	MSG_MOUNTED,
-	MSG_TERMINAL,
+	MSG_TERMINAL, /* with its master */
+	MSG_BORN,     /* from the middle: pid, with a pidfd */
 	MSG_READY,
 	MSG_HOOK_FAILED,
 	MSG_WARNING, /* for the log */
 };
 struct spawn_msg {
 	int kind;
+	pid_t pid;	/* MSG_BORN */
 	struct err err; /* MSG_FAILED, MSG_HOOK_FAILED, MSG_WARNING */
 };
 

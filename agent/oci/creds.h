@@ -34,8 +34,11 @@ struct caps { /* bit n: capability n */
 int caps_parse(const Grpc__LinuxCapabilities *c, struct caps *ret, struct err *err);
 int caps_apply_bounding(const struct caps *caps, struct err *err);
 int caps_keep(struct err *err);
-/* Sets are cut to what the process holds: a capability that the agent hasn't got can't be given. */
-int caps_apply(const struct caps *caps, struct err *err);
+/*
+ * Sets are cut to what the process holds: a capability that the agent hasn't got can't be given.
+ * Those of extra are permitted and effective as well, until the next execve.
+ */
+int caps_apply(const struct caps *caps, uint64_t extra, struct err *err);
 
 /* --- rlimit.c: all sixteen --- */
 
@@ -44,10 +47,15 @@ struct rlimit_set {
 	struct rlimit value[RLIM_NLIMITS];
 };
 
-/* Names not known are left out; the last of several for one name counts; soft > hard is -EINVAL. */
+/* -EINVAL: a name not known or given twice (the runtime-spec's MUST), soft above hard. */
 int rlimit_parse(Grpc__POSIXRlimit *const *limits, size_t count, struct rlimit_set *ret,
 		 struct err *err);
+/*
+ * RLIMIT_NPROC counts the user's processes, and the middle is one of them while it makes another:
+ * it is raised here and lowered by that one.
+ */
 int rlimit_apply(const struct rlimit_set *set, struct err *err);
+int rlimit_apply_nproc(const struct rlimit_set *set, struct err *err);
 
 /*
  * --- user.c: the user of the spec, looked up in the container's own /etc/passwd and /etc/group.

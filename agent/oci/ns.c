@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Namespaces. The agent has one thread, so it may step into a namespace, clone, and step back: the
- * child is born in it and nothing has to be joined, unshared or forked twice afterwards.
+ * child is born in it, as it must be where its user namespace would have no say.
  */
 #include "oci/ns.h"
 
@@ -28,7 +28,7 @@ static const struct {
 	[NS_IPC] = { "ipc", "ipc", CLONE_NEWIPC, true },
 	[NS_UTS] = { "uts", "uts", CLONE_NEWUTS, true },
 	[NS_NET] = { "network", "net", CLONE_NEWNET, true },
-	[NS_PID] = { "pid", "pid", CLONE_NEWPID, true },
+	[NS_PID] = { "pid", "pid", CLONE_NEWPID, false },
 	[NS_MNT] = { "mount", "mnt", CLONE_NEWNS, false },
 	[NS_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP, false },
 };
@@ -215,10 +215,21 @@ void ns_leave(const struct ns_plan *p, const struct ns_home *home)
 	}
 }
 
+int ns_join_pid(const struct ns_plan *p, struct err *err)
+{
+	if (setns(p->join[NS_PID], CLONE_NEWPID) < 0)
+		return err_sys(err, errno, "join pid namespace");
+	if (p->new_flags && unshare((int)p->new_flags) < 0)
+		return err_sys(err, errno, "new namespaces");
+	return 0;
+}
+
 int ns_join_rest(const struct ns_plan *p, struct err *err)
 {
 	for (int t = 0; t < NS_COUNT; t++) {
-		if (!types[t].lent && p->join[t] >= 0 && setns(p->join[t], (int)types[t].flag) < 0)
+		if (types[t].lent || t == NS_PID || p->join[t] < 0)
+			continue;
+		if (setns(p->join[t], (int)types[t].flag) < 0)
 			return err_sys(err, errno, "join %s namespace", types[t].name);
 	}
 	return 0;

@@ -19,7 +19,7 @@ struct ns_home {
 };
 
 struct ns_plan {
-	unsigned int new_flags; /* CLONE_NEW* bits that clone3 makes */
+	unsigned int new_flags; /* CLONE_NEW* bits that clone3 makes, or unshare */
 	bool new_cgroup;	/* unshared by the child once it is in its cgroup */
 	int join[NS_COUNT];	/* owned; FD_NONE: not joined */
 	unsigned int own_flags; /* CLONE_NEW* bits of all that are not the agent's, joined or new */
@@ -50,13 +50,17 @@ int ns_plan_build(const Grpc__Spec *spec, const struct ns_sandbox *sb, struct ns
 		  struct err *err);
 void ns_plan_release(struct ns_plan *p);
 /*
- * Parent: enters the namespaces that a child is to be born in (ipc, uts, net, pid for children).
+ * Parent: enters the namespaces that a child is to be born in (ipc, uts, net).
  * ns_leave goes back; it must be called even when ns_enter failed, and it cannot fail unless the
  * kernel is out of its mind: then the agent aborts rather than run on in a container's namespace.
  */
 int ns_enter(const struct ns_plan *p, struct err *err);
 void ns_leave(const struct ns_plan *p, const struct ns_home *home);
-/* Child: joins the rest (user, mnt, cgroup). */
+/*
+ * Child: joins the pid namespace, for its own children, and makes those that are new, as clone3
+ * does for a child that needs no other; then the rest is joined (user, mnt, cgroup).
+ */
+int ns_join_pid(const struct ns_plan *p, struct err *err);
 int ns_join_rest(const struct ns_plan *p, struct err *err);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,11 @@ static int check_oom_score(const Grpc__Process *p, struct err *err)
 		       ? err_set(err, EINVAL, "oomScoreAdj %lld is not within -1000 and 1000",
 				 (long long)p->oomscoreadj)
 		       : 0;
+}
+
+bool plan_has_middle(const struct spawn_plan *p)
+{
+	return p->spec ? p->ns->join[NS_PID] >= 0 : p->join_flags & CLONE_NEWPID;
 }
 
 int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *err)

@@ -23,7 +23,6 @@ struct engine {
 	struct loop *loop;
 	struct cgroup_root *cgroups;
 	struct ns_home home;
-	bool no_pivot;	      /* "/" is an initramfs */
 	struct rlimit nofile; /* as the agent found it: it raises its own, processes keep this */
 	uint32_t pipe_size;   /* bytes for stdout's and stderr's pipes; 0: the kernel's default */
 };
@@ -56,12 +55,18 @@ struct spawn_plan {
 	const Grpc__Process *process;
 	const struct ctr_rules *rules;
 	struct cgroup *cgroup;
-	const struct ns_plan *ns; /* init: its namespaces; exec: only pid is looked at */
+	const struct ns_plan *ns; /* init: its namespaces */
 	const Grpc__Spec *spec;	  /* init; NULL for an exec */
 	bool parent_hooks;	  /* init: stop at SPAWN_MOUNTED for hooks that the agent runs */
 	const struct hook_ctx *hooks; /* init: what is to be said to those that the child runs */
 	int init_pidfd;		      /* exec: whose namespaces to join */
-	unsigned int join_flags;      /* exec: CLONE_NEW* bits to join, without pid */
+	unsigned int join_flags;      /* exec: CLONE_NEW* bits to join */
 };
+
+/*
+ * In a pid namespace that has processes already, they would see all of the agent's that a child of
+ * the agent still has: it is the child's own child, the middle's, that they see.
+ */
+bool plan_has_middle(const struct spawn_plan *p);
 
 #endif

@@ -35,7 +35,9 @@ int rlimit_parse(Grpc__POSIXRlimit *const *limits, size_t count, struct rlimit_s
 		while (n < ARRAY_LEN(names) && !str_eq(names[n], l->type))
 			n++;
 		if (n == ARRAY_LEN(names))
-			continue;
+			return err_set(err, EINVAL, "unknown rlimit type '%s'", l->type);
+		if (set.given >> n & 1)
+			return err_set(err, EINVAL, "rlimit %s is given twice", l->type);
 		if (l->soft > l->hard)
 			return err_set(err, EINVAL,
 				       "rlimit %s: soft limit %" PRIu64
@@ -48,15 +50,36 @@ int rlimit_parse(Grpc__POSIXRlimit *const *limits, size_t count, struct rlimit_s
 	return 0;
 }
 
+static int rlimit_set_one(unsigned int n, const struct rlimit *value, struct err *err)
+{
+	if (setrlimit((__rlimit_resource_t)n, value) < 0)
+		return err_sys(err, errno, "set rlimit %s to %" PRIu64 ":%" PRIu64, names[n],
+			       (uint64_t)value->rlim_cur, (uint64_t)value->rlim_max);
+	return 0;
+}
+
 int rlimit_apply(const struct rlimit_set *set, struct err *err)
 {
-	for (unsigned int n = 0; n < RLIM_NLIMITS; n++) {
+	int r = 0;
+
+	for (unsigned int n = 0; r == 0 && n < RLIM_NLIMITS; n++) {
+		struct rlimit value = set->value[n], now;
+
 		if (!(set->given >> n & 1))
 			continue;
-		if (setrlimit((__rlimit_resource_t)n, &set->value[n]) < 0)
-			return err_sys(err, errno, "set rlimit %s to %" PRIu64 ":%" PRIu64,
-				       names[n], (uint64_t)set->value[n].rlim_cur,
-				       (uint64_t)set->value[n].rlim_max);
+		if (n == RLIMIT_NPROC && getrlimit(RLIMIT_NPROC, &now) == 0) {
+			value.rlim_max =
+				value.rlim_max > now.rlim_max ? value.rlim_max : now.rlim_max;
+			value.rlim_cur = value.rlim_max;
+		}
+		r = rlimit_set_one(n, &value, err);
 	}
-	return 0;
+	return r;
+}
+
+int rlimit_apply_nproc(const struct rlimit_set *set, struct err *err)
+{
+	if (!(set->given >> RLIMIT_NPROC & 1))
+		return 0;
+	return rlimit_set_one(RLIMIT_NPROC, &set->value[RLIMIT_NPROC], err);
 }

@@ -24,6 +24,8 @@
 #include "base/log.h"
 #include "base/str.h"
 
+#define MESSAGES_MAX 1024 /* of one process on its way */
+
 void spawn_init(struct spawn *s)
 {
 	*s = (struct spawn){
@@ -43,35 +45,66 @@ static void spawn_finish(struct spawn *s, enum spawn_event event, const struct e
 	s->fn(s, event, err);
 }
 
-/* The terminal's master travels with its message. */
-static void take_terminal(struct spawn *s, struct msghdr *msg)
+int spawn_continue(struct spawn *s)
 {
-	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+	if (s->sync < 0 || send(s->sync, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
+		return -EPIPE;
+	return 0;
+}
 
-	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || s->out >= 0)
-		return;
-	(void)memcpy(&s->out, CMSG_DATA(c), sizeof(int));
-	(void)fdio_nonblock(s->out, true);
+/*
+ * The container's process waits for us to watch it, which the middle's death must not be taken
+ * for: it waits to be killed.
+ */
+static void spawn_born(struct spawn *s, pid_t pid, int fd)
+{
+	AUTO_CLOSE int middle = s->pidfd;
+	struct err err = { 0 };
+
+	s->middle = false;
+	s->seen = true;
+	s->pidfd = fd;
+	s->pid = pid;
+	/* Killed and reaped before anybody knew whose it was: nobody is left to be watched. */
+	if (syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) < 0)
+		s->pid = 0;
+	(void)syscall(SYS_pidfd_send_signal, middle, SIGKILL, NULL, 0);
+	s->fn(s, SPAWN_BORN, &err);
+	(void)spawn_continue(s);
+}
+
+/*
+ * A process that others with CAP_SYS_PTRACE can see may say anything on its socket, as often as it
+ * likes; what it could say itself at that stage is all that is heard.
+ */
+static bool spawn_heeds(struct spawn *s, int kind)
+{
+	if (++s->messages > MESSAGES_MAX)
+		return kind == MSG_FAILED;
+	switch (kind) {
+	case MSG_FAILED:
+	case MSG_HOOK_FAILED:
+		return true;
+	case MSG_READY:
+		return !s->ready && !s->middle;
+	case MSG_UNSHARED:
+	case MSG_BORN:
+		return s->middle;
+	default:
+		return !s->seen;
+	}
 }
 
 static void on_sync(struct source *src, uint32_t events)
 {
 	struct spawn *s = container_of(src, struct spawn, source);
 	struct spawn_msg m = { .kind = -1 };
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} control = { .buf = { 0 } };
-	struct iovec iov = { &m, sizeof(m) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
+	AUTO_CLOSE int fd = FD_NONE;
 	struct err err = { 0 };
-	ssize_t n = recvmsg(s->sync, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = fdio_recv_fd(s->sync, &m, sizeof(m), MSG_DONTWAIT, &fd);
 
 	(void)events;
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -EAGAIN || n == -EINTR)
 		return;
 	if (n <= 0) {
 		/* Ready, then the end: execve, or a death whose status the reaper brings. */
@@ -81,6 +114,8 @@ static void on_sync(struct source *src, uint32_t events)
 		return;
 	}
 	m.err.msg[sizeof(m.err.msg) - 1] = '\0';
+	if (!spawn_heeds(s, m.kind))
+		return;
 	switch (m.kind) {
 	case MSG_FAILED:
 		spawn_finish(s, SPAWN_FAILED, &m.err);
@@ -92,25 +127,27 @@ static void on_sync(struct source *src, uint32_t events)
 		log_warn("spawn", "pid=%d %s", (int)s->pid, m.err.msg);
 		return;
 	case MSG_TERMINAL:
-		take_terminal(s, &msg);
+		if (s->out < 0) {
+			s->out = TAKE_FD(fd);
+			(void)fdio_nonblock(s->out, true);
+		}
+		return;
+	case MSG_UNSHARED:
+		s->fn(s, SPAWN_UNSHARED, &err);
+		return;
+	case MSG_BORN:
+		spawn_born(s, m.pid, TAKE_FD(fd));
 		return;
 	case MSG_MOUNTED:
 		s->fn(s, SPAWN_MOUNTED, &err);
 		return;
 	case MSG_READY:
-		s->ready = true;
+		s->ready = s->seen = true;
 		s->fn(s, SPAWN_READY, &err);
 		return;
 	default:
 		return;
 	}
-}
-
-int spawn_continue(struct spawn *s)
-{
-	if (s->sync < 0 || send(s->sync, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
-		return -EPIPE;
-	return 0;
 }
 
 struct pipes {
@@ -162,19 +199,18 @@ static int write_map(pid_t pid, const char *file, Grpc__LinuxIDMapping **maps, s
 	return r < 0 ? err_sys(err, -r, "write %s", file) : 0;
 }
 
-/* What only the parent can do for a child in a user namespace of its own; then it may go on. */
-static int map_ids(const struct spawn_plan *plan, struct spawn *s, pid_t pid, struct err *err)
+int spawn_map_ids(struct spawn *s, const Grpc__Spec *spec, int oom_score_adj, struct err *err)
 {
-	const Grpc__Linux *l = plan->spec->linux;
+	const Grpc__Linux *l = spec->linux;
 	char path[64], text[16];
 	int r;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
-	(void)snprintf(text, sizeof(text), "%d", plan->rules->oom_score_adj);
+	(void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)s->pid);
+	(void)snprintf(text, sizeof(text), "%d", oom_score_adj);
 	(void)fdio_write_file(AT_FDCWD, path, text);
-	r = write_map(pid, "uid_map", l->uidmappings, l->n_uidmappings, err);
+	r = write_map(s->pid, "uid_map", l->uidmappings, l->n_uidmappings, err);
 	if (r == 0)
-		r = write_map(pid, "gid_map", l->gidmappings, l->n_gidmappings, err);
+		r = write_map(s->pid, "gid_map", l->gidmappings, l->n_gidmappings, err);
 	return r == 0 && spawn_continue(s) < 0 ? err_set(err, ECHILD, "the process died at once")
 					       : r;
 }
@@ -198,10 +234,16 @@ static int act_for_child(const struct spawn_plan *plan, int *ret_mqueue, struct 
 	return 0;
 }
 
-static pid_t clone_into(const struct spawn_plan *plan, int cgroup_fd, int *pidfd)
+void spawn_died(struct spawn *s)
+{
+	if (s->middle && s->sync >= 0)
+		(void)shutdown(s->sync, SHUT_WR);
+}
+
+static pid_t clone_into(const struct spawn_plan *plan, bool middle, int cgroup_fd, int *pidfd)
 {
 	struct clone_args args = {
-		.flags = CLONE_PIDFD | (plan->spec ? plan->ns->new_flags : 0U),
+		.flags = CLONE_PIDFD | (plan->spec && !middle ? plan->ns->new_flags : 0U),
 		.pidfd = (uint64_t)(uintptr_t)pidfd,
 		.exit_signal = SIGCHLD,
 	};
@@ -214,10 +256,10 @@ static pid_t clone_into(const struct spawn_plan *plan, int cgroup_fd, int *pidfd
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
-static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
+static pid_t clone_child(const struct spawn_plan *plan, bool middle, int *pidfd)
 {
 	int cgroup_fd = plan->cgroup ? cgroup_attach_fd(plan->cgroup) : FD_NONE;
-	pid_t pid = clone_into(plan, cgroup_fd, pidfd);
+	pid_t pid = clone_into(plan, middle, cgroup_fd, pidfd);
 	AUTO_CLOSE int beside = FD_NONE;
 
 	if (pid >= 0 || errno != EBUSY || cgroup_fd < 0 || plan->spec)
@@ -227,7 +269,7 @@ static pid_t clone_child(const struct spawn_plan *plan, int *pidfd)
 		errno = -beside;
 		return -1;
 	}
-	return clone_into(plan, beside, pidfd);
+	return clone_into(plan, middle, beside, pidfd);
 }
 
 int spawn_start(const struct spawn_plan *plan, struct spawn *s, spawn_fn *fn, struct err *err)
@@ -238,7 +280,8 @@ int spawn_start(const struct spawn_plan *plan, struct spawn *s, spawn_fn *fn, st
 	AUTO_CLOSE int childs = FD_NONE;
 	AUTO_CLOSE int pidfd = FD_NONE;
 	AUTO_CLOSE int mqueue = FD_NONE;
-	int sv[2], r;
+	bool middle = plan_has_middle(plan);
+	int sv[2], r = 0;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
@@ -250,37 +293,42 @@ int spawn_start(const struct spawn_plan *plan, struct spawn *s, spawn_fn *fn, st
 		if (r < 0)
 			return err_sys(err, -r, "pipes");
 	}
-	r = ns_enter(plan->ns, err);
+	if (plan->spec)
+		r = ns_enter(plan->ns, err);
 	if (r == 0)
 		r = act_for_child(plan, &mqueue, err);
 	if (r < 0) {
 		ns_leave(plan->ns, &plan->engine->home);
 		return r;
 	}
-	pid = clone_child(plan, &pidfd);
+	pid = clone_child(plan, middle, &pidfd);
 	if (pid == 0) {
 		const struct child_io io = { childs, p.child[0], p.child[1], p.child[2], mqueue };
 
 		child_run(plan, &io);
 	}
 	r = errno;
-	ns_leave(plan->ns, &plan->engine->home);
+	if (plan->spec)
+		ns_leave(plan->ns, &plan->engine->home);
 	if (pid < 0)
 		return err_sys(err, r, "clone3");
 	r = loop_add(plan->engine->loop, &s->source, ours, EPOLLIN, on_sync);
 	if (r < 0)
 		err_sys(err, -r, "epoll");
 	s->sync = TAKE_FD(ours);
-	if (r == 0 && plan->spec && plan->ns->new_flags & CLONE_NEWUSER)
-		r = map_ids(plan, s, pid, err);
+	s->pid = pid;
+	if (r == 0 && !middle && plan->spec && plan->ns->new_flags & CLONE_NEWUSER)
+		r = spawn_map_ids(s, plan->spec, plan->rules->oom_score_adj, err);
 	if (r < 0) {
 		(void)kill(pid, SIGKILL); /* nobody watches it: the reaper drops it */
 		spawn_release(s);
+		s->pid = 0;
 		return r;
 	}
 	s->fn = fn;
-	s->pid = pid;
-	s->ready = false;
+	s->middle = middle;
+	s->ready = s->seen = false;
+	s->messages = 0;
 	s->pidfd = TAKE_FD(pidfd);
 	s->in = TAKE_FD(p.ours[0]);
 	s->out = TAKE_FD(p.ours[1]);

@@ -29,7 +29,6 @@ struct agent {
 	struct source signals;
 	bool shares_pid_ns;	/* a container has been given the agent's own pid namespace */
 	bool is_init;		/* PID 1 of the guest */
-	bool no_pivot;		/* "/" is an initramfs: MS_MOVE and chroot instead of pivot_root */
 	struct list until_oom;	/* parked GetOOMEvent calls, oldest first */
 	struct list oom_events; /* nobody has taken them, oldest first; with the next oom.c's */
 	size_t oom_event_count;

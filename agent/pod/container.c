@@ -113,6 +113,12 @@ static void container_take_down(struct container *ctr)
 		(void)call_fail(starter, &err);
 	}
 	freezer_abandon(ctr);
+	/* Its namespace ends with it: who is created from now on would find it dying. */
+	if (ctr->sandbox->ns_pid_ctr == ctr) {
+		ctr->sandbox->ns_pid_ctr = NULL;
+		auto_closep(&ctr->sandbox->ns_pid);
+		auto_closep(&ctr->sandbox->ns_pid_init);
+	}
 	if (ctr->worker)
 		worker_cancel(TAKE_PTR(ctr->worker));
 	timer_cancel(&ctr->sharing);
@@ -366,6 +372,7 @@ static void share_pid_ns(struct container *ctr)
 		return;
 	(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)ctr->init->spawn.pid);
 	sb->ns_pid = open(path, O_RDONLY | O_CLOEXEC);
+	sb->ns_pid_ctr = ctr;
 	sb->ns_pid_init = fcntl(ctr->init->spawn.pidfd, F_DUPFD_CLOEXEC, 3);
 	if (sb->ns_pid < 0 || sb->ns_pid_init < 0) {
 		auto_closep(&sb->ns_pid);
@@ -413,7 +420,7 @@ static int prepare_init(struct container *ctr, struct ns_plan *ns, struct err *e
 	struct sandbox *sb = ctr->sandbox;
 	/* 3.x names the init after its container, whatever the request says. */
 	bool by_id = ctr->schema == SCHEMA_3X || str_empty(req->exec_id);
-	int r = rootfs_check(req->oci, sb->engine.no_pivot, err);
+	int r = rootfs_check(req->oci, err);
 
 	if (r == 0)
 		r = plan_namespaces(ctr, req, ns, err);
@@ -668,9 +675,18 @@ static void on_init_event(struct spawn *s, enum spawn_event event, const struct 
 	struct container *ctr = p->ctr;
 	struct err err = *e;
 
+	if (event == SPAWN_BORN) {
+		process_born(p);
+		return;
+	}
 	if (container_is_removing(ctr))
 		return;
 	stdio_take(p);
+	if (event == SPAWN_UNSHARED) {
+		if (spawn_map_ids(s, ctr->request->oci, ctr->rules.oom_score_adj, &err) < 0)
+			create_step_done(ctr, &err);
+		return;
+	}
 	if (event == SPAWN_HOOK_FAILED) {
 		container_hook_failed(ctr, err.msg);
 		return;

@@ -194,8 +194,9 @@ struct sandbox {
 	int ns_ipc, ns_uts; /* FD_NONE: none are shared */
 	int ns_pid;	    /* the pause process's or the first container's; FD_NONE: none known */
 	int ns_pid_init;    /* pidfd of that container's init; FD_NONE: it is the pause process's */
-	bool sandbox_pidns; /* all containers join ns_pid */
-	struct reap pause;  /* the pause process; pid 0: none */
+	const struct container *ns_pid_ctr;  /* that container, until it is being removed */
+	bool sandbox_pidns;		     /* all containers join ns_pid */
+	struct reap pause;		     /* the pause process; pid 0: none */
 	void (*emptied)(struct sandbox *sb); /* the last container is gone; in EMPTYING */
 	struct err destroy_err;		     /* the first storage that could not be unmounted */
 	struct timer patience;		     /* of those who wait for DestroySandbox */

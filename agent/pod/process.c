@@ -135,6 +135,7 @@ static void on_exit_status(struct reap *r, int status)
 
 	log_debug("process", "container %s, process %s: exit status %d", p->ctr->id, p->exec_id,
 		  status);
+	spawn_died(&p->spawn);
 	p->status = status;
 	if (p->state == PROC_STARTING)
 		process_enter(p, PROC_ENDING);
@@ -147,6 +148,18 @@ static void on_exit_status(struct reap *r, int status)
 		oom_check(p->ctr);
 	if (p->exited)
 		p->exited(p);
+}
+
+void process_born(struct process *p)
+{
+	/* The middle died before it was heard of: it goes as the process that it was to be. */
+	if (process_is_dead(p)) {
+		(void)syscall(SYS_pidfd_send_signal, p->spawn.pidfd, SIGKILL, NULL, 0);
+		return;
+	}
+	reaper_forget(&p->reap);
+	if (p->spawn.pid)
+		reaper_watch(p->ctr->agent->reaper, &p->reap, p->spawn.pid, on_exit_status);
 }
 
 void process_started(struct process *p, enum process_state state)
@@ -177,7 +190,9 @@ static void on_exec_event(struct spawn *s, enum spawn_event event, const struct 
 	struct err err = *e;
 
 	stdio_take(p);
-	if (event == SPAWN_READY || event == SPAWN_MOUNTED)
+	if (event == SPAWN_BORN)
+		process_born(p);
+	if (event == SPAWN_BORN || event == SPAWN_READY)
 		return; /* execve is next */
 	c = TAKE_PTR(p->until_running);
 	if (event == SPAWN_RUNNING) {
@@ -252,7 +267,6 @@ static void forget_waited(struct container *ctr, const char *exec_id)
 int process_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, struct call *c,
 		 struct err *err)
 {
-	struct ns_plan ns;
 	struct ctr_rules own;
 	struct spawn_plan plan = { 0 };
 	struct process *p;
@@ -269,18 +283,13 @@ int process_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, str
 	p = process_new(ctr, req->exec_id, req->process->terminal);
 	if (!p)
 		return err_sys(err, ENOMEM, "process");
-	ns_plan_init(&ns);
-	/* setns on a pidfd takes the pid namespace of the process itself. */
-	if (ctr->own_flags & CLONE_NEWPID)
-		ns.join[NS_PID] = ctr->init->spawn.pidfd;
 	plan = (struct spawn_plan){
 		.engine = &ctr->sandbox->engine,
 		.process = req->process,
 		.rules = c->schema == SCHEMA_3X ? &own : &ctr->rules,
 		.cgroup = ctr->cgroup,
-		.ns = &ns,
 		.init_pidfd = ctr->init->spawn.pidfd,
-		.join_flags = ctr->own_flags & ~(unsigned int)CLONE_NEWPID,
+		.join_flags = ctr->own_flags,
 	};
 	r = spawn_start(&plan, &p->spawn, on_exec_event, err);
 	if (r < 0) {

@@ -11,6 +11,8 @@
 struct process *process_new(struct container *ctr, const char *exec_id, bool terminal);
 /* It is killed if it lives, its streams end, all its parked calls are answered. */
 void process_free(struct process *p);
+/* SPAWN_BORN: what is watched is the process itself. */
+void process_born(struct process *p);
 /* After spawn_start: watches it and takes its pipes; in PROC_STARTING or PROC_RUNNING. */
 void process_started(struct process *p, enum process_state state);
 /* "" is the init. NULL with *err: NOT_FOUND. One in PROC_STARTING is nobody's yet. */

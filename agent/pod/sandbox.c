@@ -8,17 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "oci/pause.h"
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/limits.h"
@@ -42,7 +37,6 @@ int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
 		return err_sys(err, ENOMEM, "sandbox");
 	sb->agent = a;
 	sb->engine.loop = a->loop;
-	sb->engine.no_pivot = a->no_pivot;
 	list_init(&sb->until_none);
 	list_init(&sb->containers);
 	storage_refs_init(&sb->refs);
@@ -106,37 +100,13 @@ static void on_pause_exit(struct reap *r, int status)
 	log_warn("sandbox", "the pause process ended with status %d", status);
 }
 
-/* Holds the sandbox's pid namespace and reaps its orphans, until it is killed. */
-static _Noreturn void pause_forever(void)
-{
-	int none[1] = { FD_NONE };
-	sigset_t set;
-	int sig;
-
-	fdio_close_except(none, 1);
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	(void)prctl(PR_SET_NAME, "pause", 0, 0, 0);
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGCHLD);
-	(void)sigprocmask(SIG_SETMASK, &set, NULL);
-	(void)setsid();
-	for (;;) {
-		(void)sigwait(&set, &sig);
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			;
-	}
-}
-
 static int start_pause(struct sandbox *sb, struct err *err)
 {
-	struct clone_args args = { .flags = CLONE_NEWPID, .exit_signal = SIGCHLD };
 	char path[32];
-	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	pid_t pid = pause_start(err);
 
 	if (pid < 0)
-		return err_sys(err, errno, "start the pause process");
-	if (pid == 0)
-		pause_forever();
+		return pid;
 	reaper_watch(sb->agent->reaper, &sb->pause, pid, on_pause_exit);
 	(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
 	sb->ns_pid = open(path, O_RDONLY | O_CLOEXEC);

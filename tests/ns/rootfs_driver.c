@@ -8,7 +8,7 @@
  *   rootfs_driver time SPEC COUNT		microseconds per step, median and worst
  *   rootfs_driver check SPEC			only rootfs_check
  *
- * Lines of SPEC: root PATH | readonly | nopivot | nomnt | userns | netns | cgroupns | terminal |
+ * Lines of SPEC: root PATH | readonly | nomnt | userns | netns | cgroupns | terminal |
  * prop WORD | mount DEST,TYPE,SOURCE,OPTIONS (separated by '|', options by ',') | mask PATH |
  * rdonly PATH | dev TYPE PATH MAJOR MINOR MODE UID GID | sysctl KEY VALUE | ns TYPE | hook COMMAND |
  * label CONTEXT
@@ -45,7 +45,7 @@ struct setup {
 	Grpc__Linux__SysctlEntry *sysctl[MANY];
 	char *masked[MANY], *rdonly[MANY];
 	const char *hook, *label;
-	bool no_pivot, no_mntns, userns, netns, cgroupns, terminal;
+	bool no_mntns, userns, netns, cgroupns, terminal;
 };
 
 static void die(const char *what)
@@ -122,8 +122,6 @@ static void add_line(struct setup *s, char *line)
 		s->root.path = must(strdup(rest));
 	else if (!strcmp(word, "readonly"))
 		s->root.readonly = 1;
-	else if (!strcmp(word, "nopivot"))
-		s->no_pivot = true;
 	else if (!strcmp(word, "nomnt"))
 		s->no_mntns = true;
 	else if (!strcmp(word, "userns"))
@@ -240,10 +238,10 @@ static int terminal(struct rootfs *rf, struct err *err)
 
 static int enter(const struct setup *s, double *us)
 {
-	const struct rootfs_opts o = {
+	struct rootfs_opts o = {
 		.mqueue = -1,
+		.procfs = -1,
 		.spec = &s->spec,
-		.no_pivot = s->no_pivot,
 		.new_mntns = !s->no_mntns,
 		.userns = s->userns,
 		.cgroupns = s->cgroupns,
@@ -254,7 +252,8 @@ static int enter(const struct setup *s, double *us)
 	double t[STEPS + 1];
 
 	t[0] = now_us();
-	if (rootfs_prepare(&o, &rf, &err) < 0)
+	o.dir = rootfs_open_dir(&s->spec, &err);
+	if (o.dir < 0 || rootfs_prepare(&o, &rf, &err) < 0)
 		return has_escaped() ? ESCAPED : fail(FAIL_PREPARE, &err);
 	if (s->hook)
 		run_hook(s->hook);
@@ -414,7 +413,7 @@ int main(int argc, char **argv)
 		return FAIL_DRIVER;
 	}
 	load(&s, argv[2]);
-	if (rootfs_check(&s.spec, s.no_pivot, &err) < 0)
+	if (rootfs_check(&s.spec, &err) < 0)
 		return fail(FAIL_CHECK, &err);
 	if (!strcmp(argv[1], "check"))
 		return 0;

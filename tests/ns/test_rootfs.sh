@@ -30,7 +30,7 @@ build_driver() {	# OUTPUT FLAGS...
 	gcc -std=gnu11 -Ulinux -D_GNU_SOURCE -g "$@" -Wall -Wextra -iquote "$top/agent" \
 		-isystem "$build/gen" -o "$out.$$" "$top/tests/ns/rootfs_driver.c" \
 		"$top"/agent/oci/fs/{rootfs,mount,mountopt,mountcgroup,tree,copyup}.c \
-		"$top"/agent/oci/fs/{devnode,mask,sysctl,moveroot}.c \
+		"$top"/agent/oci/fs/{devnode,mask,sysctl}.c \
 		"$top"/agent/oci/ns.c "$top"/agent/linux/{path,mountinfo,rootdisk}.c \
 		"$top"/agent/base/{err,arena,fdio,log,str}.c "$build/gen/oci.pb-c.c" -lprotobuf-c
 	mv "$out.$$" "$out"	# another run of this may be using the old one

@@ -538,8 +538,14 @@ def process_rlimits(agent, road):
     # What the kernel refuses (hard below soft), and what nobody knows.
     refused(road, lambda c: c['process'].update(rlimits=[{'type': 'RLIMIT_NOFILE', 'soft': 20, 'hard': 10}]),
             'RLIMIT_NOFILE')
-    expect(road.run('exit 2', lambda c: c['process'].update(
-        rlimits=[{'type': 'RLIMIT_NOSUCH', 'soft': 1, 'hard': 1}])).returncode, 2)
+    refused(road, lambda c: c['process'].update(rlimits=[{'type': 'RLIMIT_NOSUCH', 'soft': 1, 'hard': 1}]),
+            "unknown rlimit type 'RLIMIT_NOSUCH'")
+    refused(road, lambda c: c['process'].update(rlimits=[{'type': 'RLIMIT_CORE', 'soft': 1, 'hard': 1}] * 2),
+            'RLIMIT_CORE is given twice')
+    # Its user has one process then, and one may be made while another one sets it up.
+    expect(road.run(None, lambda c: (c['process'].update(
+        args=['/bin/probe'], rlimits=[{'type': 'RLIMIT_NPROC', 'soft': 1, 'hard': 1}]), c['process']['user'].update(
+        uid=54321, gid=54321))).returncode, 0)
     with road.kept(edit=edit) as c:     # an exec has the container's
         expect(json.loads(c.exec('/bin/probe', check=0).stdout)['rlimits'], got)
 

@@ -101,7 +101,7 @@ Test(caps, apply_none)
 	struct err err = { 0 };
 
 	cr_assert_eq(caps_keep(&err), 0);
-	cr_assert_eq(caps_apply(&none, &err), 0, "%s", err.msg);
+	cr_assert_eq(caps_apply(&none, 0, &err), 0, "%s", err.msg);
 	cr_expect_eq(prctl(PR_GET_KEEPCAPS, 0, 0, 0, 0), 0);
 	cr_expect_eq(caps_apply_bounding(&none, &err), -EPERM);
 }
@@ -118,7 +118,7 @@ Test(caps, ambient_needs_permitted_and_inheritable)
 
 	if (getuid() != 0)
 		cr_skip_test("needs root");
-	cr_assert_eq(caps_apply(&caps, &err), 0, "%s", err.msg);
+	cr_assert_eq(caps_apply(&caps, 0, &err), 0, "%s", err.msg);
 	cr_expect_eq(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_CHOWN, 0, 0), 1);
 	cr_expect_eq(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_KILL, 0, 0), 0);
 }

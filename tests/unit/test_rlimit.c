@@ -48,14 +48,21 @@ Test(rlimit, all_names)
 	}
 }
 
-Test(rlimit, unknown_is_left_out)
+Test(rlimit, unknown_or_twice)
 {
-	char name[] = "RLIMIT_NONE", lower[] = "rlimit_core", empty[] = "";
+	Grpc__POSIXRlimit l = GRPC__POSIXRLIMIT__INIT;
+	Grpc__POSIXRlimit *list[] = { &l, &l };
+	struct rlimit_set set;
+	struct err err = { 0 };
 
-	cr_expect_eq(parse_one(name, 1, 2, 0).given, 0);
-	cr_expect_eq(parse_one(name, 2, 1, 0).given, 0);
-	cr_expect_eq(parse_one(lower, 1, 2, 0).given, 0);
-	cr_expect_eq(parse_one(empty, 1, 2, 0).given, 0);
+	char name[] = "RLIMIT_NONE", lower[] = "rlimit_core", empty[] = "", core[] = "RLIMIT_CORE";
+
+	(void)parse_one(name, 1, 2, -EINVAL);
+	(void)parse_one(lower, 1, 2, -EINVAL);
+	(void)parse_one(empty, 1, 2, -EINVAL);
+	l.type = core;
+	cr_expect_eq(rlimit_parse(list, 2, &set, &err), -EINVAL);
+	cr_expect(strstr(err.msg, "RLIMIT_CORE is given twice"), "%s", err.msg);
 }
 
 Test(rlimit, soft_above_hard)

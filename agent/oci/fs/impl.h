@@ -23,6 +23,7 @@ struct mount_env {
 	const char *label; /* SELinux context for new file systems, or "" */
 	/* a new mqueue file system that only the agent could make, or FD_NONE */
 	int mqueue;
+	int procfs;    /* the same of the pid namespace that is joined */
 	bool userns;   /* in a user namespace of its own */
 	bool cgroupns; /* in a cgroup namespace of its own */
 };
@@ -102,15 +103,5 @@ int mask_readonly(int root, const char *path, struct err *err);
 int sysctl_check(const Grpc__Linux *linux, struct err *err);
 /* Writes them all through an fd of a trusted procfs' root. */
 int sysctl_apply(int proc, const Grpc__Linux *linux, struct err *err);
-
-/* --- moveroot.c: into the root where pivot_root is impossible, "/" being an initramfs --- */
-
-/*
- * Moves the mount root on "/", chroots into it and chdirs to "/". The guest's other mounts are
- * unmounted from this namespace; a procfs or sysfs that can't be is covered by an empty tmpfs.
- * proc: fd of a procfs, which stays usable. shared: some of the guest's mounts may be shared with
- * it.
- */
-int moveroot_enter(int root, int proc, bool shared, struct err *err);
 
 #endif

@@ -305,21 +305,35 @@ static int open_mount_point(const struct mount_job *j, char ret_mode[static 8], 
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
-static int lent_tree(const struct mount_job *j, struct err *err)
+/* A second entry of the same type gets a clone of the first one's, which is attached by then. */
+static int lent_tree(const struct mount_job *j, int lent, struct err *err)
 {
-	AUTO_CLOSE int tree = fcntl(j->env->mqueue, F_DUPFD_CLOEXEC, 3);
+	AUTO_CLOSE int tree = tree_clone_fd(lent, false, err);
 	int r;
 
 	if (tree < 0)
-		return err_sys(err, errno, "mqueue");
+		tree = fcntl(lent, F_DUPFD_CLOEXEC, 3);
+	if (tree < 0)
+		return err_sys(err, errno, "%s", j->m->type);
 	r = tree_attr(tree, mountopt_attrs(j->opt.flags), 0, false, err);
+	return r < 0 ? r : TAKE_FD(tree);
+}
+
+static int lent_procfs(const struct mount_job *j, struct err *err)
+{
+	struct tree_fs fs = { .type = j->m->type, .data = j->opt.data };
+	AUTO_CLOSE int tree = lent_tree(j, j->env->procfs, err);
+	int r = 0;
+
+	if (tree >= 0 && !str_empty(j->opt.data))
+		r = tree_reconfigure(tree, &fs, err);
 	return r < 0 ? r : TAKE_FD(tree);
 }
 
 static int guest_tree(const struct mount_job *j, struct err *err)
 {
 	if (j->env->mqueue >= 0 && str_eq(j->m->type, "mqueue"))
-		return lent_tree(j, err);
+		return lent_tree(j, j->env->mqueue, err);
 	for (size_t i = 0; i < ARRAY_LEN(guest_mounts); i++) {
 		AUTO_CLOSE int tree = FD_NONE;
 		int r;
@@ -348,8 +362,11 @@ static int new_tree(const struct mount_job *j, const char *mode, struct err *err
 		.flags = j->opt.flags,
 		.writable = is_sealed_later(j),
 	};
-	int tree = tree_new(&fs, err);
+	int tree;
 
+	if (j->env->procfs >= 0 && str_eq(j->m->type, "proc"))
+		return lent_procfs(j, err);
+	tree = tree_new(&fs, err);
 	if (tree == -EPERM && j->env->userns)
 		tree = guest_tree(j, err);
 	return tree;

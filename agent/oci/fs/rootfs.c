@@ -75,7 +75,7 @@ static int check_root(const Grpc__Spec *spec, struct err *err)
 	return 0;
 }
 
-static int check_propagation(const Grpc__Linux *l, bool no_pivot, struct err *err)
+static int check_propagation(const Grpc__Linux *l, struct err *err)
 {
 	unsigned long flags;
 
@@ -85,9 +85,6 @@ static int check_propagation(const Grpc__Linux *l, bool no_pivot, struct err *er
 	if (!flags)
 		return err_set(err, EINVAL, "rootfsPropagation '%s' is not known",
 			       l->rootfspropagation);
-	if (no_pivot && (flags & MS_PRIVATE))
-		return err_set(err, EINVAL,
-			       "rootfsPropagation of [r]private is not safe without pivot_root");
 	return 0;
 }
 
@@ -108,20 +105,20 @@ static int check_paths(const Grpc__Linux *l, struct err *err)
 	return r;
 }
 
-static int check_linux(const Grpc__Linux *l, bool no_pivot, struct err *err)
+static int check_linux(const Grpc__Linux *l, struct err *err)
 {
 	int r;
 
 	if (!ns_has(l, NS_MNT) && (l->n_maskedpaths || l->n_readonlypaths))
 		return err_set(err, EINVAL,
 			       "masked and readonly paths need a mount namespace of their own");
-	r = check_propagation(l, no_pivot, err);
+	r = check_propagation(l, err);
 	if (r == 0)
 		r = check_paths(l, err);
 	return r < 0 ? r : sysctl_check(l, err);
 }
 
-int rootfs_check(const Grpc__Spec *spec, bool no_pivot, struct err *err)
+int rootfs_check(const Grpc__Spec *spec, struct err *err)
 {
 	int r = check_root(spec, err);
 
@@ -137,7 +134,7 @@ int rootfs_check(const Grpc__Spec *spec, bool no_pivot, struct err *err)
 		if (r < 0)
 			return r;
 	}
-	return spec->linux ? check_linux(spec->linux, no_pivot, err) : 0;
+	return spec->linux ? check_linux(spec->linux, err) : 0;
 }
 
 /* ---- prepare ---- */
@@ -222,22 +219,28 @@ static int bind_root(struct rootfs *rf, int dir, struct err *err)
 	return 0;
 }
 
-static int rootfs_open_root(struct rootfs *rf, struct err *err)
+int rootfs_open_dir(const Grpc__Spec *spec, struct err *err)
 {
-	const Grpc__Spec *spec = rf->opts.spec;
-	AUTO_CLOSE int dir = FD_NONE;
-	int r;
+	char path[LIMIT_PATH];
+	int dir;
 
-	if (!spec->root || path_clean(spec->root->path, rf->path) < 0)
+	if (!spec->root || path_clean(spec->root->path, path) < 0)
 		return err_set(err, EINVAL, "Root must be specified");
-	dir = path_open_real(rf->path);
+	dir = path_open_real(path);
 	if (dir == -ENOENT)
 		return err_set(err, ENOENT, "rootfs (%s) does not exist", spec->root->path);
 	if (dir == -ELOOP)
 		return err_set(err, EINVAL, "invalid rootfs: '%s' is or contains a symbolic link",
 			       spec->root->path);
-	if (dir < 0)
-		return err_sys(err, -dir, "rootfs (%s)", rf->path);
+	return dir < 0 ? err_sys(err, -dir, "rootfs (%s)", path) : dir;
+}
+
+static int rootfs_take_root(struct rootfs *rf, struct err *err)
+{
+	AUTO_CLOSE int dir = rf->opts.dir;
+	int r;
+
+	(void)path_clean(rf->opts.spec->root->path, rf->path);
 	if (!rf->opts.new_mntns) {
 		rf->root = TAKE_FD(dir);
 		return 0;
@@ -276,6 +279,7 @@ static int make_mounts(struct rootfs *rf, struct err *err)
 		.label = label_of(rf),
 		.userns = rf->opts.userns,
 		.mqueue = rf->opts.mqueue,
+		.procfs = rf->opts.procfs,
 		.cgroupns = rf->opts.cgroupns || ns_has(spec->linux, NS_CGROUP),
 	};
 
@@ -337,7 +341,7 @@ int rootfs_prepare(const struct rootfs_opts *o, struct rootfs **ret, struct err 
 		rf->propagation = mountopt_propagation(l->rootfspropagation);
 	r = open_proc(rf, err);
 	if (r == 0)
-		r = rootfs_open_root(rf, err);
+		r = rootfs_take_root(rf, err);
 	if (r == 0 && o->new_mntns) {
 		mask = umask(0); /* nodes and directories get exactly their modes */
 		r = rootfs_fill(rf, err);
@@ -380,14 +384,6 @@ static int enter_pivot(struct rootfs *rf, struct err *err)
 	return chdir("/") < 0 ? err_sys(err, errno, "chdir to /") : 0;
 }
 
-static int enter_move(struct rootfs *rf, struct err *err)
-{
-	/* Where "/" is shared, the guest would get our root on top of its own. */
-	if (rf->propagation && mount(NULL, "/", NULL, MS_PRIVATE, NULL) < 0)
-		return err_sys(err, errno, "make the old root private");
-	return moveroot_enter(rf->root, rf->proc, rf->propagation != 0, err);
-}
-
 static int enter_chroot(struct rootfs *rf, struct err *err)
 {
 	if (fchdir(rf->root) < 0 || chroot(".") < 0 || chdir("/") < 0)
@@ -399,7 +395,7 @@ int rootfs_enter(struct rootfs *rf, struct err *err)
 {
 	if (!rf->opts.new_mntns)
 		return enter_chroot(rf, err);
-	return rf->opts.no_pivot ? enter_move(rf, err) : enter_pivot(rf, err);
+	return enter_pivot(rf, err);
 }
 
 /* ---- terminal ---- */

@@ -17,13 +17,14 @@ struct rootfs;
 
 struct rootfs_opts {
 	const Grpc__Spec *spec; /* must outlive the struct rootfs */
-	bool no_pivot;		/* "/" is an initramfs: MS_MOVE and chroot */
+	int dir;		/* from rootfs_open_dir, the struct rootfs's from now on */
 	/* in a new mount namespace; else a plain chroot, no mounts */
 	bool new_mntns;
 	bool userns;   /* in a new user namespace: devices are bound, not made */
 	bool cgroupns; /* in a new cgroup namespace, listed in the spec or not */
 	/* detached mqueue file system for a user namespace, or FD_NONE */
 	int mqueue;
+	int procfs; /* detached procfs of the pid namespace that is joined, or FD_NONE */
 	const char *mount_label; /* SELinux context for new file systems, if enabled */
 };
 
@@ -31,8 +32,13 @@ struct rootfs_opts {
  * In the parent, before anything is made: what can be refused by looking at the specification
  * alone; the root is the child's to open, for a share may not answer. -EINVAL with the text.
  */
-int rootfs_check(const Grpc__Spec *spec, bool no_pivot, struct err *err);
+int rootfs_check(const Grpc__Spec *spec, struct err *err);
 
+/*
+ * The directory that is to be the root, in the mount namespace that is to be the container's but
+ * while we still may pass what leads to it: a user namespace's root may not. An fd or -errno.
+ */
+int rootfs_open_dir(const Grpc__Spec *spec, struct err *err);
 /*
  * Propagation, the root bound on itself, all mounts, devices and links. The guest's root stays
  * visible. *ret is the caller's.
@@ -55,6 +61,16 @@ int rootfs_console(struct rootfs *rf, int slave, struct err *err);
  * read-only, the root last; fds 0 to 2 that are the guest's /dev/null become the container's.
  */
 int rootfs_seal(struct rootfs *rf, struct err *err);
+
+/* --- room.c: for our own processes that a container's may see --- */
+
+/* In a mount namespace of its own: nothing is left of it but an empty directory. */
+int room_enter(struct err *err);
+/*
+ * A procfs of a pid namespace that we shall not be in ourselves; by a child, for which the caller
+ * waits. A detached mount, the caller's, or -errno with *err.
+ */
+int room_procfs(int pidns, struct err *err);
 
 void rootfs_free(struct rootfs *rf); /* NULL is fine; mounts stay */
 

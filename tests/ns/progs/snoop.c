@@ -5,6 +5,8 @@
  *
  *	snoop read SECONDS	opens what belongs to them, attaches to them; a line "GOT ..." for each success
  *	snoop write SECONDS	tries to write to their executable, also later through a kept descriptor
+ *	snoop undressed SECONDS	with CAP_SYS_PTRACE, which opens everything: looks for what is the guest's. All
+ *				containers have a file /marker
  *	snoop swap A B SECONDS	exchanges two names as fast as it can
  */
 #include <dirent.h>
@@ -22,7 +24,7 @@
 
 static int seen;
 
-static bool is_agent(const char *pid)
+static bool is_called(const char *pid, const char *name)
 {
 	char path[64], comm[32] = "";
 	int fd;
@@ -34,7 +36,12 @@ static bool is_agent(const char *pid)
 	if (read(fd, comm, sizeof(comm) - 1) < 0)
 		comm[0] = '\0';
 	close(fd);
-	return strncmp(comm, "kata-agent", 10) == 0;
+	return strncmp(comm, name, strlen(name)) == 0;
+}
+
+static bool is_agent(const char *pid)
+{
+	return is_called(pid, "kata-agent");
 }
 
 /* Said only of what was the agent's before and is after: else execve came between. */
@@ -55,7 +62,9 @@ static void try_file(const char *pid, const char *name, int flags)
 	fd = open(path, flags | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	got(pid, name, "opened");
+	/* The maps of who is dead already can be opened, and are empty. */
+	if (strcmp(name, "maps") != 0 || read(fd, path, 1) > 0)
+		got(pid, name, "opened");
 	close(fd);
 }
 
@@ -130,15 +139,154 @@ static void try_write(const char *pid)
 	close(kept);
 }
 
+/* The directory is of a container, or empty. */
+static bool is_harmless(int dir)
+{
+	const char *up = "";
+	char path[64];
+	struct dirent *e;
+	bool empty = true;
+	int fd;
+	DIR *d;
+
+	for (up = "../../../../../../../../marker"; strlen(up) >= strlen("marker"); up += 3)
+		if (faccessat(dir, up, F_OK, 0) == 0)
+			return true;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", dir);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	while (d && (e = readdir(d)))
+		empty = empty && e->d_name[0] == '.';
+	if (d)
+		closedir(d);
+	return empty && d;
+}
+
+/* Whatever it is called: the namespace's holder is no container's process either. */
+static void undressed_got(const char *pid, const char *what, const char *detail)
+{
+	printf("GOT %s of %s: %s\n", what, pid, detail);
+	fflush(stdout);
+}
+
+static void undressed_dir(const char *pid, const char *name)
+{
+	char path[300];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%s/%s", pid, name);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (!is_harmless(fd))
+		undressed_got(pid, name, "of the guest");
+	close(fd);
+}
+
+/* Streams, the socket to the agent, and a file system's context that is the namespace's own. */
+static void undressed_fds(const char *pid)
+{
+	static const char *const fine[] = {
+		"pipe:[",  "/dev/pts/", "/dev/console", "/dev/null", "anon_inode:[fscontext]",
+		"socket:["
+	};
+	char path[64], target[256];
+	struct dirent *e;
+	int sockets = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%s/fd", pid);
+	d = opendir(path);
+	while (d && (e = readdir(d))) {
+		bool ok = false;
+		ssize_t n;
+
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/fd/%.8s", pid, e->d_name);
+		n = readlink(path, target, sizeof(target) - 1);
+		if (n <= 0)
+			continue;
+		target[n] = '\0';
+		for (size_t i = 0; i < sizeof(fine) / sizeof(fine[0]); i++)
+			ok = ok || strncmp(target, fine[i], strlen(fine[i])) == 0;
+		sockets += strncmp(target, "socket:[", 8) == 0;
+		if (!ok || sockets > 1)
+			undressed_got(pid, path, target);
+	}
+	if (d)
+		closedir(d);
+}
+
+static void ns_of(const char *pid, const char *kind, char *ret)
+{
+	char path[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%s/ns/%s", pid, kind);
+	n = readlink(path, ret, 63);
+	ret[n < 0 ? 0 : n] = '\0';
+}
+
+/* More capabilities than we have, but for CAP_SYS_ADMIN, in our own user namespace. */
+static void undressed_caps(const char *pid)
+{
+	unsigned long long ours = 0, theirs = 0;
+	char path[64], line[256], a[64], b[64];
+	FILE *f;
+
+	ns_of("self", "user", a);
+	ns_of(pid, "user", b);
+	if (strcmp(a, b) != 0)
+		return;
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/proc/%s/status", i ? pid : "self");
+		f = fopen(path, "re");
+		while (f && fgets(line, sizeof(line), f))
+			sscanf(line, "CapPrm: %llx", i ? &theirs : &ours);
+		if (f)
+			fclose(f);
+	}
+	if (theirs & ~ours & ~(1ULL << 21)) {
+		snprintf(line, sizeof(line), "%llx", theirs);
+		undressed_got(pid, "capabilities", line);
+	}
+}
+
+static char guest_mnt[64]; /* its mount namespace */
+
+static void undressed(const char *pid)
+{
+	char mnt[64], path[64], env[8] = "";
+	int fd;
+
+	undressed_dir(pid, "root");
+	undressed_dir(pid, "cwd");
+	undressed_fds(pid);
+	undressed_caps(pid);
+	snprintf(path, sizeof(path), "/proc/%s/environ", pid);
+	fd = is_called(pid, "pause") ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd >= 0 && read(fd, env, 7) > 0 && *env)
+		undressed_got(pid, "environ", env);
+	if (fd >= 0)
+		close(fd);
+	ns_of(pid, "mnt", mnt);
+	if (*mnt && strcmp(mnt, guest_mnt) == 0)
+		undressed_got(pid, "mount namespace", mnt);
+}
+
 static void look(void (*fn)(const char *pid))
 {
 	DIR *d = opendir("/proc");
 	struct dirent *e;
 
 	while (d && (e = readdir(d))) {
-		if (e->d_name[0] < '1' || e->d_name[0] > '9' || !is_agent(e->d_name))
+		if (e->d_name[0] < '1' || e->d_name[0] > '9')
 			continue;
-		seen++;
+		if (is_agent(e->d_name))
+			seen++;
+		else if (fn != undressed || atoi(e->d_name) == getpid())
+			continue;
 		fn(e->d_name);
 	}
 	if (d)
@@ -151,6 +299,8 @@ int main(int argc, char **argv)
 
 	if (argc < 3)
 		return 2;
+	if (argc == 4)
+		snprintf(guest_mnt, sizeof(guest_mnt), "%s", argv[2]);
 	end = time(NULL) + atoi(argv[argc - 1]);
 	printf("up\n");
 	fflush(stdout);
@@ -159,7 +309,9 @@ int main(int argc, char **argv)
 			for (int i = 0; i < 1000; i++)
 				renameat2(AT_FDCWD, argv[2], AT_FDCWD, argv[3], RENAME_EXCHANGE);
 		} else {
-			look(strcmp(argv[1], "write") == 0 ? try_write : try_all);
+			look(strcmp(argv[1], "write") == 0	 ? try_write
+			     : strcmp(argv[1], "undressed") == 0 ? undressed
+								 : try_all);
 		}
 	}
 	printf("seen %d\n", seen);

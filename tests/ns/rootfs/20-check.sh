@@ -38,7 +38,6 @@ bad "/proc//./sys" "inside /proc" "$PROC" "mount /proc//./sys|bind|/tmp|bind"
 bad "a tmpfs on /proc" "only a proc file system" "mount /proc|tmpfs|tmpfs|"
 bad "tmpcopyup of an image" "for tmpfs only" "mount /vol|ext4|/x|tmpcopyup"
 bad "a propagation" "not known" "prop unshared"
-bad "private without pivot_root" "not safe without pivot_root" "prop rprivate" nopivot
 bad "a device type" "invalid type" "dev x /dev/x 1 1 666 0 0"
 bad "a device number" "invalid number" "dev c /dev/x -1 1 666 0 0"
 bad "a device path" "plain absolute path" "dev c dev/x 1 1 666 0 0"

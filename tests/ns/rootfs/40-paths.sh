@@ -5,7 +5,7 @@
 MASKS=(mask\ /proc/keys mask\ /proc/acpi mask\ /proc/timer_list mask\ /sys/firmware mask\ /proc/nothere
 	'mask /sys/kernel' 'mask /etc/secret' 'mask /etc/secrets')
 SYS='mount /sys|sysfs|sysfs|nosuid,noexec,nodev,ro'
-for mode in '' nopivot userns 'userns nopivot'; do
+for mode in '' userns; do
 	name=${mode:-pivot}
 	fresh
 	echo secret >c/rootfs/etc/secret
@@ -29,21 +29,11 @@ for mode in '' nopivot userns 'userns nopivot'; do
 		'bin data dev etc proc run sys tmp var vol 0'
 done
 
-for mode in '' nopivot; do
-	fresh
-	spec "$PROC" "$DEV" readonly $mode
-	gives "${mode:-pivot}: read-only root, the mounts in it are not" \
-		'touch /x 2>/dev/null || echo ro; touch /dev/shmfile && echo rw' $'ro\nrw'
-	result "$(touch c/rootfs/x && echo 0 || echo 1)" "${mode:-pivot}: the image itself stays writable for the guest"
-done
-
-# --- without pivot_root: who gets below the container's root finds no proc and no share there ---
 fresh
-spec "$PROC" "$DEV" nopivot
-run 'umount -l / 2>/dev/null; nsenter --mount=/proc/self/ns/mnt /bin/sh -c "cat /proc/self/mountinfo" 2>/dev/null | awk "{print \$5}"'
-result "$(grep -q '^/run\|^/sys\|^/dev' <<<"$out" && echo 1 || echo 0)" "nopivot: nothing of the guest's stays mounted below" "$out"
-run 'cat /proc/self/mountinfo'
-result "$([ "$(wc -l <<<"$out")" = 3 ] && echo 0 || echo 1)" "nopivot: the container sees its own mounts only" "$out"
+spec "$PROC" "$DEV" readonly
+gives "read-only root, the mounts in it are not" \
+	'touch /x 2>/dev/null || echo ro; touch /dev/shmfile && echo rw' $'ro\nrw'
+result "$(touch c/rootfs/x && echo 0 || echo 1)" "the image itself stays writable for the guest"
 
 # --- without a mount namespace: a chroot ---
 fresh
@@ -59,14 +49,12 @@ result "$([ "$(cat hook.out)" = seen ] && echo 0 || echo 1)" "hooks see the gues
 
 # --- sysctls ---
 before=$(cat /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/queues_max /proc/sys/net/ipv4/ip_forward)
-for mode in '' nopivot; do
-	spec "mount /proc|proc|proc|ro" $mode netns "sysctl kernel.shmmax 123456" "sysctl fs.mqueue.queues_max 77" \
-		"sysctl net.ipv4.ip_forward 1" "sysctl net/ipv4/conf/lo/forwarding 1" "sysctl kernel.sem 10 320 30 8" \
-		"sysctl kernel.domainname example" "rdonly /proc/sys"
-	gives "${mode:-pivot}: sysctls of the container's namespaces, /proc/sys read-only for it" \
-		'cat /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/queues_max /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/sem /proc/sys/kernel/domainname' \
-		$'123456\n77\n1\n10\t320\t30\t8\nexample'
-done
+spec "mount /proc|proc|proc|ro" netns "sysctl kernel.shmmax 123456" "sysctl fs.mqueue.queues_max 77" \
+	"sysctl net.ipv4.ip_forward 1" "sysctl net/ipv4/conf/lo/forwarding 1" "sysctl kernel.sem 10 320 30 8" \
+	"sysctl kernel.domainname example" "rdonly /proc/sys"
+gives "sysctls of the container's namespaces, /proc/sys read-only for it" \
+	'cat /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/queues_max /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/sem /proc/sys/kernel/domainname' \
+	$'123456\n77\n1\n10\t320\t30\t8\nexample'
 result "$([ "$before" = "$(cat /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/queues_max /proc/sys/net/ipv4/ip_forward)" ] && echo 0 || echo 1)" \
 	"the guest's own are as before"
 spec "$PROC" "sysctl fs.mqueue.nothere 1"
@@ -102,27 +90,23 @@ run 'mount -t tmpfs t /vol/sub'
 result "$(grep -q " $work/src/sub " /proc/self/mountinfo && echo 0 || echo 1)" "a mount in an rshared volume reaches the guest" "$out"
 umount src/sub 2>/dev/null || true
 mount -t tmpfs sub src/sub
-for mode in '' nopivot; do
-	for prop in shared rshared slave rslave unbindable runbindable; do
-		spec "$PROC" "$DEV" "prop $prop" $mode "mount /vol|bind|$work/src|rbind,rshared"
-		run true
-		result "$([ "$status" = 0 ] && mountpoint -q src && mountpoint -q src/sub && ! grep -q " $work/c" /proc/self/mountinfo && echo 0 || echo 1)" \
-			"${mode:-pivot}: leaving with propagation $prop unmounts nothing in the guest" "$out"
-		mountpoint -q src/sub || mount -t tmpfs sub src/sub
-	done
+for prop in shared rshared slave rslave unbindable runbindable; do
+	spec "$PROC" "$DEV" "prop $prop" "mount /vol|bind|$work/src|rbind,rshared"
+	run true
+	result "$([ "$status" = 0 ] && mountpoint -q src && mountpoint -q src/sub && ! grep -q " $work/c" /proc/self/mountinfo && echo 0 || echo 1)" \
+		"leaving with propagation $prop unmounts nothing in the guest" "$out"
+	mountpoint -q src/sub || mount -t tmpfs sub src/sub
 done
 umount src/sub src
 # the root on a mount that is shared with the guest
 fresh
 mount --bind c c
 mount --make-shared c
-for mode in '' nopivot; do
-	for prop in '' shared rshared slave rslave unbindable; do
-		spec "$PROC" "$DEV" ${prop:+"prop $prop"} $mode
-		run true
-		result "$([ "$status" = 0 ] && ! grep -q " $work/c/" /proc/self/mountinfo && echo 0 || echo 1)" \
-			"${mode:-pivot}: root on a shared mount, propagation '${prop}'" "$out"
-	done
+for prop in '' shared rshared slave rslave unbindable; do
+	spec "$PROC" "$DEV" ${prop:+"prop $prop"}
+	run true
+	result "$([ "$status" = 0 ] && ! grep -q " $work/c/" /proc/self/mountinfo && echo 0 || echo 1)" \
+		"root on a shared mount, propagation '${prop}'" "$out"
 done
 umount c
 
