@@ -124,6 +124,32 @@ def pause_process(m):
         expect('sleep 1001' in b.sh('ps'), False, 'processes of a container that was removed')
 
 
+def nothing_below_the_root(m):
+    """Who may do everything unmounts its root, and finds no guest there; the kernel's own root is empty."""
+    with m.pod() as pod:
+        with pod.run('c', edit=all_caps) as c:
+            c.sh('umount -l /')
+            # An exec enters the namespace anew and stands on the lowest mount that is left.
+            for name in ('/init', '/sbin/init', '/bin/busybox', '/usr/bin/kata-agent'):
+                r = c.exec(name)
+                expect(r.returncode, 127, name)
+                has(r.stderr.decode(), 'no such file or directory')
+
+
+def mounts_travel(m):
+    """What one container mounts in an rshared volume, another one with rslave sees; the guest does, too."""
+    volume = '/run/kata-containers/travel'
+
+    def shared(how):
+        return edits(all_caps, mount('/vol', 'bind', volume, 'rbind', how),
+                     lambda c: c['linux'].update(rootfsPropagation=how))
+    with m.pod(storages=[dict(driver='local', source='local', fstype='local', mount_point=volume, options=['mode=0777'])]) as pod:
+        with pod.run('a', edit=shared('rshared')) as a, pod.run('b', edit=shared('rslave')) as b:
+            a.sh('mkdir /vol/sub; mount -t tmpfs x /vol/sub && touch /vol/sub/seen')
+            expect(b.sh('ls /vol/sub'), 'seen\n')
+            a.sh('umount /vol/sub')
+
+
 def bad_sandboxes(m):
     m.fails('UNKNOWN', 'CreateSandbox', 'could not load module', kernel_modules=[dict(name='no_such_module')])
     m.fails('UNKNOWN', 'CreateSandbox', 'Kernel module name is empty', kernel_modules=[dict(name='')])
@@ -612,7 +638,8 @@ def cancelled_reads_lose_nothing(m):
             expect(got, line)
 
 
-CASES = [sandbox_members, sandbox_again, huge_pages, pause_process, bad_sandboxes, shares, virtio_fs, oom_event,
+CASES = [sandbox_members, sandbox_again, huge_pages, pause_process, nothing_below_the_root, mounts_travel,
+         bad_sandboxes, shares, virtio_fs, oom_event,
          oom_event_cancelled, no_false_oom_event, pause_stops_time, update_limits, figures, processes, copy_file, clock,
          entropy_and_details, terminal_size, many_terminals, seccomp, capabilities, readonly_and_masked, escapes,
          killed_clients, parked_calls, cancelled_reads_lose_nothing, guest_out_of_memory]
