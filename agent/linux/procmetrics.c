@@ -56,8 +56,13 @@ static const char *label(const char *s, char out[128])
 
 void metrics_item_name(const char *field, size_t len, char *out, size_t size)
 {
+	static const char percpu[] = "Percpu";
 	size_t n = 0;
 
+	if (len == strlen(percpu) && strncmp(field, percpu, len) == 0) {
+		(void)snprintf(out, size, "per_cpu");
+		return;
+	}
 	for (size_t i = 0; i < len && n + 2 < size; i++) {
 		char c = field[i], before = i ? field[i - 1] : '\0',
 		     after = i + 1 < len ? field[i + 1] : '\0';
@@ -72,7 +77,11 @@ void metrics_item_name(const char *field, size_t len, char *out, size_t size)
 			continue;
 		if ((word || number) && n && out[n - 1] != '_')
 			out[n++] = '_';
-		out[n++] = isalnum((unsigned char)c) ? (char)tolower((unsigned char)c) : '_';
+		if (isdigit((unsigned char)before))
+			out[n++] = c; /* direct_map_2M */
+		else
+			out[n++] =
+				isalnum((unsigned char)c) ? (char)tolower((unsigned char)c) : '_';
 	}
 	out[n] = '\0';
 }
@@ -210,9 +219,10 @@ static void add_load(struct metrics_text *t, int proc)
 		    run, all);
 }
 
-/* Blank-separated numbers, one item each, with the labels that are given. */
+/* Blank-separated numbers in that unit, one item each, with the labels that are given. */
 static void add_numbers(struct metrics_text *t, const char *metric, const char *labels,
-			const char *text, const char *const *items, size_t n)
+			const char *text, unsigned long long unit, const char *const *items,
+			size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		char *end;
@@ -220,7 +230,7 @@ static void add_numbers(struct metrics_text *t, const char *metric, const char *
 
 		if (end == text)
 			return; /* an older kernel tells less */
-		metrics_add(t, "%s{%sitem=\"%s\"} %llu\n", metric, labels, items[i], v);
+		metrics_add(t, "%s{%sitem=\"%s\"} %llu\n", metric, labels, items[i], v * unit);
 		text = end;
 	}
 }
@@ -230,18 +240,20 @@ static void add_cpus(struct metrics_text *t, int proc)
 	static const char *const items[] = { "user", "nice",	"system", "idle",  "iowait",
 					     "irq",  "softirq", "steal",  "guest", "guest_nice" };
 	AUTO_FREE char *text = read_proc(proc, "stat");
+	unsigned long long tick_ms = 1000 / (unsigned long long)sysconf(_SC_CLK_TCK);
 	char *at = text, *line;
 
 	if (!text)
 		return;
-	metrics_head(t, "kata_guest_cpu_time", "gauge", "Guest CPU statistics (in clock ticks)");
+	metrics_head(t, "kata_guest_cpu_time", "gauge", "Guest CPU statistics (in milliseconds)");
 	while ((line = proc_line(&at)) && str_starts(line, "cpu")) {
 		size_t n = strcspn(line, " ");
 		char labels[48];
 
 		(void)snprintf(labels, sizeof(labels), "cpu=\"%.*s\",",
 			       (int)(n > 3 && n < 16 ? n - 3 : 5), n > 3 ? line + 3 : "total");
-		add_numbers(t, "kata_guest_cpu_time", labels, line + n, items, ARRAY_LEN(items));
+		add_numbers(t, "kata_guest_cpu_time", labels, line + n, tick_ms, items,
+			    ARRAY_LEN(items));
 	}
 }
 
@@ -284,7 +296,7 @@ static void add_netdevs(struct metrics_text *t, int proc)
 		*colon = '\0';
 		line += strspn(line, " ");
 		(void)snprintf(labels, sizeof(labels), "interface=\"%s\",", label(line, name));
-		add_numbers(t, "kata_guest_netdev_stat", labels, colon + 1, items,
+		add_numbers(t, "kata_guest_netdev_stat", labels, colon + 1, 1, items,
 			    ARRAY_LEN(items));
 	}
 }
@@ -321,7 +333,8 @@ static void add_disks(struct metrics_text *t, int proc)
 		if (sscanf(line, " %*u %*u %63s%n", name, &used) != 1 || used == 0)
 			continue;
 		(void)snprintf(labels, sizeof(labels), "disk=\"%s\",", label(name, clean));
-		add_numbers(t, "kata_guest_diskstat", labels, line + used, items, ARRAY_LEN(items));
+		add_numbers(t, "kata_guest_diskstat", labels, line + used, 1, items,
+			    ARRAY_LEN(items));
 	}
 }
 

@@ -16,6 +16,17 @@ Test(metrics, item_names)
 		{ "SReclaimable", "s_reclaimable" },
 		{ "Active(anon)", "active_anon" },
 		{ "DirectMap4k", "direct_map_4k" },
+		{ "DirectMap2M", "direct_map_2M" },
+		{ "DirectMap1G", "direct_map_1G" },
+		{ "Percpu", "per_cpu" },
+		{ "KReclaimable", "k_reclaimable" },
+		{ "SUnreclaim", "s_unreclaim" },
+		{ "ShmemHugePages", "shmem_hugepages" },
+		{ "ShmemPmdMapped", "shmem_pmd_mapped" },
+		{ "Hugepagesize", "hugepagesize" },
+		{ "Inactive(file)", "inactive_file" },
+		{ "WritebackTmp", "writeback_tmp" },
+		{ "CmaTotal", "cma_total" },
 		{ "HugePages_Total", "hugepages_total" },
 		{ "AnonHugePages", "anon_hugepages" },
 		{ "Committed_AS", "committed_as" },
@@ -80,4 +91,39 @@ Test(metrics, format)
 	}
 	cr_assert_gt(values, 100);
 	buf_free(&t.buf);
+}
+
+/* The units of the 3.x agent, which its dashboards know: milliseconds of a CPU, bytes of memory. */
+Test(metrics, units)
+{
+	char dir[] = "/tmp/test_metrics.XXXXXX", path[64];
+	struct metrics_text t = { 0 };
+	int proc;
+	FILE *f;
+
+	cr_assert_not_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/stat", dir);
+	f = fopen(path, "w");
+	cr_assert_gt(fprintf(f, "cpu  700 0 30 4\ncpu0 700 0 30 4\nintr 1\n"), 0);
+	fclose(f);
+	(void)snprintf(path, sizeof(path), "%s/meminfo", dir);
+	f = fopen(path, "w");
+	cr_assert_gt(fprintf(f, "Percpu:    2 kB\nDirectMap2M:    4 kB\n"), 0);
+	fclose(f);
+	proc = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	metrics_guest(&t, proc);
+	close(proc);
+	cr_assert_eq(buf_append(&t.buf, "", 1), 0);
+	cr_expect_not_null(strstr((char *)buf_data(&t.buf),
+				  "kata_guest_cpu_time{cpu=\"total\",item=\"user\"} 7000\n"));
+	cr_expect_not_null(
+		strstr((char *)buf_data(&t.buf), "kata_guest_meminfo{item=\"per_cpu\"} 2048\n"));
+	cr_expect_not_null(strstr((char *)buf_data(&t.buf),
+				  "kata_guest_meminfo{item=\"direct_map_2M\"} 4096\n"));
+	buf_free(&t.buf);
+	(void)snprintf(path, sizeof(path), "%s/stat", dir);
+	(void)unlink(path);
+	(void)snprintf(path, sizeof(path), "%s/meminfo", dir);
+	(void)unlink(path);
+	(void)rmdir(dir);
 }
