@@ -780,7 +780,7 @@ def workers_hold_nobodys_streams(agent, c, road):
         made = sb.create('slow', edit=slow, _later=True)
 
         def workers():
-            found = [p for p in agent.children() if p not in before and os.readlink('/proc/%s/exe' % p).endswith('agent')]
+            found = [p for p in agent.children() if p not in before and 'kata-agent' in os.readlink('/proc/%s/exe' % p)]
             fds = [len(os.listdir('/proc/%s/fd' % p)) for p in found]
             expect(bool(found) and all(n <= 12 for n in fds), True, 'descriptors: %s' % fds)
         retry(lambda: expect(agent.cgroup_dirs('slow') != [], True))
