@@ -164,7 +164,7 @@ int pci_resolve(int sys, const struct pci_path *path, char rel[PCI_REL_MAX], str
 
 int pci_rescan(int sys, struct err *err)
 {
-	int r = fdio_write_file(sys, "bus/pci/rescan", "1");
+	int r = fdio_write_file(sys, PCI_RESCAN, "1");
 
-	return r < 0 ? err_sys(err, -r, "write /sys/bus/pci/rescan") : 0;
+	return r < 0 ? err_sys(err, -r, "write /sys/" PCI_RESCAN) : 0;
 }

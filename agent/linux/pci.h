@@ -33,6 +33,7 @@ int pci_path_parse(const char *text, struct pci_path *ret, struct err *err);
  * (yet).
  */
 int pci_resolve(int sys, const struct pci_path *path, char rel[PCI_REL_MAX], struct err *err);
+#define PCI_RESCAN "bus/pci/rescan" /* below /sys; not there in guests without PCI */
 /* Has the kernel look for new devices. Probes them, too: for workers. */
 int pci_rescan(int sys, struct err *err);
 

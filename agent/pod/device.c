@@ -7,15 +7,20 @@
 #include "pod/device.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "base/str.h"
+#include "base/worker.h"
 #include "rpc/call.h"
 #include "pod/agent.h"
 #include "config.h"
@@ -230,6 +235,42 @@ static void device_next(struct devices_op *op)
 	job_queue(op->agent->loop, &op->job, devices_end);
 }
 
+static int devices_rescan_job(void *arg, int out, struct err *err)
+{
+	const struct devices_op *op = arg;
+
+	(void)out;
+	return pci_rescan(uevents_sys(op->agent->uevents), err);
+}
+
+static void devices_rescanned(void *arg, const struct err *err, const struct buf *out)
+{
+	(void)out;
+	if (err->code)
+		log_warn("device", "%s", err->msg);
+	device_next(arg);
+}
+
+/*
+ * Hosts of 1.x plug devices that no request names (VFIO) and count on a rescan before each
+ * container. It probes what it finds: in a worker. 3.x hosts expect none. 1: none is needed.
+ */
+static int devices_rescan(struct devices_op *op)
+{
+	struct agent *a = op->agent;
+	int sys = a->uevents ? uevents_sys(a->uevents) : FD_NONE;
+	struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS, .keep = &sys, .keep_count = 1 };
+	int r;
+
+	if (op->schema != SCHEMA_1X || sys < 0 || faccessat(sys, PCI_RESCAN, W_OK, 0) < 0)
+		return 1;
+	r = worker_start(a->loop, a->reaper, &opts, devices_rescan_job, devices_rescanned, op,
+			 NULL);
+	if (r < 0)
+		log_warn("device", "start a bus scan: %s", strerror(-r));
+	return r < 0 ? 1 : 0;
+}
+
 /* What the spec says before anything is changed. */
 static int device_snapshot(struct devices_op *op, struct err *err)
 {
@@ -278,7 +319,8 @@ int devices_add(struct agent *a, enum schema schema, Grpc__Device *const *device
 				   .arg = arg };
 	if (device_snapshot(op, err) < 0)
 		return -err->code;
-	device_next(op);
+	if (devices_rescan(op) > 0)
+		device_next(op);
 	op = NULL;
 	return 0;
 }

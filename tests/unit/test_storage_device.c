@@ -231,3 +231,24 @@ Test(device, times_out)
 		cr_skip_test("no PCI here");
 	cr_assert_eq(add(SCHEMA_1X, &spec, &d, 1), RPC_DEADLINE_EXCEEDED, "%s", outcome.msg);
 }
+
+/* 1.x: the bus is scanned before each container, also when no device is asked for; 3.x: never. */
+Test(device, a_rescan_for_1x)
+{
+	char dir[] = "/tmp/test_device.XXXXXX", file[64], text[8];
+
+	cr_assert_not_null(mkdtemp(dir));
+	uevents_free(agent.uevents);
+	cr_assert_eq(uevents_new_at(agent.loop, agent.reaper, dir, dir, &agent.uevents), 0);
+	cr_assert_eq(add(SCHEMA_1X, &spec, NULL, 0), RPC_OK, "a guest without PCI");
+	(void)snprintf(file, sizeof(file), "%s/bus/pci", dir);
+	cr_assert_eq(fdio_mkdirs(file, 0755), 0);
+	(void)snprintf(file, sizeof(file), "%s/bus/pci/rescan", dir);
+	cr_assert_eq(mknod(file, S_IFREG | 0600, 0), 0);
+	cr_assert_eq(add(SCHEMA_3X, &spec, NULL, 0), RPC_OK);
+	cr_assert_eq(fdio_read_file(AT_FDCWD, file, text, sizeof(text)), 0, "3.x");
+	cr_assert_eq(add(SCHEMA_1X, &spec, NULL, 0), RPC_OK);
+	cr_assert_eq(fdio_read_file(AT_FDCWD, file, text, sizeof(text)), 1, "1.x");
+	cr_assert_str_eq(text, "1");
+	(void)fdio_remove_tree(AT_FDCWD, dir);
+}
