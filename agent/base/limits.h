@@ -62,8 +62,9 @@
 #define LIMIT_RULES_MS	 20000 /* a program of iptables */
 
 /* A container's spec and image. */
-#define LIMIT_DEVICE_RULES  512u	/* of one cgroup; each is some BPF instructions */
-#define LIMIT_SECCOMP_RULES 16384u	/* names times separate arguments; Docker's has 450 */
+#define LIMIT_DEVICES	    4096u  /* of one container; a privileged one gets the whole host's */
+#define LIMIT_DEVICE_RULES  512u   /* of one cgroup; each is some BPF instructions */
+#define LIMIT_SECCOMP_RULES 16384u /* names times separate arguments; Docker's has 450 */
 #define LIMIT_MOUNT_OPTIONS (64u << 10) /* memory for one entry's option texts */
 #define LIMIT_SYSCTL_NAME   256u
 #define LIMIT_HOOK_SECONDS  1000000	/* a longer timeout is none */
@@ -73,6 +74,7 @@
 #define LIMIT_CGROUP_FILE   65536u	/* cpuacct.usage_percpu and io.stat grow with the machine */
 #define LIMIT_CPUS	    8192u	/* the largest NR_CPUS of any Linux */
 #define LIMIT_ROOT_DISKS    32u		/* block devices that "/" may stand on */
+#define LIMIT_GUEST_DEVICES 32u		/* other devices of the guest itself, by number */
 #define LIMIT_MODULE_LIST   (64u << 10) /* bytes of a file of modules-load.d */
 #define LIMIT_MODULE_WORDS  32u		/* parameters of one module */
 

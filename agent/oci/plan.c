@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +71,16 @@ int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *e
 			r = err_sys(err, errno, "seccomp filter");
 	}
 	return r;
+}
+
+bool spec_is_privileged(const Grpc__Spec *spec, const struct ctr_rules *rules)
+{
+	const uint64_t all = ((uint64_t)1 << (CAP_BLOCK_SUSPEND + 1)) - 1;
+	const Grpc__Linux *l = spec->linux;
+
+	return (rules->caps.bounding & rules->caps.permitted & all) == all && l &&
+	       !l->n_maskedpaths && !l->n_readonlypaths &&
+	       (!l->seccomp || (!l->seccomp->n_syscalls && str_empty(l->seccomp->defaultaction)));
 }
 
 int exec_rules_build(const struct ctr_rules *ctr, const Grpc__Process *p, struct ctr_rules *ret,

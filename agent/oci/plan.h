@@ -43,6 +43,11 @@ struct ctr_rules {
 int ctr_rules_build(const Grpc__Spec *spec, struct ctr_rules *ret, struct err *err);
 void ctr_rules_release(struct ctr_rules *r);
 /*
+ * Privileged by every sign: all capabilities that Linux 3.5 had, nothing masked or read-only, no
+ * seccomp filter. No host says it in a word.
+ */
+bool spec_is_privileged(const Grpc__Spec *spec, const struct ctr_rules *rules);
+/*
  * The rules of an exec that brings its own: what p says, and the container's where it says nothing.
  * *ret borrows from both; it is not to be released. 0 or -errno with *err.
  */

@@ -506,7 +506,13 @@ static int share_mounts(struct container *ctr, struct err *err)
 {
 	const Grpc__CreateContainerRequest *req = ctr->request;
 	const Grpc__Linux *l = req->oci->linux;
-	int r = cgroup_set_devices(ctr->cgroup, l ? l->resources : NULL, err);
+	const struct cgroup_devices devices = {
+		.res = l ? l->resources : NULL,
+		.device = l ? l->devices : NULL,
+		.count = l ? l->n_devices : 0,
+		.privileged = spec_is_privileged(req->oci, &ctr->rules),
+	};
+	int r = cgroup_set_devices(ctr->cgroup, &devices, err);
 
 	return r < 0 ? r
 		     : sharedmounts_start(ctr, req->shared_mounts, req->n_shared_mounts, on_shared,

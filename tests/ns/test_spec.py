@@ -935,9 +935,20 @@ def linux_resources_devices(agent, road):
     expect((got[3][1] != 'EPERM', got[3][2]), (True, 'EPERM'), 'read only')
     got = opened(deny, {'allow': True, 'type': 'c', 'major': 4, 'minor': -1, 'access': 'rw'})
     expect((got[4][1] != 'EPERM', got[4][2] != 'EPERM'), (True, True), 'a wildcard')
-    # No rule at all is no restriction: the 1.x runtime relies on it for privileged containers.
+    # Hosts leave the rules out: what is harmless, what the spec names, and all for a privileged container.
     got = opened()
-    expect('EPERM' in got[3] + got[4], False, 'no rules')
+    expect((got[:2], got[3:]), ([('ok', 'ok 0', 'ok 0')] * 2, [blocked] * 2), 'no rules')
+    lines = out(road, tries, lambda c: (edit()(c), c['linux'].update(devices=[
+        {'path': '/dev/x', 'type': 'c', 'major': 4, 'minor': 64}, {'path': '/dev/y', 'type': 'b', 'major': 7,
+                                                                  'minor': 7}]))).split('\n')
+    expect((lines[10] != 'EPERM', lines[13] != 'EPERM'), (False, True), 'named')
+
+    def privileged(c):
+        all_caps(c)
+        c['linux'].update(maskedPaths=[], readonlyPaths=[], seccomp=None)
+        edit()(c)
+    free = out(road, tries, privileged).split('\n')
+    expect('EPERM' in free[10:12], False, 'privileged')
     refused(road, edit({'allow': True, 'type': 'x', 'access': 'r'}), 'device')
     refused(road, edit({'allow': True, 'type': 'c', 'access': 'zz'}), 'device')
 

@@ -472,6 +472,46 @@ static int do_kmsg(void)
 	return open("/dev/kmsg", O_RDONLY | O_CLOEXEC) < 0 ? errno : 0;
 }
 
+static int do_console(void)
+{
+	return open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC) < 0 ? errno : 0;
+}
+
+/* Hosts leave the rules out: then only what is harmless, and what the spec names. */
+Test(cgroup_v1, devices_without_rules)
+{
+	Grpc__LinuxDevice kmsg = GRPC__LINUX_DEVICE__INIT, disk = GRPC__LINUX_DEVICE__INIT;
+	Grpc__LinuxDevice *devices[] = { &kmsg, &disk };
+	char type[] = "c", block[] = "b", list[4096];
+
+	make(NULL, NULL);
+	cr_expect_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = NULL }, &err), 0, "%s",
+		     err.msg);
+	cr_expect_eq(WEXITSTATUS(status_of(spawn(do_devices))), 0);
+	cr_expect_eq(WEXITSTATUS(status_of(spawn(do_kmsg))), EPERM);
+	cr_expect_eq(WEXITSTATUS(status_of(spawn(do_console))), EPERM);
+	kmsg.type = type;
+	kmsg.major = 1;
+	kmsg.minor = 11;
+	disk.type = block; /* the host's number of it */
+	disk.major = 259;
+	cr_expect_eq(cgroup_set_devices(
+			     cg, &(struct cgroup_devices){ .device = devices, .count = 2 }, &err),
+		     0, "%s", err.msg);
+	cr_expect_eq(WEXITSTATUS(status_of(spawn(do_kmsg))), 0, "named");
+	cr_assert(cgroup_read(cg, CTL_DEVICES, "devices.list", list, sizeof(list)) > 0);
+	cr_expect_null(strstr(list, "259"));
+	cr_expect_null(strstr(list, "c 5:1 "));
+	kmsg.major = 5; /* the console, if it is that very device that is asked for */
+	kmsg.minor = 1;
+	cr_expect_eq(cgroup_set_devices(
+			     cg, &(struct cgroup_devices){ .device = devices, .count = 1 }, &err),
+		     0, "%s", err.msg);
+	cr_assert(cgroup_read(cg, CTL_DEVICES, "devices.list", list, sizeof(list)) > 0);
+	cr_expect(strstr(list, "c 5:1 rwm"), "%s", list);
+	remove_it();
+}
+
 Test(cgroup_v1, devices)
 {
 	Grpc__LinuxDeviceCgroup deny = GRPC__LINUX_DEVICE_CGROUP__INIT;
@@ -480,19 +520,23 @@ Test(cgroup_v1, devices)
 	char all[] = "rwm", type[] = "c", list[4096], want[64];
 
 	make(NULL, NULL);
-	cr_expect_eq(cgroup_set_devices(cg, NULL, &err), 0, "%s", err.msg);
-	cr_expect_eq(WEXITSTATUS(status_of(spawn(do_kmsg))), 0, "no implicit deny-all");
+	cr_expect_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .privileged = true }, &err),
+		     0, "%s", err.msg);
+	cr_expect_eq(WEXITSTATUS(status_of(spawn(do_kmsg))), 0, "privileged");
+	cr_expect_eq(WEXITSTATUS(status_of(spawn(do_console))), EPERM, "the guest's own");
 	deny.access = all;
 	res.devices = rules;
 	res.n_devices = 1;
 	deny.type = type;
 	deny.major = 1;
 	deny.minor = 11;
-	cr_expect_eq(cgroup_set_devices(cg, &res, &err), 0, "%s", err.msg);
+	cr_expect_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = &res }, &err), 0, "%s",
+		     err.msg);
 	cr_expect_eq(WEXITSTATUS(status_of(spawn(do_kmsg))), EPERM);
 	*type = 'a';
 	deny.major = deny.minor = 0; /* what "not given" looks like */
-	cr_expect_eq(cgroup_set_devices(cg, &res, &err), 0, "%s", err.msg);
+	cr_expect_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = &res }, &err), 0, "%s",
+		     err.msg);
 	cr_expect_eq(WEXITSTATUS(status_of(spawn(do_devices))), 0);
 	cr_assert(cgroup_read(cg, CTL_DEVICES, "devices.list", list, sizeof(list)) > 0);
 	cr_expect(strstr(list, "c 136:* rwm"), "%s", list);

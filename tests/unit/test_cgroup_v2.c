@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "oci/cgroup/impl.h"
+#include "linux/guestdev.h"
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "base/str.h"
@@ -217,13 +218,91 @@ static void add(struct rules *r, bool allow, const char *type, int64_t maj, int6
 	r->res.devices = r->list;
 }
 
-Test(cgroup_v2, no_rules_no_limits)
+static int set_named(const char *type, int64_t maj, int64_t min, bool privileged)
+{
+	Grpc__LinuxDevice named = GRPC__LINUX_DEVICE__INIT, *list[] = { &named };
+	char text[4];
+
+	(void)snprintf(text, sizeof(text), "%s", type);
+	named.type = text;
+	named.major = maj;
+	named.minor = min;
+	return cgroup_set_devices(
+		cg,
+		&(struct cgroup_devices){ .device = list, .count = 1, .privileged = privileged },
+		&err);
+}
+
+/* Hosts leave the rules out: then only what is harmless, and what the spec names. */
+Test(cgroup_v2, no_rules)
 {
 	make("d", NULL);
 	root->disks.n = 0;
-	cr_expect_eq(cgroup_set_devices(cg, NULL, &err), 0);
-	cr_expect_eq(cg->program_fd, FD_NONE);
+	cr_expect_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = NULL }, &err), 0);
+	cr_expect_eq(probe(S_IFCHR, 1, 3, O_RDWR), 0);
+	cr_expect_eq(probe(S_IFCHR, 1, 11, O_RDONLY), EPERM);
+	cr_expect_eq(probe(S_IFCHR, 5, 1, O_WRONLY | O_NOCTTY), EPERM);
+	cr_expect_eq(probe(S_IFBLK, 7, 200, O_RDONLY), EPERM);
+	cr_expect_eq(probe(S_IFBLK, 7, 200, -1), 0, "mknod alone is fine");
+	cr_expect_eq(set_named("c", 1, 11, false), 0, "%s", err.msg);
 	cr_expect_eq(probe(S_IFCHR, 1, 11, O_RDONLY), 0);
+	cr_expect_eq(set_named("b", 7, 200, false), 0, "%s", err.msg);
+	cr_expect_eq(probe(S_IFBLK, 7, 200, O_RDONLY), EPERM, "the host's number of a disk");
+	remove_it();
+}
+
+/* All but what is the guest's own, unless it is named. */
+Test(cgroup_v2, privileged)
+{
+	struct guestdev own;
+	bool terminal = false;
+
+	make("d", NULL);
+	cr_expect_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .privileged = true }, &err),
+		     0, "%s", err.msg);
+	cr_expect_eq(probe(S_IFCHR, 1, 11, O_RDONLY), 0);
+	cr_expect_neq(probe(S_IFBLK, 7, 200, O_RDONLY), EPERM);
+	cr_expect_eq(probe(S_IFCHR, 10, 130, O_WRONLY), EPERM, "watchdog");
+	guestdev_find(&own);
+	for (size_t i = 0; i < own.n; i++) {
+		unsigned int min = own.dev[i].minor < 0 ? 1 : (unsigned int)own.dev[i].minor;
+
+		cr_expect_eq(
+			probe(S_IFCHR, (unsigned int)own.dev[i].major, min, O_WRONLY | O_NOCTTY),
+			EPERM, "%lld:%u", (long long)own.dev[i].major, min);
+		terminal = terminal || own.dev[i].major == 4 || own.dev[i].major == 229;
+	}
+	cr_expect(terminal, "what is behind /dev/console");
+	cr_expect_eq(set_named("c", 5, 1, true), 0, "%s", err.msg);
+	cr_expect_neq(probe(S_IFCHR, 5, 1, O_WRONLY | O_NOCTTY), EPERM, "named");
+	cr_expect_eq(probe(S_IFCHR, 10, 130, O_WRONLY), EPERM);
+	remove_it();
+}
+
+/* To name a device is to ask for it, but no rule that denies it is broken. */
+Test(cgroup_v2, named_against_the_rules)
+{
+	Grpc__LinuxDevice named = GRPC__LINUX_DEVICE__INIT, *devices[] = { &named };
+	struct rules r = { 0 };
+	char type[] = "c";
+
+	make("d", NULL);
+	grpc__linux_resources__init(&r.res);
+	add(&r, false, "a", -1, -1, "rwm");
+	named.type = type;
+	named.major = 5;
+	named.minor = 1;
+	cr_expect_eq(cgroup_set_devices(cg,
+					&(struct cgroup_devices){
+						.res = &r.res, .device = devices, .count = 1 },
+					&err),
+		     0, "%s", err.msg);
+	cr_expect_eq(probe(S_IFCHR, 5, 1, O_WRONLY | O_NOCTTY), EPERM);
+	add(&r, true, "c", -1, -1, "rw"); /* broad rules don't reach what is the guest's own */
+	cr_expect_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = &r.res }, &err), 0,
+		     "%s", err.msg);
+	cr_expect_eq(probe(S_IFCHR, 1, 11, O_RDONLY), 0);
+	cr_expect_eq(probe(S_IFCHR, 5, 1, O_WRONLY | O_NOCTTY), EPERM);
 	remove_it();
 }
 
@@ -235,7 +314,8 @@ Test(cgroup_v2, deny_all_and_the_fixed_list)
 	grpc__linux_resources__init(&r.res);
 	add(&r, false, "", 0, 0, "rwm");
 	add(&r, true, "c", 1, 11, "r");
-	cr_assert_eq(cgroup_set_devices(cg, &r.res, &err), 0, "%s", err.msg);
+	cr_assert_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = &r.res }, &err), 0,
+		     "%s", err.msg);
 	cr_expect_eq(probe(S_IFCHR, 1, 3, O_RDWR), 0, "null");
 	cr_expect_eq(probe(S_IFCHR, 1, 5, O_RDONLY), 0, "zero");
 	cr_expect_eq(probe(S_IFCHR, 1, 11, O_RDONLY), 0, "kmsg, as asked");
@@ -256,7 +336,8 @@ Test(cgroup_v2, last_rule_counts)
 	add(&r, false, "c", 1, -1, "rwm");
 	add(&r, true, "c", 1, 11, "rwm");
 	add(&r, false, "c", 1, 11, "w");
-	cr_assert_eq(cgroup_set_devices(cg, &r.res, &err), 0, "%s", err.msg);
+	cr_assert_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = &r.res }, &err), 0,
+		     "%s", err.msg);
 	cr_expect_eq(probe(S_IFCHR, 1, 11, O_RDONLY), 0);
 	cr_expect_eq(probe(S_IFCHR, 1, 11, O_WRONLY), EPERM);
 	cr_expect_eq(probe(S_IFCHR, 1, 4, O_RDONLY), EPERM, "major denied");
@@ -264,7 +345,8 @@ Test(cgroup_v2, last_rule_counts)
 	/* Replaced as a whole, not added to. */
 	r.res.n_devices = 0;
 	add(&r, false, "c", 1, 4, "r");
-	cr_assert_eq(cgroup_set_devices(cg, &r.res, &err), 0, "%s", err.msg);
+	cr_assert_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = &r.res }, &err), 0,
+		     "%s", err.msg);
 	cr_expect_eq(probe(S_IFCHR, 1, 11, O_WRONLY), 0);
 	cr_expect_eq(probe(S_IFCHR, 1, 4, O_RDONLY), EPERM);
 	remove_it();
@@ -282,12 +364,13 @@ Test(cgroup_v2, guest_root_disk)
 	}
 	maj = major(root->disks.dev[0]);
 	min = minor(root->disks.dev[0]);
-	cr_assert_eq(cgroup_set_devices(cg, NULL, &err), 0, "%s", err.msg);
+	cr_assert_eq(set_named("b", maj, min, true), 0, "%s", err.msg);
 	cr_expect_eq(probe(S_IFBLK, maj, min, O_RDONLY), EPERM);
 	cr_expect_eq(probe(S_IFBLK, maj, min, O_WRONLY), EPERM);
 	grpc__linux_resources__init(&r.res);
 	add(&r, true, "b", maj, min, "rwm"); /* asking for it does not help */
-	cr_assert_eq(cgroup_set_devices(cg, &r.res, &err), 0, "%s", err.msg);
+	cr_assert_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = &r.res }, &err), 0,
+		     "%s", err.msg);
 	cr_expect_eq(probe(S_IFBLK, maj, min, O_RDONLY), EPERM);
 	remove_it();
 }
@@ -310,14 +393,16 @@ Test(cgroup_v2, many_rules)
 	make("d", NULL);
 	res.devices = list;
 	res.n_devices = 512;
-	cr_expect_eq(cgroup_set_devices(cg, &res, &err), 0, "%s", err.msg);
+	cr_expect_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = &res }, &err), 0, "%s",
+		     err.msg);
 	cr_expect_eq(probe(S_IFCHR, 4000, 77, -1), 0, "the fixed list allows every mknod");
 	cr_expect_eq(probe(S_IFCHR, 1, 3, O_RDWR), 0);
 	all[0] = all[1] = 'r';
 	all[2] = '\0';
-	cr_expect_eq(cgroup_set_devices(cg, &res, &err), 0, "%s", err.msg);
+	cr_expect_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = &res }, &err), 0, "%s",
+		     err.msg);
 	res.n_devices = 513;
-	cr_expect_eq(cgroup_set_devices(cg, &res, &err), -E2BIG);
+	cr_expect_eq(cgroup_set_devices(cg, &(struct cgroup_devices){ .res = &res }, &err), -E2BIG);
 	remove_it();
 }
 

@@ -58,12 +58,21 @@ void cgroup_root_free(struct cgroup_root *root); /* after all its cgroups */
 int cgroup_create(struct cgroup_root *root, const char *cgroups_path, const char *cid,
 		  const Grpc__LinuxResources *res, struct cgroup **ret, struct err *err);
 
+struct cgroup_devices {
+	const Grpc__LinuxResources *res;  /* whose rules; may be NULL */
+	Grpc__LinuxDevice *const *device; /* the spec's devices, in the guest's numbers */
+	size_t count;
+	bool privileged;
+};
 /*
- * Writes the rules of res (may be NULL) in their order, then denies the disks below the guest's
- * "/", then allows what every container may use. There is no implicit deny-all. Called again it
+ * Which devices a container may use: what the rules say, in their order, and what every container
+ * needs. Where no rule denies anything and none allows everything (hosts leave the rules out), a
+ * privileged container may use all, any other only what every container needs, what the rules
+ * allow, and the spec's character devices. What is the guest's own is denied to all, but for a
+ * character device that the spec names; the guest's disks have no such exception. Called again it
  * replaces the rules: atomically on v2, by the kernel's own additive logic on v1.
  */
-int cgroup_set_devices(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err);
+int cgroup_set_devices(struct cgroup *cg, const struct cgroup_devices *d, struct err *err);
 
 /* For clone3's CLONE_INTO_CGROUP on v2, the cgroup's own; -1 on v1 and without cgroups. */
 int cgroup_attach_fd(const struct cgroup *cg);
@@ -128,7 +137,7 @@ struct cgroup_stats {
 	} cpu;
 	struct cgroup_memory {
 		uint64_t usage, peak, failures, limit;
-	} memory, swap, kernel; /* swap: of memory and swap together */
+	} memory, swap, kernel; /* swap: on v1 of memory and swap together, on v2 of swap */
 	uint64_t cache;
 	bool use_hierarchy;
 	struct cgroup_number {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which devices a container may open: the request's rules, the disks of the guest's own "/" taken
- * away, and a fixed list that every container needs. No state.
+ * Which devices a container may open: the request's rules or a list of what is harmless, and what
+ * is the guest's own taken away. No state.
  */
 #include "oci/cgroup/impl.h"
 
@@ -9,12 +9,14 @@
 #include <inttypes.h>
 #include <linux/bpf.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
 #include "base/auto.h"
 #include "base/limits.h"
 #include "base/str.h"
+#include "linux/guestdev.h"
 
 #define MKNOD BPF_DEVCG_ACC_MKNOD
 #define READ  BPF_DEVCG_ACC_READ
@@ -29,7 +31,6 @@ static const struct device_rule always[] = {
 	{ true, 'c', 5, 0, ALL },				/* tty */
 	{ true, 'c', 1, 5, ALL },				/* zero */
 	{ true, 'c', 1, 9, ALL },				/* urandom */
-	{ true, 'c', 5, 1, ALL },				/* console */
 	{ true, 'c', 136, -1, ALL },				/* pts */
 	{ true, 'c', 5, 2, ALL },				/* ptmx */
 	{ true, 'c', 10, 200, ALL },				/* net/tun */
@@ -92,36 +93,140 @@ static int write_v1(struct cgroup *cg, const struct device_rule *r, struct err *
 			    r->access & MKNOD ? "m" : "");
 }
 
-int cgroup_set_devices(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err)
-{
-	size_t asked = res ? res->n_devices : 0, count = 0;
-	struct device_rule rules[LIMIT_DEVICE_RULES + LIMIT_ROOT_DISKS + ARRAY_LEN(always)];
-	const struct rootdisk *own = &cg->root->disks;
-	bool asked_denies = false;
-	int r = 0;
+/* --- the list ------------------------------------------------------------------------ */
 
-	if (asked > LIMIT_DEVICE_RULES)
-		return err_set(err, E2BIG, "more than %u device rules", LIMIT_DEVICE_RULES);
-	for (; r == 0 && count < asked; count++) {
-		r = cgroup_device_rule(res->devices[count], count, &rules[count], err);
-		asked_denies = asked_denies || !res->devices[count]->allow;
+struct rule_list {
+	struct device_rule *rule;
+	size_t count;
+	bool asked_denies, asked_all;
+};
+
+static void rule_put(struct rule_list *l, bool allow, char type, int64_t major, int64_t minor,
+		     unsigned int access)
+{
+	l->rule[l->count++] = (struct device_rule){ allow, type, major, minor, access };
+}
+
+static bool rule_matches(const struct device_rule *r, char type, int64_t major, int64_t minor)
+{
+	return r->type == 'a' || (r->type == type && (r->major < 0 || r->major == major) &&
+				  (r->minor < 0 || r->minor == minor));
+}
+
+/* What the list as it is now lets a container do with one device. */
+static unsigned int rules_allow(const struct rule_list *l, char type, int64_t major, int64_t minor)
+{
+	unsigned int access = ALL;
+
+	for (size_t i = 0; i < l->count; i++) {
+		if (rule_matches(&l->rule[i], type, major, minor))
+			access = l->rule[i].allow ? access | l->rule[i].access
+						  : access & ~l->rule[i].access;
 	}
-	for (size_t i = 0; i < own->n; i++)
-		rules[count++] = (struct device_rule){ false, 'b', major(own->dev[i]),
-						       minor(own->dev[i]), READ | WRITE };
-	for (size_t i = 0; asked && i < ARRAY_LEN(always); i++)
-		rules[count++] = always[i]; /* without rules all is allowed anyway */
-	if (r < 0 || (!asked_denies && own->n == 0))
+	return access;
+}
+
+static bool is_char(const Grpc__LinuxDevice *d)
+{
+	return str_eq(d->type, "c") || str_eq(d->type, "u");
+}
+
+static int add_asked(struct rule_list *l, const Grpc__LinuxResources *res, struct err *err)
+{
+	for (size_t i = 0; res && i < res->n_devices; i++) {
+		struct device_rule *rule = &l->rule[l->count];
+		int r = cgroup_device_rule(res->devices[i], i, rule, err);
+
+		if (r < 0)
+			return r;
+		l->count++;
+		l->asked_denies = l->asked_denies || !rule->allow;
+		l->asked_all = l->asked_all || (rule->allow && rule->type == 'a');
+	}
+	return 0;
+}
+
+/* Host's numbers of a disk mean another disk here: of the spec's devices only these are taken. */
+static void add_named(struct rule_list *l, const struct cgroup_devices *d)
+{
+	for (size_t i = 0; i < d->count; i++) {
+		if (is_char(d->device[i]))
+			rule_put(l, true, 'c', d->device[i]->major, d->device[i]->minor, ALL);
+	}
+}
+
+/* Denies what is the guest's own, and gives back of that what the spec names and had. */
+static void deny_own(struct rule_list *l, const struct cgroup_devices *d,
+		     const struct rootdisk *disks)
+{
+	struct guestdev own;
+	struct rule_list had = *l;
+
+	for (size_t i = 0; i < disks->n; i++)
+		rule_put(l, false, 'b', major(disks->dev[i]), minor(disks->dev[i]), READ | WRITE);
+	guestdev_find(&own);
+	for (size_t i = 0; i < own.n; i++)
+		rule_put(l, false, 'c', own.dev[i].major, own.dev[i].minor, READ | WRITE);
+	for (size_t i = 0; i < d->count; i++) {
+		const Grpc__LinuxDevice *n = d->device[i];
+		unsigned int access;
+
+		if (!is_char(n) || rules_allow(l, 'c', n->major, n->minor) & READ)
+			continue;
+		access = rules_allow(&had, 'c', n->major, n->minor);
+		if (access)
+			rule_put(l, true, 'c', n->major, n->minor, access);
+	}
+}
+
+static int rules_build(struct rule_list *l, const struct cgroup_devices *d,
+		       const struct rootdisk *disks, struct err *err)
+{
+	struct rule_list asked = *l;
+	bool listed;
+	int r = add_asked(&asked, d->res, err);
+
+	if (r < 0)
 		return r;
-	if (cg->root->mode == CGROUP_NONE) /* the guest's own disks have other guards */
-		return asked_denies
+	listed = !d->privileged && !asked.asked_denies && !asked.asked_all;
+	if (listed)
+		rule_put(l, false, 'a', -1, -1, ALL);
+	r = add_asked(l, d->res, err);
+	for (size_t i = 0; (listed || l->asked_denies) && i < ARRAY_LEN(always); i++)
+		l->rule[l->count++] = always[i];
+	if (listed)
+		add_named(l, d);
+	deny_own(l, d, disks);
+	return r;
+}
+
+int cgroup_set_devices(struct cgroup *cg, const struct cgroup_devices *d, struct err *err)
+{
+	const struct rootdisk *disks = &cg->root->disks;
+	size_t asked = d->res ? d->res->n_devices : 0;
+	AUTO_FREE struct device_rule *rules = NULL;
+	struct rule_list l = { 0 };
+	int r;
+
+	if (asked > LIMIT_DEVICE_RULES || d->count > LIMIT_DEVICES)
+		return err_set(err, E2BIG, "more than %u device rules or %u devices",
+			       LIMIT_DEVICE_RULES, LIMIT_DEVICES);
+	rules = calloc(1 + asked + ARRAY_LEN(always) + 2 * d->count + disks->n +
+			       LIMIT_GUEST_DEVICES,
+		       sizeof(*rules));
+	if (!rules)
+		return err_set(err, ENOMEM, "no memory for the device rules");
+	l.rule = rules;
+	r = rules_build(&l, d, disks, err);
+	if (r < 0)
+		return r;
+	if (cg->root->mode == CGROUP_V2)
+		return cgroup_bpf_attach(cg, rules, l.count, err);
+	if (!cgroup_has(cg, CTL_DEVICES)) /* what nobody asked for is no reason to refuse */
+		return l.asked_denies
 			       ? err_set(err, EOPNOTSUPP, "can't deny devices: %s", cg->root->lacks)
 			       : 0;
-	if (cg->root->mode == CGROUP_V2)
-		return cgroup_bpf_attach(cg, rules, count, err);
-	if (!cgroup_has(cg, CTL_DEVICES))
-		return err_set(err, EOPNOTSUPP, "the guest has no devices cgroup");
-	for (size_t i = 0; r == 0 && i < count; i++)
+	for (size_t i = 0; r == 0 && i < l.count; i++)
 		r = write_v1(cg, &rules[i], err);
 	return r;
 }

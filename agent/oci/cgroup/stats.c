@@ -167,11 +167,6 @@ static void memory_v1(struct stats_reader *x, const char *module, struct cgroup_
 	}
 }
 
-static uint64_t sum(uint64_t a, uint64_t b)
-{
-	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
 static void memory_v2(struct stats_reader *x, struct cgroup_stats *s)
 {
 	const struct key_row failures[] = { { "max", &s->memory.failures, 1 } };
@@ -182,13 +177,10 @@ static void memory_v2(struct stats_reader *x, struct cgroup_stats *s)
 	get_number(x, CTL_MEMORY, "memory.max", &s->memory.limit);
 	get_keys(x, CTL_MEMORY, "memory.events", failures, ARRAY_LEN(failures));
 	s->kernel.usage = memory_line(s, "kernel");
-	/* Readers know v1's numbers, where swap means memory and swap together. */
 	if (cgroup_read_u64(x->cg, CTL_MEMORY, "memory.swap.current", &s->swap.usage) < 0)
 		return;
 	get_number(x, CTL_MEMORY, "memory.swap.max", &s->swap.limit);
 	get_keys(x, CTL_MEMORY, "memory.swap.events", swap_failures, ARRAY_LEN(swap_failures));
-	s->swap.usage = sum(s->swap.usage, s->memory.usage);
-	s->swap.limit = sum(s->swap.limit, s->memory.limit);
 }
 
 static int memory_stats(struct stats_reader *x, struct cgroup_stats *s)
