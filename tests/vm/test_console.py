@@ -43,10 +43,10 @@ def main():
             for word in ('agent.hotplug_timeout', 'agent.container_pipe_size'):
                 expect(bool(re.search(r'level=warning.*Failed to parse kernel option.*' + re.escape(word), console)),
                        True, word)
-        with tap.case('the guest has a name before there is a sandbox'):
+        with tap.case('the guest has the name of its image before there is a sandbox'):
             s = connect(guest, 1026)
             s.sendall(b'echo name=$(hostname)=\r')
-            read_until(s, b'name=localhost=')
+            read_until(s, b'name=kata=')
             s.close()
         with tap.case('a shell on the vsock port, twice'):
             for _ in range(2):
