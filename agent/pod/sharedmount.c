@@ -53,7 +53,7 @@ static const struct container *sharedmount_source(const struct sandbox *sb, cons
 	return NULL;
 }
 
-static bool is_mount_top(int fd)
+static bool is_shareable(int fd)
 {
 	struct statx stx;
 
@@ -74,7 +74,7 @@ static int sharedmount_take(const struct container *ctr, const char *path, struc
 	at = root < 0 ? -errno : path_open_in(root, path, O_PATH, 0);
 	if (at < 0)
 		return err_sys(err, -at, "shared mount: '%s' of container %s", path, ctr->id);
-	if (!is_mount_top(at))
+	if (!is_shareable(at))
 		return err_set(err, ENOENT, "shared mount: '%s' of container %s is no mount", path,
 			       ctr->id);
 	tree = tree_clone_fd(at, true, err);

@@ -132,7 +132,7 @@ static int bind_node(int dir, const char *name, const struct node *n, struct err
 }
 
 /* What a mount of the spec has put there is what is wanted there. */
-static bool is_covered(int dir, const char *name)
+static bool is_mounted_on(int dir, const char *name)
 {
 	struct statx stx;
 
@@ -153,7 +153,7 @@ static int make_node(int dir, const char *name, const struct node *n, bool usern
 			return err_sys(err, errno, "mknod '%s'", n->path);
 		if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return err_sys(err, errno, "stat '%s'", n->path);
-		if (!is_node(&st, n) && !is_covered(dir, name))
+		if (!is_node(&st, n) && !is_mounted_on(dir, name))
 			return err_set(err, EEXIST, "'%s' of the image is not the device", n->path);
 		return 0;
 	}
