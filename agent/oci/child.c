@@ -53,11 +53,13 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "oci/env.h"
 #include "oci/hooks.h"
 #include "oci/fs/rootfs.h"
 #include "oci/seccomp.h"
@@ -65,6 +67,7 @@
 #include "linux/path.h"
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/str.h"
 
 /* security/keys of the kernel: which bits of a key's permissions mean what has no header. */
@@ -116,6 +119,18 @@ static void await(const struct child *c)
 		_exit(1);
 }
 
+/* Its cpuset alone says where the process may run, whatever the agent is pinned to. */
+static void plain_scheduling(void)
+{
+	static const struct sched_param none = { .sched_priority = 0 };
+	unsigned char all[LIMIT_CPUS / 8];
+
+	(void)memset(all, 0xff, sizeof(all));
+	(void)syscall(SYS_sched_setaffinity, 0, sizeof(all), all);
+	(void)sched_setscheduler(0, SCHED_OTHER, &none);
+	(void)setpriority(PRIO_PROCESS, 0, 0);
+}
+
 /* Nothing of the agent's is inherited: descriptors, signals, session, its OOM protection. */
 static int shed(struct child *c, const struct child_io *io, struct err *err)
 {
@@ -150,6 +165,7 @@ static int shed(struct child *c, const struct child_io *io, struct err *err)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();
 	(void)umask(022);
+	plain_scheduling();
 	(void)snprintf(text, sizeof(text), "%d", p->rules->oom_score_adj);
 	r = fdio_write_file(AT_FDCWD, "/proc/self/oom_score_adj", text);
 	/* Lowering it wants a right that the agent may lack outside a guest. */
@@ -321,51 +337,6 @@ static int enter_cwd(const struct child *c, struct err *err)
 	return 0;
 }
 
-static const char *env_get(char *const *envp, const char *name)
-{
-	size_t len = strlen(name);
-
-	for (; *envp; envp++) {
-		if (strncmp(*envp, name, len) == 0 && (*envp)[len] == '=')
-			return *envp + len + 1;
-	}
-	return NULL;
-}
-
-/* The process's environment as it is, later entries winning, and HOME where it has none. */
-static int make_env(struct child *c, struct err *err)
-{
-	const Grpc__Process *p = c->plan->process;
-	const char *home;
-	size_t n = 0;
-
-	c->envp = calloc(p->n_env + 2, sizeof(*c->envp));
-	if (!c->envp)
-		return err_sys(err, ENOMEM, "environment");
-	for (size_t i = 0; i < p->n_env; i++) {
-		const char *eq = strchr(p->env[i], '=');
-		size_t k, len = eq ? (size_t)(eq - p->env[i]) + 1 : 0;
-
-		if (!eq)
-			return err_set(err, EINVAL, "invalid environment '%s'", p->env[i]);
-		for (k = 0; k < n && strncmp(c->envp[k], p->env[i], len) != 0; k++)
-			;
-		c->envp[k] = p->env[i];
-		n += k == n;
-	}
-	home = env_get(c->envp, "HOME");
-	if (home && *home)
-		return 0;
-	for (size_t k = 0; k < n; k++) {
-		if (str_starts(c->envp[k], "HOME="))
-			c->envp[k] = c->envp[--n];
-	}
-	if (asprintf(&c->envp[n], "HOME=%s", c->user.home) < 0)
-		return err_sys(err, ENOMEM, "environment");
-	c->envp[n + 1] = NULL;
-	return 0;
-}
-
 /* 0 if the path can be executed by who we are now; else an errno. */
 static int check_executable(const char *path)
 {
@@ -465,6 +436,7 @@ static int set_labels(const struct child *c, struct err *err)
 static int drop_power(struct child *c, struct err *err)
 {
 	const struct ctr_rules *rules = c->plan->rules;
+	const Grpc__Process *p = c->plan->process;
 	/*
 	 * Without no_new_privs loading the filter needs it. execve, which comes next, computes the
 	 * sets anew from the bounding and ambient ones, whatever is permitted before it.
@@ -473,9 +445,9 @@ static int drop_power(struct child *c, struct err *err)
 	uint64_t extra = filter_later ? UINT64_C(1) << CAP_SYS_ADMIN : 0;
 	int r;
 
-	r = user_resolve(AT_FDCWD, c->plan->process->user, &c->user, err);
+	r = user_resolve(AT_FDCWD, p->user, &c->user, err);
 	if (r == 0)
-		r = make_env(c, err);
+		r = env_make(p->env, p->n_env, c->user.home, &c->envp, err);
 	if (r == 0)
 		r = enter_cwd(c, err);
 	if (r < 0)

@@ -6,10 +6,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -20,7 +23,20 @@
 #include "base/limits.h"
 #include "base/str.h"
 
-#define ARGS_MAX 6u /* of a system call */
+#define ARGS_MAX  6u /* of a system call */
+#define X32_CALLS 0x40000000u
+
+/* The kernel's name for what we run on. */
+static uint32_t seccomp_arch_native_audit(void)
+{
+#if defined(__x86_64__)
+	return AUDIT_ARCH_X86_64;
+#elif defined(__aarch64__)
+	return AUDIT_ARCH_AARCH64;
+#else
+#error "which AUDIT_ARCH_... is it?"
+#endif
+}
 
 struct seccomp_word {
 	const char *name;
@@ -71,6 +87,7 @@ struct compiler {
 	scmp_filter_ctx ctx;
 	uint32_t default_action;
 	size_t rules;
+	int newest; /* system call that a rule names */
 };
 
 static void filter_releasep(scmp_filter_ctx *ctx)
@@ -149,6 +166,8 @@ static int add_name(struct compiler *c, uint32_t action, const char *name,
 
 	if (nr == __NR_SCMP_ERROR)
 		return 0;
+	if (nr > c->newest)
+		c->newest = nr;
 	if (!alternatives)
 		return add_rule(c, action, nr, name, (unsigned int)n_args, args, err);
 	for (size_t i = 0; r == 0 && i < n_args; i++)
@@ -257,9 +276,24 @@ static int add_architectures(struct compiler *c, const Grpc__LinuxSeccomp *s, st
 	return 0;
 }
 
-/* libseccomp 2.5 exports to descriptors only. */
-static int export(scmp_filter_ctx ctx, struct seccomp_prog *p, struct err *err)
+/*
+ * libseccomp 2.5 exports to descriptors only.
+ *
+ * newest: the last system call that the profile knows, or -1. Whoever wrote it could not have meant
+ * those that came later: they don't exist (ENOSYS), and libc falls back on older ones, as it would
+ * not for EPERM.
+ */
+static int export(scmp_filter_ctx ctx, int newest, struct seccomp_prog *p, struct err *err)
 {
+	const struct sock_filter head[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, seccomp_arch_native_audit(), 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_CALLS, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)newest, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+	};
+	size_t n = 0;
 	AUTO_CLOSE int fd = memfd_create("seccomp", MFD_CLOEXEC);
 	struct stat st;
 	int r;
@@ -271,15 +305,19 @@ static int export(scmp_filter_ctx ctx, struct seccomp_prog *p, struct err *err)
 		return err_sys(err, -r, "compile the seccomp filter");
 	if (fstat(fd, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0)
 		return err_sys(err, errno, "memory file for the seccomp filter");
-	if (st.st_size / (off_t)sizeof(*p->filter) > BPF_MAXINSNS)
+	if (st.st_size / (off_t)sizeof(*p->filter) + (off_t)ARRAY_LEN(head) > BPF_MAXINSNS)
 		return err_set(err, E2BIG, "the seccomp filter has more than %d instructions",
 			       BPF_MAXINSNS);
-	p->filter = malloc((size_t)st.st_size);
+	p->filter = malloc((size_t)st.st_size + sizeof(head));
 	if (!p->filter)
 		return err_set(err, ENOMEM, "no memory for the seccomp filter");
-	if (fdio_read_all(fd, p->filter, (size_t)st.st_size) != st.st_size)
+	if (newest >= 0) {
+		(void)memcpy(p->filter, head, sizeof(head));
+		n = ARRAY_LEN(head);
+	}
+	if (fdio_read_all(fd, p->filter + n, (size_t)st.st_size) != st.st_size)
 		return err_set(err, EIO, "short read of the seccomp filter");
-	p->count = (unsigned short)((size_t)st.st_size / sizeof(*p->filter));
+	p->count = (unsigned short)((size_t)st.st_size / sizeof(*p->filter) + n);
 	return 0;
 }
 
@@ -287,7 +325,8 @@ int seccomp_compile(const Grpc__LinuxSeccomp *s, struct seccomp_prog *ret, struc
 {
 	AUTO(filter_releasep) scmp_filter_ctx ctx = NULL;
 	AUTO(seccomp_prog_release) struct seccomp_prog prog = { 0 };
-	struct compiler c = { 0 };
+	struct compiler c = { .newest = -1 };
+	bool knows_newest;
 	int r = 0;
 
 	*ret = prog;
@@ -303,6 +342,8 @@ int seccomp_compile(const Grpc__LinuxSeccomp *s, struct seccomp_prog *ret, struc
 	}
 	if (r < 0)
 		return r;
+	/* One that allows what it doesn't name has an opinion of the newer ones as well. */
+	knows_newest = c.default_action != SCMP_ACT_ALLOW && c.default_action != SCMP_ACT_LOG;
 	c.ctx = ctx = seccomp_init(c.default_action);
 	if (!ctx)
 		return err_set(err, EINVAL, "seccomp: the kernel lacks action %s",
@@ -311,7 +352,7 @@ int seccomp_compile(const Grpc__LinuxSeccomp *s, struct seccomp_prog *ret, struc
 	if (r == 0)
 		r = compile_rules(&c, s, err);
 	if (r == 0)
-		r = export(ctx, &prog, err);
+		r = export(ctx, knows_newest ? c.newest : -1, &prog, err);
 	if (r < 0)
 		return r;
 	*ret = prog;

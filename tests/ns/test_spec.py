@@ -518,6 +518,39 @@ def as_runtime_rs_writes_it(agent, road):
     refused(road, lambda c: namespaces(c, 'network', 'net'), 'duplicated ns "net"')
 
 
+def seccomp_knows_execve_alone(agent, road):
+    """A profile older than our system calls, with and without no_new_privs: what it doesn't name kills."""
+    names = ('execve brk arch_prctl set_tid_address set_robust_list rseq prlimit64 readlink readlinkat getrandom mprotect '
+             'exit_group uname mmap munmap fstat newfstatat getuid getgid geteuid getegid setuid setgid prctl').split()
+    for nnp in (False, True):
+        for user in (0, 1000):
+            def edit(c):
+                c['process'].update(noNewPrivileges=nnp, args=['/bin/busybox', 'true'], user={'uid': user, 'gid': user})
+                c['linux']['seccomp'] = {'defaultAction': 'SCMP_ACT_KILL_PROCESS',
+                                         'syscalls': [{'names': names, 'action': 'SCMP_ACT_ALLOW'}]}
+            r = road.run(None, edit)
+            expect(r.returncode, 0, 'nnp=%s user=%d: %s' % (nnp, user, r.stderr))
+            with road.kept(edit=lambda c: (edit(c), c['process'].update(args=['/bin/busybox', 'sleep', '1000']), c['linux'][
+                    'seccomp']['syscalls'][0]['names'].append('clock_nanosleep'))) as c:
+                expect(c.exec('/bin/busybox', 'true').returncode, 0, 'exec')
+
+
+def process_scheduling_is_not_the_agents(agent, road):
+    """Whatever the agent is pinned to and however nice it is."""
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(agent.pid, cpus[:1])
+    os.setpriority(os.PRIO_PROCESS, agent.pid, 5)
+    try:
+        look = "cut -d' ' -f19,41 /proc/self/stat; grep Cpus_allowed_list /proc/self/status"
+        with road.kept() as c:
+            for text in (out(road, look), c.sh(look)):
+                expect(text.splitlines()[0].split()[0], '0')
+                expect(len(cpus) < 2 or not text.strip().endswith('\t%d' % cpus[0]), True, text)
+    finally:
+        os.sched_setaffinity(agent.pid, cpus)
+        os.setpriority(os.PRIO_PROCESS, agent.pid, 0)
+
+
 def process_noNewPrivileges(agent, road):
     for want in (True, False):
         expect(probe(road, lambda c, w=want: c['process'].update(noNewPrivileges=w))['nnp'], int(want))
