@@ -339,3 +339,12 @@ int path_file(int root, const char *path, mode_t mode)
 		return path_open_plain(dir, name, O_PATH, 0);
 	return fd < 0 ? -errno : fd;
 }
+
+int path_is_mount_top(int fd)
+{
+	struct statx stx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) < 0)
+		return -errno;
+	return (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Paths from outside: cleaned as text, found, and made where missing, below the fd of a directory
- * (a container's root) as if that were "/". Symbolic links, dangling ones too, are followed inside the root;
- * whoever moves things about meanwhile makes us fail, never leave. All fds are close-on-exec and
- * the caller's; results are an fd or 0, or -errno.
+ * (a container's root) as if that were "/". Symbolic links, dangling ones too, are followed inside
+ * the root; whoever moves things about meanwhile makes us fail, never leave. All fds are
+ * close-on-exec and the caller's; results are an fd or 0, or -errno.
  */
 #ifndef LINUX_PATH_H
 #define LINUX_PATH_H
@@ -49,6 +49,9 @@ int path_mount_dir(int root, const char *path, mode_t mode);
  * -EXDEV, and not touched.
  */
 int path_open_dev(const char *path);
+
+/* 1 if the fd is the top of a mount, 0 if not, -errno. */
+int path_is_mount_top(int fd);
 
 /* O_PATH fd of a directory of our own guest: absolute, no link anywhere (-ELOOP). */
 int path_open_real(const char *path);

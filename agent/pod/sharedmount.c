@@ -53,14 +53,6 @@ static const struct container *sharedmount_source(const struct sandbox *sb, cons
 	return NULL;
 }
 
-static bool is_shareable(int fd)
-{
-	struct statx stx;
-
-	return statx(fd, "", AT_EMPTY_PATH, 0, &stx) == 0 &&
-	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
-}
-
 /* A detached copy of the mount at path in the container; its fd. */
 static int sharedmount_take(const struct container *ctr, const char *path, struct err *err)
 {
@@ -74,7 +66,7 @@ static int sharedmount_take(const struct container *ctr, const char *path, struc
 	at = root < 0 ? -errno : path_open_in(root, path, O_PATH, 0);
 	if (at < 0)
 		return err_sys(err, -at, "shared mount: '%s' of container %s", path, ctr->id);
-	if (!is_shareable(at))
+	if (path_is_mount_top(at) <= 0)
 		return err_set(err, ENOENT, "shared mount: '%s' of container %s is no mount", path,
 			       ctr->id);
 	tree = tree_clone_fd(at, true, err);

@@ -202,16 +202,6 @@ static int attach(const struct mount_job *j, int *tree, int target, struct mount
 	return 0;
 }
 
-/* 1 if the fd is the top of a mount, 0 if not. */
-static int is_mount_top(int fd, struct err *err)
-{
-	struct statx stx;
-
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) < 0)
-		return err_sys(err, errno, "stat the mount");
-	return (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
-}
-
 /* ---- binds ---- */
 
 static int clone_source(const struct mount_job *j, struct err *err)
@@ -391,9 +381,9 @@ static int mount_long(const struct mount_job *j, int target, struct mount_done *
 	fd = path_open_in(j->env->root, j->dest, O_PATH | O_DIRECTORY, 0);
 	if (fd < 0)
 		return err_sys(err, -fd, "open the mount");
-	r = is_mount_top(fd, err);
+	r = path_is_mount_top(fd);
 	if (r < 0)
-		return r;
+		return err_sys(err, -r, "stat the mount");
 	if (r == 0)
 		return err_set(err, EAGAIN, "the mount point changed meanwhile");
 	r = attach(j, &fd, FD_NONE, ret, err);
@@ -445,9 +435,9 @@ static int make_remount(const struct mount_job *j, struct mount_done *ret, struc
 	r = refuse_root(j, fd, err);
 	if (r < 0)
 		return r;
-	r = is_mount_top(fd, err);
+	r = path_is_mount_top(fd);
 	if (r < 0)
-		return r;
+		return err_sys(err, -r, "stat the mount");
 	if (r == 0)
 		return err_set(err, EINVAL, "remount: nothing is mounted there");
 	r = j->bind ? 0 : reconfigure(j, fd, err);
