@@ -45,10 +45,13 @@
 /* From the kernel, and what is asked of it. */
 #define LIMIT_NETLINK_DUMP  (16u << 20) /* answers to one rtnetlink dump */
 #define LIMIT_NETLINK_TRIES 16		/* of a dump that is torn by changes each time */
-#define LIMIT_UEVENT_BUF    (16 << 20)	/* a plugged 128 GB are a thousand events at once */
-#define LIMIT_UEVENTS	    256		/* read before others have their turn */
-#define LIMIT_ONLINE_MS	    60000	/* setting plugged memory online */
-#define LIMIT_PCI_PATH	    16u		/* bridges, and the device behind them */
+#define LIMIT_ADDRESSES	    1024u /* of one request; the kernel compares each with all others */
+#define LIMIT_ROUTES	    4096u /* the same */
+#define LIMIT_NEIGHBORS	    4096u /* the same */
+#define LIMIT_UEVENT_BUF    (16 << 20) /* a plugged 128 GB are a thousand events at once */
+#define LIMIT_UEVENTS	    256	       /* read before others have their turn */
+#define LIMIT_ONLINE_MS	    60000      /* setting plugged memory online */
+#define LIMIT_PCI_PATH	    16u	       /* bridges, and the device behind them */
 #define LIMIT_SCSI_ID	    0xffffffu
 
 /* What has taken so long is given up, and its caller told (in ms). */

@@ -9,10 +9,12 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "pod/agent.h"
@@ -210,6 +212,10 @@ static int update_interface(enum schema schema, const Types__Interface *want, co
 
 	if (str_empty(want->hwaddr))
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "Interface HwAddr empty");
+	/* The kernel compares each address with all that the interface has. */
+	if (want->n_ipaddresses > LIMIT_ADDRESSES)
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "%zu addresses, more than %u",
+			       want->n_ipaddresses, LIMIT_ADDRESSES);
 	if (open_route(&nl, err) < 0 || get_links(&nl, &links, &n, err) < 0)
 		return -err->code;
 	link = find_link(&nl, schema, links, n, want, plugged, err);
@@ -405,25 +411,51 @@ static const struct route *find_duplicate(const struct route *have, size_t n,
 	return NULL;
 }
 
-static int replace_duplicate(struct rtnl *nl, const struct route *want)
-{
-	AUTO(buf_free) struct buf dump = { 0 };
-	AUTO_FREE struct route *have = NULL;
-	const struct route *duplicate;
+/* The main table as it was when somebody last had to look; zero: nobody had to. */
+struct route_table {
+	struct buf dump;
+	struct route *have;
 	size_t n;
-	int r = routes_get(nl, &dump, &have, &n);
+};
 
-	if (r < 0)
-		return r;
-	duplicate = find_duplicate(have, n, want);
-	if (!duplicate)
-		return -EEXIST;
-	r = route_del(nl, duplicate);
-	return r < 0 ? r : route_add(nl, want, false);
+static void route_table_free(struct route_table *t)
+{
+	buf_free(&t->dump);
+	free(t->have);
+	*t = (struct route_table){ 0 };
 }
 
-static int add_route(struct rtnl *nl, enum schema schema, const Types__Route *want,
-		     const struct link *links, size_t n, struct err *err)
+static int route_table_read(struct rtnl *nl, struct route_table *t)
+{
+	route_table_free(t);
+	return routes_get(nl, &t->dump, &t->have, &t->n);
+}
+
+/*
+ * Not a dump for each route that exists: the table is read again only where what it says is no
+ * longer so, since we have added or replaced the route ourselves.
+ */
+static int replace_duplicate(struct rtnl *nl, struct route_table *t, const struct route *want)
+{
+	bool is_new = !t->have;
+	int r = is_new ? route_table_read(nl, t) : 0;
+
+	for (int tries = 0; r == 0 && tries < 2; tries++) {
+		const struct route *duplicate = find_duplicate(t->have, t->n, want);
+
+		r = duplicate ? route_del(nl, duplicate) : -ESRCH;
+		if (r == 0)
+			return route_add(nl, want, false);
+		if (r != -ESRCH || is_new)
+			break;
+		is_new = true;
+		r = route_table_read(nl, t);
+	}
+	return r == -ESRCH ? -EEXIST : r;
+}
+
+static int add_route(struct rtnl *nl, enum schema schema, struct route_table *table,
+		     const Types__Route *want, const struct link *links, size_t n, struct err *err)
 {
 	struct route route;
 	int r;
@@ -434,7 +466,7 @@ static int add_route(struct rtnl *nl, enum schema schema, const Types__Route *wa
 	if (r == -EEXIST && schema == SCHEMA_3X)
 		r = 0;
 	else if (r == -EEXIST)
-		r = replace_duplicate(nl, &route);
+		r = replace_duplicate(nl, table, &route);
 	if (r < 0)
 		return err_rpc(err, RPC_INTERNAL,
 			       "Could not add/replace route dest(%s)/gw(%s)/dev(%s): %s",
@@ -470,9 +502,13 @@ static int flush_routes(struct rtnl *nl, const struct link *links, size_t n, str
 static int update_routes(enum schema schema, const Grpc__Routes *want, struct err *err)
 {
 	AUTO(rtnl_close) struct rtnl nl = { 0 };
+	AUTO(route_table_free) struct route_table table = { 0 };
 	AUTO_FREE struct link *links = NULL;
 	size_t n;
 
+	if (want->n_routes > LIMIT_ROUTES)
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "%zu routes, more than %u",
+			       want->n_routes, LIMIT_ROUTES);
 	if (open_route(&nl, err) < 0 || get_links(&nl, &links, &n, err) < 0)
 		return -err->code;
 	if (schema == SCHEMA_1X && flush_routes(&nl, links, n, err) < 0)
@@ -482,7 +518,7 @@ static int update_routes(enum schema schema, const Grpc__Routes *want, struct er
 		for (size_t i = 0; i < want->n_routes; i++) {
 			if (!str_empty(want->routes[i]->gateway) != with_gateway)
 				continue;
-			if (add_route(&nl, schema, want->routes[i], links, n, err) < 0)
+			if (add_route(&nl, schema, &table, want->routes[i], links, n, err) < 0)
 				return -err->code;
 		}
 	}
@@ -673,6 +709,9 @@ int svc_add_arp_neighbors(struct call *c, const void *req, struct err *err)
 
 	if (!want)
 		return err_rpc(err, RPC_INVALID_ARGUMENT, "Need ARP neighbors");
+	if (want->n_arpneighbors > LIMIT_NEIGHBORS)
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "%zu neighbors, more than %u",
+			       want->n_arpneighbors, LIMIT_NEIGHBORS);
 	if (open_route(&nl, err) < 0 || get_links(&nl, &links, &n, err) < 0)
 		return -err->code;
 	for (size_t i = 0; i < want->n_arpneighbors; i++) {

@@ -9,6 +9,7 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
+#include <time.h>
 
 #include "linux/rtnl.h"
 #include "test_guest_harness.h"
@@ -672,4 +673,46 @@ Test(net, events_come_from_the_kernel)
 	cr_assert_str_eq(told, "dum7");
 	cr_assert_lt(loop_now_ms() - start, 1000, "told by the event, not by the last look");
 	uevents_free(u);
+}
+
+/* Each of these routes is there already, the kernel's own: that was a dump for each. */
+Test(net, many_routes_that_exist)
+{
+	enum { N = 1000 };
+	static char text[N][2][24];
+	static Types__IPAddress a[N];
+	static Types__IPAddress *addresses[N + 25];
+	static Types__Route r[N];
+	static Types__Route *routes[N];
+	Types__Interface i = iface("dum0", MAC_A, 1500);
+	struct timespec from, to;
+	double seconds;
+
+	for (int k = 0; k < N; k++) {
+		(void)snprintf(text[k][0], sizeof(text[k][0]), "10.%d.%d.1", k / 250, k % 250);
+		(void)snprintf(text[k][1], sizeof(text[k][1]), "10.%d.%d.0/24", k / 250, k % 250);
+		a[k] = ip(text[k][0], "24");
+		addresses[k] = &a[k];
+		r[k] = route(text[k][1], "", text[k][0], 253);
+		routes[k] = &r[k];
+	}
+	i.ipaddresses = addresses;
+	i.n_ipaddresses = N;
+	cr_assert_eq(update(SCHEMA_1X, &i), RPC_OK, "%s", message);
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+	cr_assert_eq(set_routes(SCHEMA_1X, routes, N), RPC_OK, "%s", message);
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+	seconds = (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
+	cr_assert_lt(seconds, 1.0, "%.2f s of CPU time", seconds);
+	cr_assert_eq(count(text[N - 1][1], "", text[N - 1][0], 253), 1);
+	/* The same again, and each of one route several times: the last one stays. */
+	routes[1] = routes[2] = routes[0];
+	cr_assert_eq(set_routes(SCHEMA_1X, routes, 4), RPC_OK, "%s", message);
+	cr_assert_eq(count(text[0][1], "", text[0][0], 253), 1);
+	/* Above the bound nothing is touched. */
+	for (int k = N; k < N + 25; k++)
+		addresses[k] = &a[0];
+	i.n_ipaddresses = N + 25;
+	cr_assert_eq(update(SCHEMA_1X, &i), RPC_INVALID_ARGUMENT);
+	cr_assert_str_eq(message, "1025 addresses, more than 1024");
 }
