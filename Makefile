@@ -415,7 +415,7 @@ FUZZ_SECONDS ?= 60
 fuzz: deps-test | $(GEN)
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 format:
-	clang-format -i $(AGENT_SRC) $(wildcard agent/*/*.h agent/*/*/*.h init/*.h)
+	git ls-files '*.c' '*.h' | xargs clang-format -i
 
 ## make clean               remove build/ but for the kernel, which takes long
 .PHONY: clean

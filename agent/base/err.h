@@ -9,7 +9,7 @@
 
 struct err {
 	int code; /* errno value, > 0; 0: nothing happened */
-	int rpc;  /* RPC status; 0: derived from code when the answer is written */
+	int rpc;  /* what the peer is told; 0: UNKNOWN, whatever the code is */
 	char msg[500];
 };
 

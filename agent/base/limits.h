@@ -50,7 +50,6 @@
 #define LIMIT_NEIGHBORS	    4096u /* the same */
 #define LIMIT_UEVENT_BUF    (16 << 20) /* a plugged 128 GB are a thousand events at once */
 #define LIMIT_UEVENTS	    256	       /* read before others have their turn */
-#define LIMIT_ONLINE_MS	    60000      /* setting plugged memory online */
 #define LIMIT_PCI_PATH	    16u	       /* bridges, and the device behind them */
 #define LIMIT_SCSI_ID	    0xffffffu
 

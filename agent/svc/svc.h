@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The room of the handlers: one for each method, in files by subject. A handler reads its request,
+ * The handlers: a thin one for each method, in files by subject. A handler reads its request,
  * has pod, oci or linux do the work, and answers; it keeps nothing but what it says at its top.
  * What may wait runs in a worker, and its call is parked until the worker is done.
  *
