@@ -216,6 +216,8 @@ static void finish_start(struct agent *a)
 
 	a->finish_start = NULL;
 	if (a->is_init)
+		init_lock_down();
+	if (a->is_init)
 		(void)cgroups_mount(a->config->unified_cgroup_hierarchy || a->config->cgroup_no_v1,
 				    &err);
 	step_done("cgroups");

@@ -82,6 +82,24 @@ int init_mounts(struct err *err)
 	return 0;
 }
 
+void init_lock_down(void)
+{
+	/* Loading modules is all that such a program is left with; these two can only shrink. */
+	static const char helpers[] = "65536 0"; /* CAP_SYS_MODULE, as two words of 32 bits */
+	static const struct {
+		const char *file, *value;
+	} rows[] = {
+		{ "/proc/sys/kernel/sysrq", "0" },
+		{ "/proc/sys/kernel/kptr_restrict", "2" },
+		{ "/proc/sys/kernel/unprivileged_bpf_disabled", "1" },
+		{ "/proc/sys/kernel/usermodehelper/bset", helpers },
+		{ "/proc/sys/kernel/usermodehelper/inheritable", helpers },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		(void)fdio_write_file(AT_FDCWD, rows[i].file, rows[i].value);
+}
+
 static bool streams_from(const char *path, int flags)
 {
 	int fd = open(path, flags | O_NOCTTY);

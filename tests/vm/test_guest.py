@@ -136,6 +136,16 @@ def nothing_below_the_root(m):
                 has(r.stderr.decode(), 'no such file or directory')
 
 
+def locked_down(m):
+    """What init sets in the kernel, where the kernel has it."""
+    want = {'sysrq': '0', 'kptr_restrict': '2', 'unprivileged_bpf_disabled': '1', 'usermodehelper/bset': '65536\t0',
+            'usermodehelper/inheritable': '65536\t0'}
+    with m.pod() as pod, pod.run('c', edit=see_guest) as c:
+        got = {name: c.sh('cat /guest/proc/sys/kernel/%s 2>/dev/null || true' % name).strip() for name in want}
+        expect({n: v for n, v in got.items() if v}, {n: v for n, v in want.items() if got[n]})
+        expect(got['kptr_restrict'], '2')
+
+
 def mounts_travel(m):
     """What one container mounts in an rshared volume, another one with rslave sees; the guest does, too."""
     volume = '/run/kata-containers/travel'
@@ -638,7 +648,7 @@ def cancelled_reads_lose_nothing(m):
             expect(got, line)
 
 
-CASES = [sandbox_members, sandbox_again, huge_pages, pause_process, nothing_below_the_root, mounts_travel,
+CASES = [sandbox_members, sandbox_again, huge_pages, pause_process, nothing_below_the_root, locked_down, mounts_travel,
          bad_sandboxes, shares, virtio_fs, oom_event,
          oom_event_cancelled, no_false_oom_event, pause_stops_time, update_limits, figures, processes, copy_file, clock,
          entropy_and_details, terminal_size, many_terminals, seccomp, capabilities, readonly_and_masked, escapes,
