@@ -16,9 +16,9 @@
  */
 int init_mounts(struct err *err);
 /*
- * Sysctls that nobody in a guest needs otherwise: the keyboard's back door, kernel addresses, BPF for
- * everybody, and the capabilities of programs that the kernel starts (core_pattern, modprobe). What
- * the kernel has not is passed over.
+ * Sysctls that nobody in a guest needs otherwise: the keyboard's back door, kernel addresses, BPF
+ * for everybody, and the capabilities of programs that the kernel starts (core_pattern, modprobe).
+ * What the kernel has not is passed over.
  */
 void init_lock_down(void);
 /*
