@@ -442,6 +442,7 @@ int main(int argc, char **argv)
 	list_init(&a.oom_events);
 	list_init(&a.copies);
 	list_init(&a.onlines);
+	list_init(&a.scrapes);
 	config_defaults(&cfg);
 	a.config = &cfg;
 	a.finish_start = finish_start;

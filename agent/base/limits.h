@@ -61,6 +61,7 @@
 #define LIMIT_UNMOUNT_MS 30000 /* unmounting storages, mounting between containers */
 #define LIMIT_SHARING_MS 10000 /* a container's shared mounts: for their sources to come */
 #define LIMIT_ONLINE_MS	 60000 /* CPUs and memory that the host has plugged */
+#define LIMIT_SCRAPE_MS	 5000  /* the guest's figures for GetMetrics */
 #define LIMIT_RULES_MS	 20000 /* a program of iptables */
 
 /* A container's spec and image. */
@@ -88,6 +89,7 @@
 #define LIMIT_WATCH_FILES 16u	       /* of a watchable bind that is copied; else it is bound */
 #define LIMIT_WATCH_BYTES (1u << 20)   /* of these together */
 #define LIMIT_DEPTH	  128	       /* directories one in another, of a volume or a tree */
+#define LIMIT_SCRAPE_OUT  (1u << 20)   /* bytes of the guest's metrics */
 #define LIMIT_FILESYSTEMS 64	       /* that metrics tell of */
 
 #endif

@@ -358,7 +358,7 @@ struct filesystem {
 	struct statvfs st;
 };
 
-static void add_filesystems(struct metrics_text *t, int proc)
+void metrics_filesystems(struct metrics_text *t, int proc)
 {
 	AUTO_FREE struct filesystem *fs = calloc(LIMIT_FILESYSTEMS, sizeof(*fs));
 	AUTO_FREE char *text = NULL;
@@ -423,5 +423,4 @@ void metrics_guest(struct metrics_text *t, int proc)
 			     "Statistics about memory usage on the system");
 		add_fields(t, "kata_guest_meminfo", meminfo, NULL);
 	}
-	add_filesystems(t, proc);
 }

@@ -28,6 +28,8 @@ void metrics_head(struct metrics_text *t, const char *name, const char *type, co
  */
 void metrics_agent(struct metrics_text *t, int proc, unsigned long scrapes);
 void metrics_guest(struct metrics_text *t, int proc);
+/* Asks the file systems themselves, so that it may wait for a disk. */
+void metrics_filesystems(struct metrics_text *t, int proc);
 
 /*
  * "SReclaimable" to "s_reclaimable", "Active(anon)" to "active_anon": the names that 3.x gives

@@ -34,6 +34,9 @@ struct agent {
 	size_t oom_event_count;
 	struct list onlines; /* OnlineCPUMem requests under way or waiting, oldest first */
 	struct job next_online;
+	struct list scrapes; /* parked GetMetrics calls, oldest first */
+	bool scraping;	     /* a worker reads for them */
+	struct timer scrape_late;
 	struct list copies; /* CopyFile calls under way or waiting for their turn, oldest first */
 };
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GetMetrics. State: how often it was asked.
+ * GetMetrics. State: how often it was asked, the calls that wait (a->scrapes). One worker at a time
+ * reads the guest's figures, for all that wait by then: a thousand calls are a few scrapes, and a
+ * disk that doesn't answer holds nobody else up.
  */
 #include "svc/svc.h"
 
@@ -8,6 +10,10 @@
 #include <fcntl.h>
 
 #include "base/auto.h"
+#include "base/fdio.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/worker.h"
 #include "linux/procmetrics.h"
 #include "oci/cgroup/cgroup.h"
 #include "pod/agent.h"
@@ -53,27 +59,97 @@ static void container_metrics(struct metrics_text *t, const struct sandbox *sb)
 	}
 }
 
-int svc_get_metrics(struct call *c, const void *req, struct err *err)
+/* In the worker: what may wait for a disk comes last, so that the rest is there without it. */
+static int metrics_job(void *arg, int out, struct err *err)
+{
+	void (*const parts[])(struct metrics_text * t, int proc) = { metrics_guest,
+								     metrics_filesystems };
+	AUTO_CLOSE int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = proc < 0 ? -errno : 0;
+
+	(void)arg;
+	for (size_t i = 0; i < ARRAY_LEN(parts) && r == 0; i++) {
+		struct metrics_text t = { 0 };
+
+		parts[i](&t, proc);
+		r = t.failed ? -ENOMEM : fdio_write_all(out, buf_data(&t.buf), buf_len(&t.buf));
+		buf_free(&t.buf);
+	}
+	return r < 0 ? err_sys(err, -r, "metrics") : 0;
+}
+
+/* guest: whole lines of the worker's; NULL: it has none to give. */
+static int metrics_text_of(struct agent *a, const struct buf *guest, struct metrics_text *t,
+			   struct err *err)
 {
 	static unsigned long scrapes;
 	AUTO_CLOSE int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct metrics_text t = { 0 };
-	Grpc__Metrics resp;
-	int r;
+	size_t len = guest ? buf_len(guest) : 0;
 
-	(void)req;
-	grpc__metrics__init(&resp);
 	if (proc < 0)
 		return err_sys(err, errno, "open /proc");
-	metrics_agent(&t, proc, ++scrapes);
-	metrics_guest(&t, proc);
-	container_metrics(&t, call_agent(c)->sandbox);
-	if (buf_append(&t.buf, "", 1) < 0 || t.failed) {
-		buf_free(&t.buf);
-		return err_sys(err, ENOMEM, "metrics");
-	}
+	metrics_agent(t, proc, ++scrapes);
+	while (len > 0 && buf_data(guest)[len - 1] != '\n')
+		len--;
+	if (len > 0 && buf_append(&t->buf, buf_data(guest), len) < 0)
+		t->failed = true;
+	container_metrics(t, a->sandbox);
+	return buf_append(&t->buf, "", 1) < 0 || t->failed ? err_sys(err, ENOMEM, "metrics") : 0;
+}
+
+/* The same text for all that wait by now. */
+static void metrics_answer(struct agent *a, const struct buf *guest)
+{
+	struct metrics_text t = { 0 };
+	struct err err = { 0 };
+	Grpc__Metrics resp;
+	int r = metrics_text_of(a, guest, &t, &err);
+
+	grpc__metrics__init(&resp);
 	resp.metrics = (char *)buf_data(&t.buf);
-	r = call_reply(c, &resp.base);
+	timer_cancel(&a->scrape_late);
+	while (!list_empty(&a->scrapes)) {
+		struct call *c = list_first(&a->scrapes, struct call, parked);
+
+		if (r == 0)
+			r = call_reply(c, &resp.base) < 0 ? err_sys(&err, ENOMEM, "metrics") : 0;
+		else
+			(void)call_fail(c, &err);
+	}
 	buf_free(&t.buf);
-	return r;
+}
+
+static void metrics_done(void *arg, const struct err *err, const struct buf *out)
+{
+	struct agent *a = arg;
+
+	a->scraping = false;
+	if (err->code)
+		log_warn("metrics", "%s", err->msg);
+	if (!list_empty(&a->scrapes))
+		metrics_answer(a, out);
+}
+
+static void metrics_late(struct timer *t)
+{
+	metrics_answer(container_of(t, struct agent, scrape_late), NULL);
+}
+
+int svc_get_metrics(struct call *c, const void *req, struct err *err)
+{
+	static const struct worker_opts opts = { .timeout_ms = LIMIT_SCRAPE_MS,
+						 .max_out = LIMIT_SCRAPE_OUT };
+	struct agent *a = call_agent(c);
+	int r = 0;
+
+	(void)req;
+	if (!a->scraping)
+		r = worker_start(a->loop, a->reaper, &opts, metrics_job, metrics_done, a, NULL);
+	if (r < 0)
+		return err_sys(err, -r, "start a worker for metrics");
+	a->scraping = true;
+	/* A worker that a dead disk keeps from dying is no reason not to answer. */
+	if (!a->scrape_late.loop)
+		timer_set(a->loop, &a->scrape_late, LIMIT_SCRAPE_MS + 500, metrics_late);
+	return call_park(c, &a->scrapes, NULL, NULL);
 }

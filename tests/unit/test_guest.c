@@ -83,6 +83,7 @@ static void setup(void)
 	agent.config = &config;
 	agent.is_init = true;
 	list_init(&agent.onlines);
+	list_init(&agent.scrapes);
 	agent.rpc.loop = agent.loop;
 	agent.rpc.agent = &agent;
 }
@@ -212,6 +213,37 @@ Test(guest, online_that_adds_nothing_is_told)
 	cr_assert_geq(pread(fd, text, sizeof(text) - 1, 0), 0);
 	cr_expect_null(strstr(text, "OnlineCPUMem"), "%s", text);
 	cr_assert_geq(dup2(was, STDERR_FILENO), 0);
+}
+
+/* A worker reads for all that ask at once; the loop's thread asks no disk. */
+Test(guest, metrics_for_many)
+{
+	struct rpc_method method = { .service = "grpc.Test",
+				     .name = "Test",
+				     .request = &grpc__get_metrics_request__descriptor,
+				     .fn = svc_get_metrics };
+	enum { N = 100 };
+	Grpc__Metrics *m;
+
+	answered = 0;
+	for (int i = 0; i < N; i++) {
+		struct call *c = call_new(&agent.rpc, &road, NULL, &method, SCHEMA_3X, -1);
+
+		cr_assert_not_null(c);
+		rpc_run(c, (uint8_t *)"", 0);
+	}
+	cr_assert_eq(answered, 0, "read by the loop's thread");
+	cr_assert_leq(children(), 1, "a worker for each");
+	while (answered < N) {
+		cr_assert_eq(loop_run(agent.loop), 0);
+		cr_assert_eq(status, RPC_OK, "%s", message);
+	}
+	cr_assert_eq(answered, N);
+	m = answer_as(&grpc__metrics__descriptor);
+	cr_expect_not_null(strstr(m->metrics, "kata_agent_scrape_count 1\n"));
+	cr_expect_not_null(strstr(m->metrics, "kata_guest_meminfo{item=\"mem_total\"}"));
+	cr_expect_not_null(strstr(m->metrics, "kata_agent_containers 0\n"));
+	protobuf_c_message_free_unpacked(&m->base, NULL);
 }
 
 Test(guest, online_failures)

@@ -65,6 +65,7 @@ static inline void harness_start(void)
 	agent.config = &config;
 	list_init(&agent.copies);
 	list_init(&agent.onlines);
+	list_init(&agent.scrapes);
 	log_threshold = LOG_ERROR; /* refusals are what is tested */
 	agent.rpc.loop = agent.loop;
 	agent.rpc.agent = &agent;

@@ -56,6 +56,7 @@ Test(metrics, format)
 
 	metrics_agent(&t, proc, 3);
 	metrics_guest(&t, proc);
+	metrics_filesystems(&t, proc);
 	close(proc);
 	cr_assert(!t.failed);
 	cr_assert_eq(buf_append(&t.buf, "", 1), 0);
