@@ -200,6 +200,7 @@ struct sandbox {
 	void (*emptied)(struct sandbox *sb); /* the last container is gone; in EMPTYING */
 	struct err destroy_err;		     /* the first storage that could not be unmounted */
 	struct timer patience;		     /* of those who wait for DestroySandbox */
+	struct timer end;		     /* agent.trace: of the agent, behind DestroySandbox */
 	bool traced, trace_stopped;	     /* StartTracing and StopTracing came */
 };
 

@@ -27,6 +27,9 @@
 #include "pod/kmod.h"
 #include "pod/oom.h"
 #include "pod/sharedns.h"
+#include "config.h"
+
+#define END_MS 500 /* for the answer to DestroySandbox to arrive */
 
 int sandbox_new(struct agent *a, struct sandbox **ret, struct err *err)
 {
@@ -428,6 +431,12 @@ static void sandbox_unmounted(void *arg, const struct err *e)
 		sandbox_synced(sb, e, NULL);
 }
 
+/* A host that traces waits for the guest's own end, up to 15 s; others end it themselves. */
+static void on_end(struct timer *t)
+{
+	loop_stop(container_of(t, struct sandbox, end)->agent->loop);
+}
+
 static void sandbox_synced(void *arg, const struct err *err, const struct buf *out)
 {
 	struct sandbox *sb = arg;
@@ -444,4 +453,6 @@ static void sandbox_synced(void *arg, const struct err *err, const struct buf *o
 	while ((c = list_first(&sb->until_none, struct call, parked)))
 		(void)(left.code ? call_fail(c, &left) : call_reply_empty(c));
 	sandbox_enter(sb, SANDBOX_NONE);
+	if (sb->agent->config->trace)
+		timer_set(sb->agent->loop, &sb->end, END_MS, on_end);
 }

@@ -956,6 +956,21 @@ def tracing(agent, c, road):
     has(agent.log(), 'Check')
 
 
+def tracing_ends_the_agent(tap):
+    """agent.trace: the host waits for the guest's own end behind DestroySandbox. Without, the agent stays."""
+    for env, end in (('true', True), ('false', False)):
+        with tap.case('DestroySandbox with tracing %s' % env), nsagent.Agent(env={'KATA_AGENT_TRACING': env}) as agent:
+            c = Ttrpc(agent.sock)
+            c.CreateSandbox(sandbox_id='traced')
+            c.DestroySandbox()
+            if end:
+                expect(agent.process.wait(10), 0)
+            else:
+                time.sleep(1)
+                c.Check()
+            c.close()
+
+
 def methods_of_3x(agent, c, road):
     """The 3.x methods by gRPC: an answer or a clear status, never the end of the agent."""
     with Sandbox(c, road) as sb:
@@ -1047,7 +1062,7 @@ def too_large(agent, c, road):
             spec.Process.Args.extend(['x'] * n)
         fails((S.INTERNAL, S.INVALID_ARGUMENT, S.RESOURCE_EXHAUSTED), sb.create, 'y', edit=lambda s: crowd(s, 500000))
         fails((S.UNKNOWN, S.INVALID_ARGUMENT), sb.create, 'y', edit=lambda s: [
-            s.Mounts.add(destination='/m', type='tmpfs') for _ in range(2000)])
+            s.Mounts.add(destination='/m', type='tmpfs') for _ in range(4096 + 1)])
         with open('/proc/%d/status' % agent.pid) as f:
             rss = int(f.read().split('VmRSS:')[1].split()[0])
         expect(rss < 200000, True, 'memory of the agent: %d KiB' % rss)
@@ -1203,6 +1218,8 @@ def main():
         with tap.case('no process is left'):
             retry(lambda: expect(agent.children(), []))
         c.close()
+        if not only or 'tracing' in only:
+            tracing_ends_the_agent(tap)
         if not only or 'storm' in only:
             storm(tap, int(os.environ.get('STORM_SECONDS', '20')))
         return nsagent.finish(tap, agent)
