@@ -472,7 +472,10 @@ static uint32_t new_port(struct vsock *vs, uint32_t guest_port)
 	return port;
 }
 
-/* Returns the length of the line "CONNECT <port>\n", 0 if it is not all there, or -EPROTO. */
+/*
+ * Returns the length of the line "CONNECT <port>\n", 0 if it is not all there, or -EPROTO.
+ * runtime-rs writes the word in small letters.
+ */
 static int parse_hello(const char *buf, size_t len, uint32_t *ret_port)
 {
 	static const char word[] = "CONNECT ";
@@ -482,7 +485,7 @@ static int parse_hello(const char *buf, size_t len, uint32_t *ret_port)
 
 	if (!nl)
 		return len >= HELLO_MAX ? -EPROTO : 0;
-	if ((size_t)(nl - buf) < sizeof(word) || memcmp(buf, word, sizeof(word) - 1) != 0 ||
+	if ((size_t)(nl - buf) < sizeof(word) || strncasecmp(buf, word, sizeof(word) - 1) != 0 ||
 	    buf[sizeof(word) - 1] < '0' || buf[sizeof(word) - 1] > '9')
 		return -EPROTO;
 	port = strtoull(buf + sizeof(word) - 1, &end, 10);
