@@ -73,6 +73,7 @@
 #define LIMIT_HOOK_SECONDS  1000000	/* a longer timeout is none */
 #define LIMIT_USER_DATABASE (4u << 20)	/* bytes of the image's passwd, of its group */
 #define LIMIT_COPYUP_DEPTH  64		/* directories one in another */
+#define LIMIT_CGROUP_GROUPS 2048u	/* that a container made below its own cgroup */
 #define LIMIT_CGROUP_DEPTH  64		/* levels that a container made below its own */
 #define LIMIT_CGROUP_FILE   65536u	/* cpuacct.usage_percpu and io.stat grow with the machine */
 #define LIMIT_CPUS	    8192u	/* the largest NR_CPUS of any Linux */

@@ -675,6 +675,23 @@ static void on_init_exit(struct process *p)
 }
 
 /* The init's way up to its gate is part of the creation; from there on, of the start. */
+/* "The process died" is no help to somebody whose limit leaves no room for a process. */
+static void explain_death(const struct container *ctr, struct err *err)
+{
+	const Grpc__Linux *l = ctr->request ? ctr->request->oci->linux : NULL;
+	const Grpc__LinuxMemory *m = l && l->resources ? l->resources->memory : NULL;
+
+	if (!err->code || cgroup_is_none(ctr->cgroup) || cgroup_oom_check(ctr->cgroup) <= 0)
+		return;
+	if (m && m->limit > 0)
+		err_set(err, ENOMEM,
+			"killed for lack of memory: the memory limit of %lld bytes is too small "
+			"for the container to start",
+			(long long)m->limit);
+	else
+		err_set(err, ENOMEM, "killed for lack of memory before the container could start");
+}
+
 static void on_init_event(struct spawn *s, enum spawn_event event, const struct err *e)
 {
 	struct process *p = container_of(s, struct process, spawn);
@@ -699,6 +716,7 @@ static void on_init_event(struct spawn *s, enum spawn_event event, const struct 
 	}
 	if (event == SPAWN_RUNNING && container_is_creating(ctr))
 		err_set(&err, ECHILD, "the process died before it was started");
+	explain_death(ctr, &err);
 	if (err.code)
 		err.rpc = RPC_INTERNAL;
 	if (container_is_creating(ctr)) {

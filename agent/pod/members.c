@@ -180,7 +180,8 @@ int members_signal(struct container *ctr, int sig)
 	int r;
 
 	if (!cgroup_is_none(ctr->cgroup))
-		return cgroup_kill(ctr->cgroup, sig);
+		return sig == SIGKILL && container_is_removing(ctr) ? cgroup_end(ctr->cgroup)
+								    : cgroup_kill(ctr->cgroup, sig);
 	arena_init(&mem, LIMIT_ARENA);
 	r = members_pids(ctr, &mem, &pids, &count);
 	for (size_t i = 0; r == 0 && sig && i < count; i++)

@@ -851,6 +851,9 @@ def linux_resources_memory(agent, road):
     expect(swappiness in (None, '10'), True, 'swappiness')
     limit, = cgroup_file(road, resources(memory={'limit': -1}), 'memory/memory.limit_in_bytes')
     expect(int(limit) > 1 << 60, True, 'unlimited')
+    # Too small to start with: memory is what the error speaks of.
+    for limit in (4096, 32 << 10, 128 << 10):
+        refused(road, resources(memory={'limit': limit, 'swap': limit}), 'memory')
     # It is a limit: who goes beyond it is killed.
     r = road.run('/bin/probe eat 20 && /bin/probe eat 200', resources(memory={'limit': 48 << 20, 'swap': 48 << 20}))
     has(r.stdout.decode(), 'ate')
@@ -890,6 +893,8 @@ def linux_resources_cpuset(agent, road):
     def both(**cpu):
         return cgroup_file(road, resources(cpu=cpu), 'cpuset/cpuset.cpus', 'cpuset/cpuset.mems')
     expect(both(cpus='0', mems='0'), ['0', '0'])
+    with open('/sys/devices/system/node/has_memory') as f:
+        expect(both(mems='0-63')[1], f.read().strip(), 'nodes, clamped to what there are')
     with open('/sys/devices/system/cpu/online') as f:
         online = f.read().strip()
     expect(both(cpus='0-255')[0], online, 'clamped to what there is')

@@ -290,6 +290,19 @@ static void put_v2_files(const char *leaf)
 	}
 }
 
+/* From runc's and crun's tables of 2025. */
+Test(cgroup_layout, v2_weights)
+{
+	static const uint64_t rows[][2] = { { 2, 1 },	       { 3, 2 },	 { 512, 59 },
+					    { 1024, 100 },     { 1025, 101 },	 { 2048, 174 },
+					    { 262143, 10000 }, { 262144, 10000 } };
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		cr_expect_eq(cgroup_v2_weight(rows[i][0]), rows[i][1], "%lu: %lu",
+			     (unsigned long)rows[i][0],
+			     (unsigned long)cgroup_v2_weight(rows[i][0]));
+}
+
 Test(cgroup_layout, v2_conversion)
 {
 	Grpc__LinuxMemory mem = GRPC__LINUX_MEMORY__INIT;
@@ -332,7 +345,7 @@ Test(cgroup_layout, v2_conversion)
 	cr_assert_eq(cgroup_create(root, "/pod/cid", "cid", &res, &cg, &err), 0, "%s", err.msg);
 	expect("cgroup.subtree_control", root->enable);
 	expect("pod/cgroup.subtree_control", root->enable);
-	expect("pod/cid/cpu.weight", "39");
+	expect("pod/cid/cpu.weight", "100");
 	expect("pod/cid/cpu.max", "50000 200000");
 	expect("pod/cid/cpuset.cpus", "0");
 	expect("pod/cid/memory.max", "1024000");
@@ -352,7 +365,7 @@ Test(cgroup_layout, v2_conversion)
 	res.blockio = NULL;
 	cr_expect_eq(cgroup_update(cg, &res, &err), 0, "%s", err.msg);
 	expect("pod/cid/cpu.max", "50000 100000");
-	expect("pod/cid/cpu.weight", "39");
+	expect("pod/cid/cpu.weight", "100");
 	expect("pod/cid/memory.max", "max");
 	expect("pod/cid/memory.swap.max", "max");
 	expect("pod/cid/pids.max", "max");
@@ -360,7 +373,7 @@ Test(cgroup_layout, v2_conversion)
 	mem.limit = 4096;
 	mem.swap = 100;
 	cr_expect_eq(cgroup_update(cg, &res, &err), -EINVAL);
-	expect("pod/cid/cpu.weight", "39");
+	expect("pod/cid/cpu.weight", "100");
 	expect("pod/cid/memory.max", "max");
 	res.cpu = NULL;
 	mem.limit = 0;
@@ -390,7 +403,7 @@ Test(cgroup_layout, v2_shares_and_weights)
 	static const struct {
 		uint64_t shares;
 		const char *weight;
-	} rows[] = { { 2, "1" }, { 1024, "39" }, { 262144, "10000" } };
+	} rows[] = { { 2, "1" }, { 1024, "100" }, { 262144, "10000" } };
 	Grpc__LinuxCPU cpu = GRPC__LINUX_CPU__INIT;
 	Grpc__LinuxBlockIO io = GRPC__LINUX_BLOCK_IO__INIT;
 	Grpc__LinuxResources res = GRPC__LINUX_RESOURCES__INIT;

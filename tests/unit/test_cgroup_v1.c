@@ -187,7 +187,7 @@ Test(cgroup_v1, limits)
 	expect_file(CTL_MEMORY, "memory.limit_in_bytes", "67108864");
 	expect_file(CTL_MEMORY, "memory.memsw.limit_in_bytes", "134217728");
 	expect_file(CTL_MEMORY, "memory.soft_limit_in_bytes", "33554432");
-	expect_file(CTL_MEMORY, "memory.swappiness", "60");
+	expect_file(CTL_MEMORY, "memory.swappiness", "0");
 	expect_file(CTL_CPU, "cpu.shares", "512");
 	expect_file(CTL_CPU, "cpu.cfs_period_us", "50000");
 	expect_file(CTL_CPU, "cpu.cfs_quota_us", "25000");
@@ -315,6 +315,53 @@ Test(cgroup_v1, freeze_pids_and_kill)
 	cr_expect_eq(WTERMSIG(status_of(child)), SIGTERM);
 	cr_expect_eq(cgroup_freeze_state(cg), CGROUP_THAWED);
 	remove_it();
+}
+
+/* What has frozen itself in a group of its own below would stay so, and stay alive. */
+Test(cgroup_v1, nested_frozen_group)
+{
+	char path[128], file[160], pid[16], text[32] = "";
+	pid_t child;
+
+	make(NULL, NULL);
+	child = spawn(do_wait);
+	cr_expect(wait_for_pids(1));
+	(void)snprintf(path, sizeof(path), "/sys/fs/cgroup/freezer/%s/in", name);
+	cr_assert_eq(mkdir(path, 0755), 0);
+	(void)snprintf(pid, sizeof(pid), "%d", child);
+	(void)snprintf(file, sizeof(file), "%s/cgroup.procs", path);
+	cr_assert_eq(fdio_write_file(AT_FDCWD, file, pid), 0);
+	(void)snprintf(file, sizeof(file), "%s/freezer.state", path);
+	cr_assert_eq(fdio_write_file(AT_FDCWD, file, "FROZEN"), 0);
+	for (int i = 0; i < 200 && !str_eq(text, "FROZEN"); i++) {
+		(void)usleep(1000);
+		cr_assert(fdio_read_file(AT_FDCWD, file, text, sizeof(text)) > 0);
+	}
+	cr_expect_str_eq(text, "FROZEN");
+	cr_expect_eq(cgroup_end(cg), 1);
+	cr_expect_eq(WTERMSIG(status_of(child)), SIGKILL);
+	remove_it();
+}
+
+/* One try goes through so many and no more; the next goes on. */
+Test(cgroup_v1, many_groups_below)
+{
+	char path[128];
+	int tries = 0, r;
+
+	make(NULL, NULL);
+	for (int i = 0; i < (int)LIMIT_CGROUP_GROUPS + 50; i++) {
+		(void)snprintf(path, sizeof(path), "/sys/fs/cgroup/freezer/%s/%d", name, i);
+		cr_assert_eq(mkdir(path, 0755), 0);
+		(void)strcat(path, "/x");
+		cr_assert_eq(mkdir(path, 0755), 0);
+	}
+	while ((r = cgroup_remove(cg, &err)) == -EBUSY && tries < 10)
+		tries++;
+	cr_expect_eq(r, 0, "%s", err.msg);
+	cr_expect(tries > 0, "no bound");
+	cgroup_free(cg);
+	cgroup_root_free(root);
 }
 
 static int do_fork_bomb(void)

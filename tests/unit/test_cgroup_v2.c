@@ -234,6 +234,35 @@ static int set_named(const char *type, int64_t maj, int64_t min, bool privileged
 }
 
 /* Hosts leave the rules out: then only what is harmless, and what the spec names. */
+/* The groups that a container makes below its own are bounded, and die with it at any depth. */
+Test(cgroup_v2, groups_below)
+{
+	char path[1024], file[1100], pid[16];
+	int n = 0;
+	pid_t child;
+
+	make("d", NULL);
+	(void)snprintf(path, sizeof(path), "/sys/fs/cgroup/%s", cg->path);
+	while (n < 200) {
+		(void)strcat(path, "/x");
+		if (mkdir(path, 0755) < 0)
+			break;
+		n++;
+	}
+	cr_expect_eq(n, LIMIT_CGROUP_DEPTH);
+	*strrchr(path, '/') = '\0';
+	child = spawn(do_wait, NULL);
+	(void)snprintf(pid, sizeof(pid), "%d", child);
+	(void)snprintf(file, sizeof(file), "%s/cgroup.procs", path);
+	cr_assert_eq(fdio_write_file(AT_FDCWD, file, pid), 0);
+	(void)snprintf(file, sizeof(file), "%s/cgroup.freeze", path);
+	cr_assert_eq(fdio_write_file(AT_FDCWD, file, "1"), 0);
+	cr_expect_eq(cgroup_kill(cg, 0), 1);
+	(void)cgroup_end(cg);
+	cr_expect_eq(WTERMSIG(status_of(child)), SIGKILL);
+	remove_it();
+}
+
 Test(cgroup_v2, no_rules)
 {
 	make("d", NULL);

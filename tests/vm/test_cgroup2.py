@@ -61,7 +61,8 @@ def groups_below(m):
                 entry['options'] = [o for o in entry['options'] if o != 'ro']
     with m.pod() as pod:
         c = pod.run('c', 'cd /sys/fs/cgroup && mkdir init && echo 1 > init/cgroup.procs && '
-                    'echo +pids +memory > cgroup.subtree_control && exec sleep 1000', edit=edits(all_caps, writable))
+                    'until echo +pids +memory > cgroup.subtree_control; do sleep 0.1; done; exec sleep 1000',
+                    edit=edits(all_caps, writable))
         retry(lambda: has(c.exec('cat', '/sys/fs/cgroup/cgroup.subtree_control', check=0).stdout.decode(), 'pids'))
         expect(c.exec('cat', '/proc/self/cgroup', check=0).stdout.decode(), '0::/init\n')
         has(c.exec('sh', '-c', 'echo 1 > /sys/fs/cgroup/memory.max').stderr.decode(), 'not permitted')
@@ -79,7 +80,7 @@ def limits(m):
             hugepageLimits=[{'pageSize': '2MB', 'limit': 4 * MIB}]))
         files = lambda: [file_of(watch, 'c', name) for name in (
             'memory.max', 'memory.low', 'pids.max', 'cpu.weight', 'cpu.max', 'cpuset.cpus', 'hugetlb.2MB.max')]
-        expect(files(), [str(64 * MIB), str(32 * MIB), '50', '39', '50000 100000', '0', str(4 * MIB)])
+        expect(files(), [str(64 * MIB), str(32 * MIB), '50', '100', '50000 100000', '0', str(4 * MIB)])
         m.call('UpdateContainer', container_id='c', resources=dict(
             Memory=dict(Limit=32 * MIB), Pids=dict(Limit=4), CPU=dict(Shares=262144, Quota=20000, Period=50000,
                                                                       Cpus='0-1')))

@@ -3,8 +3,8 @@
  * Control groups of containers, cgroup v1 and v2.
  *
  * A struct cgroup_root is the guest's layout, read once. A struct cgroup is one container's
- * directory in every hierarchy. What takes time (freezing, removal, an OOM kill being counted) is a
- * question that the caller repeats from a timer; cgroup_kill alone waits, 10 ms at most.
+ * directory in every hierarchy. What takes time (freezing, killing, removal, an OOM kill being
+ * counted) is a question that the caller repeats from a timer; nothing here waits.
  *
  * The life of a container:
  *
@@ -111,12 +111,14 @@ bool cgroup_is_none(const struct cgroup *cg);
 /* All processes in the cgroup and below, as numbers of the agent's PID namespace. */
 int cgroup_pids(const struct cgroup *cg, struct arena *mem, pid_t **ret, size_t *ret_count);
 /*
- * Sends the signal to all of them, frozen meanwhile (10 ms at most are spent on it) so that none
- * escapes by forking; a frozen cgroup is thawed by it. Under heavy load one may still escape: who
- * must be sure repeats it, as while cgroup_remove says -EBUSY. Signal 0 only counts. The number
- * of processes found, or -errno.
+ * Sends the signal to all of them, frozen meanwhile so that none escapes by forking; a frozen
+ * cgroup is thawed by it, by SIGKILL with all below. One that stands inside fork() may still
+ * escape: who must be sure repeats it. Signal 0 only counts. The number of processes found, or
+ * -errno.
  */
 int cgroup_kill(struct cgroup *cg, int signal);
+/* SIGKILL to all, for a cgroup that is to be removed; repeated while cgroup_remove says -EBUSY. */
+int cgroup_end(struct cgroup *cg);
 
 /* Numbers of I/O, by device and kind of operation. */
 struct cgroup_io {

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/auto.h"
@@ -74,11 +75,16 @@ int cpuset_clamp(const char *requested, const char *online, const char **ret)
 	return 0;
 }
 
+static int read_cpu_list(const char *path, char *buf, size_t size, struct err *err)
+{
+	ssize_t n = fdio_read_file(AT_FDCWD, path, buf, size);
+
+	return n < 0 ? err_sys(err, (int)-n, "read %s", path) : 0;
+}
+
 int cgroup_online_cpus(char *buf, size_t size, struct err *err)
 {
-	ssize_t n = fdio_read_file(AT_FDCWD, "/sys/devices/system/cpu/online", buf, size);
-
-	return n < 0 ? err_sys(err, (int)-n, "read the list of online CPUs") : 0;
+	return read_cpu_list("/sys/devices/system/cpu/online", buf, size, err);
 }
 
 int cgroup_clamp_cpus(const char *wanted, char *buf, size_t size, const char **ret, struct err *err)
@@ -89,4 +95,19 @@ int cgroup_clamp_cpus(const char *wanted, char *buf, size_t size, const char **r
 		return r;
 	r = cpuset_clamp(wanted, buf, ret);
 	return r < 0 ? err_set(err, -r, "can't read '%s' as a list of CPUs", wanted) : 0;
+}
+
+/* The host's nodes are not the guest's: as with CPUs, where one is missing all that are there. */
+int cgroup_write_mems(struct cgroup *cg, const char *wanted, struct err *err)
+{
+	char nodes[1024];
+	const char *mems;
+	int r = read_cpu_list("/sys/devices/system/node/has_memory", nodes, sizeof(nodes), NULL);
+
+	if (r < 0)
+		(void)snprintf(nodes, sizeof(nodes), "0"); /* a kernel without NUMA */
+	r = cpuset_clamp(wanted, nodes, &mems);
+	if (r < 0)
+		return err_set(err, -r, "can't read '%s' as a list of memory nodes", wanted);
+	return cgroup_write(cg, CTL_CPUSET, "cpuset.mems", err, "%s", mems);
 }

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/auto.h"
@@ -97,12 +98,12 @@ static int journal_add(struct cgroup *cg, enum ctl ctl, const char *file, struct
 	old[strcspn(old, "\n")] = '\0';
 	if (j->count == JOURNAL_ROWS)
 		return err_set(err, E2BIG, "too many changes in one update");
-	len = snprintf(j->row[j->count].old, sizeof(j->row[0].old), "%s", old);
-	if (len < 0 || (size_t)len >= sizeof(j->row[0].old))
-		return err_set(err, EFBIG, "old value of %s is too long to be kept", file);
 	len = snprintf(j->row[j->count].file, sizeof(j->row[0].file), "%s", file);
 	if (len < 0 || (size_t)len >= sizeof(j->row[0].file))
 		return err_set(err, ENAMETOOLONG, "cgroup file %s", file);
+	j->row[j->count].old = strdup(old);
+	if (!j->row[j->count].old)
+		return err_set(err, ENOMEM, "no memory for the old value of %s", file);
 	j->row[j->count++].ctl = ctl;
 	return 0;
 }
@@ -149,5 +150,12 @@ void cgroup_undo(struct cgroup *cg)
 		j->count--;
 		(void)write_text(cg, j->row[j->count].ctl, j->row[j->count].file,
 				 j->row[j->count].old);
+		free(j->row[j->count].old);
 	}
+}
+
+void cgroup_journal_free(struct journal *j)
+{
+	while (j->count > 0)
+		free(j->row[--j->count].old);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One container's cgroup: made, entered, frozen, signalled, removed, in v1's many hierarchies or
- * v2's one. State: the path, a few descriptors on v2, and in the root the list of directories
- * above containers that are ours to remove.
+ * One container's cgroup: made, entered, removed, in v1's many hierarchies or v2's one. State: the
+ * path, a few descriptors on v2, and in the root the list of directories above containers that are
+ * ours to remove.
  */
 #include "oci/cgroup/impl.h"
 
@@ -10,11 +10,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "linux/mountinfo.h"
 #include "linux/path.h"
@@ -23,8 +21,7 @@
 #include "base/limits.h"
 #include "base/str.h"
 
-#define ATTACH_TRIES   5
-#define FREEZE_WAIT_US 10000
+#define ATTACH_TRIES 5
 
 static void cgroup_freep(struct cgroup **cg)
 {
@@ -149,7 +146,7 @@ static int make_dirs(struct cgroup *cg, struct err *err)
 }
 
 /* rmdir of a cgroup and of those that were made below it. 0 also when it isn't there. */
-static int remove_dir(int top, const char *name, int depth)
+static int remove_dir(int top, const char *name, int depth, unsigned int *left)
 {
 	AUTO_CLOSE int fd = FD_NONE;
 	AUTO_DIR DIR *d = NULL;
@@ -160,6 +157,9 @@ static int remove_dir(int top, const char *name, int depth)
 		return 0;
 	if ((errno != EBUSY && errno != ENOTEMPTY) || depth == LIMIT_CGROUP_DEPTH)
 		return -errno;
+	if (*left == 0) /* others have their turn; the next try finds fewer */
+		return -EBUSY;
+	--*left;
 	fd = openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
@@ -169,7 +169,7 @@ static int remove_dir(int top, const char *name, int depth)
 	(void)TAKE_FD(fd); /* the stream's now */
 	while (r == 0 && (e = readdir(d))) {
 		if (e->d_type == DT_DIR && !str_eq(e->d_name, ".") && !str_eq(e->d_name, ".."))
-			r = remove_dir(dirfd(d), e->d_name, depth + 1);
+			r = remove_dir(dirfd(d), e->d_name, depth + 1, left);
 	}
 	if (r == 0 && unlinkat(top, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		r = -errno;
@@ -206,6 +206,7 @@ static void remove_parents(struct cgroup *cg)
 static int remove_from(struct cgroup *cg, uint32_t hierarchies, struct err *err)
 {
 	struct cgroup_root *root = cg->root;
+	unsigned int left = LIMIT_CGROUP_GROUPS;
 	struct cgroup_path path;
 	int failed = 0;
 
@@ -216,7 +217,7 @@ static int remove_from(struct cgroup *cg, uint32_t hierarchies, struct err *err)
 			continue;
 		r = cgroup_path(cg, &root->h[i], NULL, &path);
 		if (r == 0)
-			r = remove_dir(root->h[i].fd, path.text, 0);
+			r = remove_dir(root->h[i].fd, path.text, 0, &left);
 		if (r < 0 && !failed)
 			failed = err_sys(err, -r, "remove cgroup '%s' from %s", cg->path,
 					 root->h[i].name);
@@ -252,6 +253,10 @@ static int cgroup_fill(struct cgroup *cg, const Grpc__LinuxResources *res, struc
 	cg->dir_fd = cgroup_open(cg, CTL_DEVICES, NULL, O_PATH | O_DIRECTORY);
 	if (cg->dir_fd < 0)
 		return err_sys(err, -cg->dir_fd, "open cgroup '%s'", cg->path);
+	/* What a container makes below its own, we walk through. */
+	(void)cgroup_write(cg, CTL_DEVICES, "cgroup.max.depth", NULL, "%d", LIMIT_CGROUP_DEPTH);
+	(void)cgroup_write(cg, CTL_DEVICES, "cgroup.max.descendants", NULL, "%u",
+			   LIMIT_CGROUP_GROUPS);
 	r = cgroup_v2_enable(cg, err);
 	return r == 0 && res ? cgroup_v2_limits(cg, res, false, err) : r;
 }
@@ -361,220 +366,4 @@ int cgroup_join(const struct cgroup *cg, struct err *err)
 	for (size_t i = 0; r == 0 && i < cg->root->count; i++)
 		r = cgroup_enter(cg, &cg->root->h[i], file, err);
 	return r;
-}
-
-/* --- freezing ------------------------------------------------------------------------ */
-
-static int write_frozen(struct cgroup *cg, bool frozen, struct err *err)
-{
-	if (cg->root->mode == CGROUP_V2)
-		return cgroup_write(cg, CTL_FREEZER, "cgroup.freeze", err, "%d", frozen);
-	return cgroup_write(cg, CTL_FREEZER, "freezer.state", err, "%s",
-			    frozen ? "FROZEN" : "THAWED");
-}
-
-int cgroup_freeze(struct cgroup *cg, bool frozen, struct err *err)
-{
-	if (!cgroup_has(cg, CTL_FREEZER))
-		return err_set(err, EOPNOTSUPP, "the guest has no freezer cgroup");
-	return write_frozen(cg, frozen, err);
-}
-
-int cgroup_freeze_state(const struct cgroup *cg)
-{
-	char text[32];
-	uint64_t wish, frozen;
-	ssize_t n;
-	int r;
-
-	if (cg->root->mode == CGROUP_NONE)
-		return CGROUP_THAWED;
-	if (cg->root->mode == CGROUP_V2) {
-		r = cgroup_read_u64(cg, CTL_FREEZER, "cgroup.freeze", &wish);
-		if (r == 0)
-			r = cgroup_read_key(cg, CTL_FREEZER, "cgroup.events", "frozen", &frozen);
-		if (r < 0)
-			return r;
-		if (wish)
-			return frozen ? CGROUP_FROZEN : CGROUP_FREEZING;
-		return CGROUP_THAWED;
-	}
-	n = cgroup_read(cg, CTL_FREEZER, "freezer.state", text, sizeof(text));
-	if (n < 0)
-		return (int)n;
-	return str_eq(text, "FROZEN")	  ? CGROUP_FROZEN
-	       : str_eq(text, "FREEZING") ? CGROUP_FREEZING
-					  : CGROUP_THAWED;
-}
-
-/* --- processes ----------------------------------------------------------------------- */
-
-struct visitor {
-	int (*visit)(struct visitor *v, pid_t pid); /* negative: stop */
-	int signal;
-	struct arena *mem;
-	pid_t *pids;
-	size_t count, room;
-};
-
-/* The file can be long, so it is read in pieces; a number may span two of them. */
-static int visit_procs(int dir, struct visitor *v)
-{
-	AUTO_CLOSE int fd = openat(dir, "cgroup.procs", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	char buf[4096];
-	pid_t pid = 0;
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	while ((n = read(fd, buf, sizeof(buf))) > 0) {
-		for (ssize_t i = 0; i < n; i++) {
-			int r = 0;
-
-			if (buf[i] >= '0' && buf[i] <= '9' && pid < INT_MAX / 10) {
-				pid = pid * 10 + (buf[i] - '0');
-				continue;
-			}
-			if (pid > 0) /* 0: lives in a namespace that we don't see */
-				r = v->visit(v, pid);
-			if (r < 0)
-				return r;
-			pid = 0;
-		}
-	}
-	/* A threaded cgroup has no processes of its own; its domain has listed them. */
-	return n < 0 && errno != EOPNOTSUPP ? -errno : 0;
-}
-
-/* Takes fd over. */
-static int visit_tree(int fd, struct visitor *v, int depth)
-{
-	AUTO_DIR DIR *d = fdopendir(fd);
-	struct dirent *e;
-	int r;
-
-	if (!d) {
-		(void)close(fd);
-		return -errno;
-	}
-	r = visit_procs(fd, v);
-	if (r == -ENODEV || r == -ENOENT)
-		return 0; /* removed meanwhile */
-	while (r == 0 && (e = readdir(d))) {
-		int sub;
-
-		if (e->d_type != DT_DIR || str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
-			continue;
-		if (depth == LIMIT_CGROUP_DEPTH)
-			return -ELOOP;
-		sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (sub >= 0)
-			r = visit_tree(sub, v, depth + 1);
-		else if (errno != ENOENT)
-			r = -errno;
-	}
-	return r;
-}
-
-/* Any hierarchy knows all processes; these are tried first since every guest has them. */
-static int visit_all(const struct cgroup *cg, struct visitor *v)
-{
-	static const enum ctl order[] = { CTL_DEVICES, CTL_FREEZER, CTL_PIDS, CTL_MEMORY, CTL_CPU };
-
-	for (size_t i = 0; i < ARRAY_LEN(order); i++) {
-		int fd;
-
-		if (!cgroup_has(cg, order[i]))
-			continue;
-		fd = cgroup_open(cg, order[i], NULL, O_RDONLY | O_DIRECTORY);
-		if (fd == -ENOENT)
-			return 0;
-		return fd < 0 ? fd : visit_tree(fd, v, 0);
-	}
-	return 0;
-}
-
-bool cgroup_is_none(const struct cgroup *cg)
-{
-	return cg->root->mode == CGROUP_NONE;
-}
-
-static int collect_pid(struct visitor *v, pid_t pid)
-{
-	if (v->count == v->room) {
-		size_t room = v->room ? v->room * 2 : 32;
-		pid_t *more = arena_alloc(v->mem, room * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		if (v->count)
-			(void)memcpy(more, v->pids, v->count * sizeof(*more));
-		v->pids = more;
-		v->room = room;
-	}
-	v->pids[v->count++] = pid;
-	return 0;
-}
-
-int cgroup_pids(const struct cgroup *cg, struct arena *mem, pid_t **ret, size_t *ret_count)
-{
-	struct visitor v = { .visit = collect_pid, .mem = mem };
-	int r = visit_all(cg, &v);
-
-	if (r < 0)
-		return r;
-	*ret = v.pids;
-	*ret_count = v.count;
-	return 0;
-}
-
-static int send_signal(struct visitor *v, pid_t pid)
-{
-	if (pid == 1 || pid == getpid())
-		return 0; /* whatever put us there */
-	if (v->count < INT_MAX)
-		v->count++;
-	if (v->signal)
-		(void)kill(pid, v->signal); /* gone already: as good */
-	return 0;
-}
-
-/*
- * A task that was inside fork() when the freeze was asked for has a child that nobody has seen
- * yet; only when all stand still the list is complete. Bounded: a task may be stuck in the kernel.
- */
-static void await_frozen(const struct cgroup *cg)
-{
-	struct timespec start, now;
-	int64_t us;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &start);
-	do {
-		if (cgroup_freeze_state(cg) != CGROUP_FREEZING)
-			return;
-		(void)sched_yield(); /* with one CPU, they can't stop while we run */
-		(void)clock_gettime(CLOCK_MONOTONIC, &now);
-		us = (now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) / 1000;
-	} while (us < FREEZE_WAIT_US);
-}
-
-int cgroup_kill(struct cgroup *cg, int signal)
-{
-	struct visitor v = { .visit = send_signal, .signal = signal };
-	bool freezes = signal && cgroup_has(cg, CTL_FREEZER);
-	int r;
-
-	if (freezes && write_frozen(cg, true, NULL) == 0)
-		await_frozen(cg);
-	r = visit_all(cg, &v);
-	/*
-	 * v2's cgroup.kill reaches any depth, but is no first choice: on kernels from 6.10 on, what
-	 * is cloned into the cgroup afterwards is killed as well (seen with 6.18).
-	 */
-	if (r == -ELOOP && signal == SIGKILL && cg->root->mode == CGROUP_V2 &&
-	    cgroup_write(cg, CTL_FREEZER, "cgroup.kill", NULL, "1") == 0)
-		r = 0;
-	if (freezes)
-		(void)write_frozen(cg, false, NULL);
-	return r < 0 ? r : (int)v.count;
 }

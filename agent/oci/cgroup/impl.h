@@ -68,7 +68,7 @@ struct journal {
 	size_t count;
 	struct {
 		enum ctl ctl;
-		char file[64], old[192];
+		char file[64], *old; /* from malloc */
 	} row[JOURNAL_ROWS];
 };
 
@@ -113,8 +113,9 @@ int cgroup_read_key(const struct cgroup *cg, enum ctl ctl, const char *file, con
 		    uint64_t *ret);
 int cgroup_write(struct cgroup *cg, enum ctl ctl, const char *file, struct err *err,
 		 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-/* Writes back what the journal holds, newest first. */
+/* Writes back what the journal holds, newest first; forgets it. */
 void cgroup_undo(struct cgroup *cg);
+void cgroup_journal_free(struct journal *j);
 
 /* cpuset.c: lists of CPU numbers as the kernel writes them: "0-3,8" */
 struct cpuset {
@@ -136,13 +137,18 @@ int cgroup_online_cpus(char *buf, size_t size, struct err *err);
 int cgroup_clamp_cpus(const char *wanted, char *buf, size_t size, const char **ret,
 		      struct err *err);
 
+/* cpuset.mems, cut to the nodes that the guest has. */
+int cgroup_write_mems(struct cgroup *cg, const char *wanted, struct err *err);
+
 /* limits.c: what both versions do */
 /* What no version takes, or no controller of the guest can give: before anything is written. */
 int cgroup_check_limits(const struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
 			struct err *err);
 int cgroup_write_pids(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err);
 bool cgroup_is_page_size(const char *s);
-/* Writes the huge page limits to "hugetlb.<size>.<suffix>". */
+/* The error for weights where no scheduler of block I/O has them. */
+int cgroup_no_weights(struct err *err);
+/* Writes the huge page limits to "hugetlb.<size>.<suffix>" and, of reservations, ".rsvd.<suffix>". */
 int cgroup_write_hugepages(struct cgroup *cg, const Grpc__LinuxResources *res, const char *suffix,
 			   struct err *err);
 
@@ -152,6 +158,8 @@ int cgroup_v1_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool up
 		     struct err *err);
 int cgroup_v1_widen(struct cgroup *cg, const char *online, struct err *err);
 int cgroup_v2_enable(struct cgroup *cg, struct err *err);
+/* cpu.weight for v1's cpu.shares, 2..262144 */
+uint64_t cgroup_v2_weight(uint64_t shares);
 int cgroup_v2_limits(struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
 		     struct err *err);
 

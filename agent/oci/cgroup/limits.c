@@ -95,6 +95,11 @@ bool cgroup_is_page_size(const char *s)
 	       (str_eq(s + digits, "KB") || str_eq(s + digits, "MB") || str_eq(s + digits, "GB"));
 }
 
+int cgroup_no_weights(struct err *err)
+{
+	return err_set(err, EOPNOTSUPP, "can't weigh block I/O: the guest's kernel has no BFQ");
+}
+
 int cgroup_write_hugepages(struct cgroup *cg, const Grpc__LinuxResources *res, const char *suffix,
 			   struct err *err)
 {
@@ -107,7 +112,15 @@ int cgroup_write_hugepages(struct cgroup *cg, const Grpc__LinuxResources *res, c
 			return err_set(err, EINVAL, "invalid huge page size '%s'", l->pagesize);
 		(void)snprintf(file, sizeof(file), "hugetlb.%s.%s", l->pagesize, suffix);
 		r = cgroup_write(cg, CTL_HUGETLB, file, err, "%" PRIu64, l->limit);
-		if (r < 0 && r != -ENOENT) /* nobody can use a size that the guest lacks */
+		if (r == -ENOENT)
+			return err_set(err, EINVAL, "the guest has no huge pages of size '%s'",
+				       l->pagesize);
+		if (r < 0)
+			return r;
+		/* Else one may reserve them all and never touch them. From Linux 5.7 on. */
+		(void)snprintf(file, sizeof(file), "hugetlb.%s.rsvd.%s", l->pagesize, suffix);
+		r = cgroup_write(cg, CTL_HUGETLB, file, err, "%" PRIu64, l->limit);
+		if (r < 0 && r != -ENOENT)
 			return r;
 	}
 	return 0;

@@ -23,6 +23,7 @@ int cgroup_update(struct cgroup *cg, const Grpc__LinuxResources *res, struct err
 		cgroup_undo(cg);
 		cg->own_cpus = own_cpus;
 	}
+	cgroup_journal_free(&journal);
 	cg->journal = NULL;
 	return r;
 }

@@ -234,7 +234,8 @@ static int v1_set_memory(struct cgroup *cg, const Grpc__LinuxMemory *m, bool upd
 		return r;
 	if (m->disableoomkiller)
 		r = cgroup_write(cg, CTL_MEMORY, "memory.oom_control", err, "1");
-	if (r == 0 && m->swappiness)
+	/* A 0 is a 0: whether it was given, proto3 doesn't tell, and both references write it. */
+	if (r == 0)
 		r = cgroup_write(cg, CTL_MEMORY, "memory.swappiness", err, "%" PRIu64,
 				 m->swappiness);
 	return r;
@@ -273,7 +274,7 @@ static int v1_set_cpu(struct cgroup *cg, const Grpc__LinuxCPU *c, struct err *er
 	if (r == 0 && !str_empty(c->cpus))
 		r = set_cpus(cg, c->cpus, err);
 	if (r == 0 && !str_empty(c->mems))
-		r = cgroup_write(cg, CTL_CPUSET, "cpuset.mems", err, "%s", c->mems);
+		r = cgroup_write_mems(cg, c->mems, err);
 	return r;
 }
 
@@ -283,7 +284,9 @@ static int write_either(struct cgroup *cg, const char *file1, const char *file2,
 {
 	int r = cgroup_write(cg, CTL_BLKIO, file1, err, "%s", text);
 
-	return r == -ENOENT && file2 ? cgroup_write(cg, CTL_BLKIO, file2, err, "%s", text) : r;
+	if (r == -ENOENT && file2)
+		r = cgroup_write(cg, CTL_BLKIO, file2, err, "%s", text);
+	return r == -ENOENT ? cgroup_no_weights(err) : r;
 }
 
 static int set_weights(struct cgroup *cg, const Grpc__LinuxBlockIO *b, bool update, struct err *err)
