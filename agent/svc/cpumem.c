@@ -127,7 +127,8 @@ static void cpumem_tell(const struct cpumem_batch *b, const struct cpumem_result
 			 "OnlineCPUMem: memory: %u blocks of %llu bytes refused to go online, %u "
 			 "did, %u are",
 			 res->refused, (unsigned long long)size, res->blocks, res->online);
-	else if (uevents_take_blocks(b->agent->uevents) == 0 && res->blocks == 0)
+	else if (uevents_take_blocks(b->agent->uevents) == 0 && res->blocks == 0 &&
+		 !(b->schema == SCHEMA_1X && b->cpus == 0)) /* 1.x asks with each container */
 		log_warn("guest",
 			 "OnlineCPUMem: memory: new blocks expected, none came: %u of %llu bytes "
 			 "are online, as before",
