@@ -163,7 +163,7 @@ static void boot_modules_loaded(void *arg, const struct err *err, const struct b
 /* In a worker: the first answer does not wait for it. */
 static void load_modules(struct agent *a)
 {
-	static const struct worker_opts opts = { .timeout_ms = 60000 };
+	static const struct worker_opts opts = { .timeout_ms = LIMIT_MODULES_MS };
 
 	if (a->is_init && modules_wanted() &&
 	    worker_start(a->loop, a->reaper, &opts, load_boot_modules_job, boot_modules_loaded, a,

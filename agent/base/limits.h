@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The bounds on what comes from outside, by name. What a format itself sets (the ten bytes of a
- * varint) stands with the format.
+ * varint) stands with the format, and how long it is until the next try with what is tried.
  */
 #ifndef BASE_LIMITS_H
 #define BASE_LIMITS_H
@@ -62,6 +62,8 @@
 #define LIMIT_SHARING_MS 10000 /* a container's shared mounts: for their sources to come */
 #define LIMIT_ONLINE_MS	 60000 /* CPUs and memory that the host has plugged */
 #define LIMIT_SCRAPE_MS	 5000  /* the guest's figures for GetMetrics */
+#define LIMIT_MODULES_MS 60000 /* modules of the image at boot */
+#define LIMIT_PS_MS	 10000 /* ps, for ListProcesses */
 #define LIMIT_RULES_MS	 20000 /* a program of iptables */
 
 /* A container's spec and image. */
@@ -82,15 +84,18 @@
 #define LIMIT_MODULE_LIST   (64u << 10) /* bytes of a file of modules-load.d */
 #define LIMIT_MODULE_WORDS  32u		/* parameters of one module */
 
-#define LIMIT_WORK_OUT	  (64u << 10)  /* bytes that a worker may hand over for an answer */
-#define LIMIT_RULES	  (3u << 20)   /* bytes that iptables-save may say: fits into an answer */
-#define LIMIT_TERM_LOG	  4096u	       /* bytes of a container's last message */
-#define LIMIT_GUEST_HOOKS (1u << 20)   /* of a sandbox's guest hooks, as a message */
-#define LIMIT_DNS	  (256u << 10) /* bytes of resolv.conf */
-#define LIMIT_WATCH_FILES 16u	       /* of a watchable bind that is copied; else it is bound */
-#define LIMIT_WATCH_BYTES (1u << 20)   /* of these together */
-#define LIMIT_DEPTH	  128	       /* directories one in another, of a volume or a tree */
-#define LIMIT_SCRAPE_OUT  (1u << 20)   /* bytes of the guest's metrics */
-#define LIMIT_FILESYSTEMS 64	       /* that metrics tell of */
+#define LIMIT_WORK_OUT	    (64u << 10)	 /* bytes that a worker may hand over for an answer */
+#define LIMIT_RULES	    (3u << 20)	 /* bytes that iptables-save may say: fits into an answer */
+#define LIMIT_PS	    (1u << 20)	 /* bytes that ps may say */
+#define LIMIT_HOOK_FAILURES (16u << 10)	 /* bytes of text about failed hooks */
+#define LIMIT_TERM_LOG	    4096u	 /* bytes of a container's last message */
+#define LIMIT_GUEST_HOOKS   (1u << 20)	 /* of a sandbox's guest hooks, as a message */
+#define LIMIT_DNS	    (256u << 10) /* bytes of resolv.conf */
+#define LIMIT_WATCH_FILES   16u		 /* of a watchable bind that is copied; else it is bound */
+#define LIMIT_WATCH_DEPTH   8		 /* directories one in another */
+#define LIMIT_WATCH_BYTES   (1u << 20)	 /* of these together */
+#define LIMIT_DEPTH	    128		 /* directories one in another, of a volume or a tree */
+#define LIMIT_SCRAPE_OUT    (1u << 20)	 /* bytes of the guest's metrics */
+#define LIMIT_FILESYSTEMS   64		 /* that metrics tell of */
 
 #endif

@@ -22,8 +22,7 @@
 #include "pod/agent.h"
 #include "pod/guesthook.h"
 
-#define CONFIG_BASE  "/run/libcontainer" /* hooks look for CONFIG_BASE/ID/config.json */
-#define MAX_FAILURES (16u << 10)	 /* bytes of text about failed hooks */
+#define CONFIG_BASE "/run/libcontainer" /* hooks look for CONFIG_BASE/ID/config.json */
 
 /* --- what hooks read ----------------------------------------------------------------------- */
 
@@ -219,7 +218,7 @@ bool container_has_hooks(const struct container *ctr, unsigned int kinds)
 int container_hooks_start(struct container *ctr, unsigned int kinds, hooks_done *done,
 			  struct err *err)
 {
-	static const struct worker_opts opts = { .max_out = MAX_FAILURES, .gentle = true };
+	static const struct worker_opts opts = { .max_out = LIMIT_HOOK_FAILURES, .gentle = true };
 	struct agent *a = ctr->agent;
 	int r;
 

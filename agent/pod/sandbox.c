@@ -417,7 +417,7 @@ static int run_sync(void *arg, int out, struct err *err)
 
 static void sandbox_unmounted(void *arg, const struct err *e)
 {
-	static const struct worker_opts opts = { .timeout_ms = 50000 };
+	static const struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS };
 	struct sandbox *sb = arg;
 
 	destroy_failed(sb, e);

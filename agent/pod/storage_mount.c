@@ -23,6 +23,7 @@
 #include "rpc/call.h"
 #include "linux/confine.h"
 #include "linux/mountinfo.h"
+#include "linux/path.h"
 #include "linux/run.h"
 #include "oci/fs/tree.h"
 #include "pod/watchcopy.h"
@@ -191,15 +192,6 @@ static int storage_open_point(int root, const struct mount_plan *p, bool file, b
 			       "Could not create mount point " STORAGE_ROOT "/%s: %s", p->rel,
 			       strerror(-fd));
 	return fd;
-}
-
-static bool is_mount_root(int fd)
-{
-	struct statx stx;
-
-	return statx(fd, "", AT_EMPTY_PATH, 0, &stx) == 0 &&
-	       stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT &&
-	       stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 }
 
 /* The type of the file system that is mounted at the mount point, on top. */
@@ -498,7 +490,7 @@ static int mount_one(int root, const struct mount_plan *p, unsigned int times, i
 	rec->made = made;
 	if (target < 0)
 		return target;
-	if ((p->keep_mounted || p->keep_same) && is_mount_root(target) &&
+	if ((p->keep_mounted || p->keep_same) && path_is_mount_top(target) > 0 &&
 	    (p->keep_mounted || is_mounted_as(p->rel, p->fstype)))
 		return 0;
 	if (p->kind == MOUNT_COPY) {

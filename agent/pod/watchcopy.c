@@ -22,7 +22,6 @@
 #include "base/str.h"
 
 #define WATCHCOPY_TMP	".kata-watch.tmp" /* source has none: the next pass removes a rest */
-#define WATCHCOPY_DEPTH 8
 #define WATCHCOPY_AGAIN 4
 
 struct watchcopy {
@@ -189,7 +188,7 @@ static int watchcopy_one_dir(struct watchcopy *w, int source, int copy, const ch
 
 	if (from < 0)
 		return -errno;
-	if (depth >= WATCHCOPY_DEPTH)
+	if (depth >= LIMIT_WATCH_DEPTH)
 		return WATCHCOPY_LARGE;
 	if (fstatat(copy, name, &have, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(have.st_mode))
 		(void)unlinkat(copy, name, 0);

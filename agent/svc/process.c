@@ -20,9 +20,6 @@
 #include "pod/members.h"
 #include "pod/process.h"
 
-#define PS_OUTPUT     (1u << 20)
-#define PS_TIMEOUT_MS 10000
-
 int svc_exec_process(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__ExecProcessRequest *req = request;
@@ -220,8 +217,7 @@ static void cancel_ps(struct call *c)
 
 int svc_list_processes(struct call *c, const void *request, struct err *err)
 {
-	static const struct worker_opts opts = { .timeout_ms = PS_TIMEOUT_MS,
-						 .max_out = PS_OUTPUT };
+	static const struct worker_opts opts = { .timeout_ms = LIMIT_PS_MS, .max_out = LIMIT_PS };
 	const Grpc__ListProcessesRequest *req = request;
 	struct agent *a = call_agent(c);
 	struct container *ctr = container_find(c, req->container_id, err);
