@@ -41,11 +41,11 @@ class Pod:
         self.copy(volume + '/key', b'..data/key', stat.S_IFLNK, 0o777)
         self.copy(volume + '/..data', b'..' + version.encode(), stat.S_IFLNK, 0o777)
 
-    def start(self, cid, cmd, mounts, **more):
+    def start(self, cid, cmd, mounts, annotations=None, **more):
         M = oci_pb2.Mount
         caps = ['CAP_DAC_OVERRIDE']
         spec = oci_pb2.Spec(
-            Version='1.0.2', Root=oci_pb2.Root(Path=self.road.rootfs),
+            Version='1.0.2', Root=oci_pb2.Root(Path=self.road.rootfs), Annotations=annotations,
             Process=oci_pb2.Process(Args=['sh', '-c', cmd], Env=['PATH=/bin'], Cwd='/', User=oci_pb2.User(),
                                     Capabilities=oci_pb2.LinuxCapabilities(Bounding=caps, Effective=caps, Permitted=caps)),
             Mounts=[M(destination='/proc', type='proc', source='proc')] + [
@@ -84,11 +84,17 @@ def nothing_shared(pod):
     pod.copy('c1-hosts', b'127.0.0.1 localhost\n')
     pod.copy('c1-large', large)
     pod.kubelet('c1-config', 'one', b'first')
+    pod.copy('c1-last')
     pod.start('c1', 'exec sleep 1000', [('/etc/resolv.conf', 'c1-resolv.conf'), ('/etc/hosts', 'c1-hosts'),
-                                        ('/config', 'c1-config'), ('/large', 'c1-large')])
+                                        ('/config', 'c1-config'), ('/large', 'c1-large'), ('/dev/last', 'c1-last')],
+              {'io.kubernetes.container.terminationMessagePath': '/dev/last'})
     expect(pod.shell('c1', 'cat /etc/resolv.conf /etc/hosts /config/key'),
            'nameserver 10.0.0.1\n127.0.0.1 localhost\nfirst')
     expect(pod.shell('c1', 'wc -c </large').strip(), str(len(large)))
+    # How the host gets the last words of a container, when it has no file in common with it.
+    for words, told in ((b'', ''), (b'went\xff\n', 'went\ufffd\n'), (b'x' * 5000, 'x' * 4096)):
+        pod.copy('c1-last', words)
+        expect(pod.c.GetDiagnosticData(container_id='c1', log_type='termination_log').data, told)
     # The update: a new folder, then the link.
     pod.kubelet('c1-config', 'two', b'second')
     expect(pod.shell('c1', 'cat /config/key; readlink /config/..data'), 'second..two\n')
