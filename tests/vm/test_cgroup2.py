@@ -237,6 +237,21 @@ CASES = [mounted, namespace, groups_below, limits, device_rules, without_rules, 
          test_guest.oom_event_cancelled, test_guest.no_false_oom_event, oom_in_part, nothing_left]
 
 
+def in_part(m):
+    """v1 without one controller: what is there is used, what isn't is refused by its name."""
+    m.call('GetGuestDetails')
+    with m.pod() as pod:
+        watch = pod.run('watch', edit=see_guest)
+        pod.run('c', edit=resources(pids={'limit': 50}, memory={'limit': -1}))
+        expect(watch.sh('cat /guest/sys/fs/cgroup/pids/$(sed -n "s/.*:pids://p" /guest/proc/1/cgroup)/c/pids.max '
+                        '2>/dev/null || cat $(find /guest/sys/fs/cgroup/pids -type d -name c)/pids.max').strip(), '50')
+        m.fails('INTERNAL', 'CreateContainer', "no cgroup controller 'memory'", container_id='d', exec_id='d',
+                OCI=m.spec('true', resources(memory={'limit': 64 * MIB})))
+        m.fails('UNKNOWN', 'UpdateContainer', "no cgroup controller 'memory'", container_id='c',
+                resources=dict(Memory=dict(Limit=64 * MIB)))
+    has(m.guest.console(), 'the guest has no cgroup controllers memory')
+
+
 def main():
     tap = Tap()
     only = sys.argv[1:]
@@ -251,6 +266,9 @@ def main():
             if not only or 'all' in only:
                 cases.run_all(tap, m.road, 'cgroup v2')
             tap.ok(m.guest.is_running(), 'the guest lives')
+    if not only or 'in_part' in only:
+        with Machine(append=['cgroup_no_v1=memory']) as m, tap.case('cgroup v1 in part'):
+            in_part(m)
     return tap.done()
 
 

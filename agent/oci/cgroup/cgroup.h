@@ -94,6 +94,14 @@ int cgroup_join(const struct cgroup *cg, struct err *err);
  * earlier ones are undone.
  */
 int cgroup_update(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err);
+/*
+ * Whether it may have to wait: a lower memory limit writes pages to disk first. Then it is for a
+ * worker, which needs these descriptors; when it has succeeded the parent takes note.
+ */
+bool cgroup_update_waits(const Grpc__LinuxResources *res);
+#define CGROUP_FDS 16
+size_t cgroup_fds(const struct cgroup *cg, int ret[static CGROUP_FDS]);
+void cgroup_updated(struct cgroup *cg, const Grpc__LinuxResources *res);
 
 /*
  * After a CPU came online: online (as the kernel writes it, "0-3") goes to every level above the

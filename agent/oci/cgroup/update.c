@@ -4,7 +4,10 @@
  */
 #include "oci/cgroup/impl.h"
 
+#include <assert.h>
 #include <errno.h>
+
+#include "base/str.h"
 
 int cgroup_update(struct cgroup *cg, const Grpc__LinuxResources *res, struct err *err)
 {
@@ -22,10 +25,36 @@ int cgroup_update(struct cgroup *cg, const Grpc__LinuxResources *res, struct err
 	if (r < 0) {
 		cgroup_undo(cg);
 		cg->own_cpus = own_cpus;
+	} else if (err) {
+		*err = (struct err){ 0 }; /* of what failed at first and was done another way */
 	}
 	cgroup_journal_free(&journal);
 	cg->journal = NULL;
 	return r;
+}
+
+bool cgroup_update_waits(const Grpc__LinuxResources *res)
+{
+	const Grpc__LinuxMemory *m = res->memory;
+
+	return m && (m->limit || m->swap || m->reservation);
+}
+
+size_t cgroup_fds(const struct cgroup *cg, int ret[static CGROUP_FDS])
+{
+	size_t n = 0;
+
+	static_assert(CTL_COUNT < CGROUP_FDS, "a descriptor for each hierarchy, and the cgroup's");
+	for (; n < cg->root->count; n++)
+		ret[n] = cg->root->h[n].fd;
+	ret[n++] = cg->dir_fd;
+	return n;
+}
+
+void cgroup_updated(struct cgroup *cg, const Grpc__LinuxResources *res)
+{
+	if (res->cpu && !str_empty(res->cpu->cpus))
+		cg->own_cpus = true;
 }
 
 int cgroup_cpuset_online(struct cgroup *cg, const char *online, struct err *err)
