@@ -29,11 +29,6 @@ int confine_clean(const char *dir, const char *path, char rel[LIMIT_PATH])
 	return 0;
 }
 
-bool confine_is_below(const char *rel, const char *name)
-{
-	return path_is_below(rel, name);
-}
-
 int confine_dir(int root, const char *rel, mode_t mode, bool *made)
 {
 	bool ignored;

@@ -19,8 +19,6 @@
  * "/run". -EPERM for what is not strictly below, -ENAMETOOLONG.
  */
 int confine_clean(const char *dir, const char *path, char rel[LIMIT_PATH]);
-/* True if rel is name or below it. */
-bool confine_is_below(const char *rel, const char *name);
 
 /*
  * O_PATH fd of a directory; missing ones are made with mode when it is not 0. *made (or NULL): the

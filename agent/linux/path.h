@@ -18,7 +18,7 @@
 int path_clean(const char *path, char ret[static LIMIT_PATH]);
 /* True if one of the components is "..". */
 bool path_has_dotdot(const char *path);
-/* True if path is dir or below it; both clean and absolute. */
+/* True if path is dir or below it; both clean, and absolute or relative to the same. */
 bool path_is_below(const char *path, const char *dir);
 
 /*

@@ -28,6 +28,7 @@
 #include "pod/storage_layers.h"
 #include "pod/storage_mount.h"
 #include "linux/confine.h"
+#include "linux/path.h"
 #include "linux/devfind.h"
 
 #define FSGID "fsgid="
@@ -187,7 +188,7 @@ static int storage_mount_point(struct storage_op *op, const char *text, const ch
 	if (confine_clean(STORAGE_ROOT, text, rel) < 0)
 		return err_set(err, EPERM, "mount point '%s' is not below " STORAGE_ROOT, text);
 	for (size_t i = 0; i < ARRAY_LEN(own_dirs); i++) {
-		if (confine_is_below(rel, own_dirs[i]))
+		if (path_is_below(rel, own_dirs[i]))
 			return err_set(err, EPERM, "mount point '%s' belongs to the agent", text);
 	}
 	*ret = arena_strdup(&op->mem, rel);

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/str.h"
 
-#define QUIET_MS 1000
+#define CALL_QUIET_MS 1000
 
 /* A burst is over: its memory goes back to the guest. */
 static void call_on_quiet(struct timer *t)
@@ -40,7 +40,7 @@ static void call_free(struct call *c)
 	s->calls--;
 	free(c);
 	if (!s->quiet.loop)
-		timer_set(s->loop, &s->quiet, QUIET_MS, call_on_quiet);
+		timer_set(s->loop, &s->quiet, CALL_QUIET_MS, call_on_quiet);
 }
 
 struct buf call_body(size_t len)

@@ -28,7 +28,7 @@
 
 #define CHUNK	  (32u << 10) /* what the port takes or gives in one call */
 #define REOPEN_MS 50	      /* of a port that has gone */
-#define QUIET_MS  50 /* between two looks whether a host that broke the protocol still sends */
+#define STILL_MS  50 /* between two looks whether a host that broke the protocol still sends */
 
 struct serial {
 	struct conn conn;
@@ -148,7 +148,7 @@ static void serial_reopen(struct serial *s)
 
 static void serial_on_quiet(struct timer *t);
 
-/* Reads on and throws away, a bounded share each time, until nothing has come for QUIET_MS. */
+/* Reads on and throws away, a bounded share each time, until nothing has come for STILL_MS. */
 static void serial_discard(struct serial *s)
 {
 	static uint8_t chunk[CHUNK];
@@ -164,7 +164,7 @@ static void serial_discard(struct serial *s)
 			break;
 		s->noisy = true;
 	}
-	timer_set(s->loop, &s->again, QUIET_MS, serial_on_quiet);
+	timer_set(s->loop, &s->again, STILL_MS, serial_on_quiet);
 }
 
 static void serial_on_quiet(struct timer *t)

@@ -14,6 +14,8 @@
 #include "base/err.h"
 #include "oci.pb-c.h"
 
+#define PROC_ROOT_INO 1u /* of the root of any procfs */
+
 /* --- mount.c: an entry of the spec's mounts, checked in the parent, carried out in the child */
 
 struct mount_env {

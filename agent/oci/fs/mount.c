@@ -23,8 +23,7 @@
 #include "base/limits.h"
 #include "base/str.h"
 
-#define FILE_MODE     0755
-#define PROC_ROOT_INO 1u
+#define FILE_MODE 0755
 
 /* What may be covered inside a procfs, by files that imitate it (lxcfs). */
 static const char *const proc_files[] = {

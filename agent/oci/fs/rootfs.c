@@ -28,7 +28,6 @@
 #include "base/limits.h"
 #include "base/str.h"
 
-#define PROC_ROOT_INO	    1u
 #define DEFAULT_PROPAGATION ((unsigned long)(MS_SLAVE | MS_REC))
 
 /* A mount that something remains to be done to. */
@@ -93,7 +92,7 @@ static int check_paths(const Grpc__Linux *l, struct err *err)
 	int r = 0;
 
 	if (l->n_maskedpaths > LIMIT_MOUNTS || l->n_readonlypaths > LIMIT_MOUNTS ||
-	    l->n_devices > LIMIT_MOUNTS)
+	    l->n_devices > LIMIT_DEVICES)
 		return err_set(err, EINVAL, "more than %u masked paths, readonly paths or devices",
 			       LIMIT_MOUNTS);
 	for (size_t i = 0; r == 0 && i < l->n_maskedpaths; i++)
