@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Arena: chunks from malloc, each at least ARENA_CHUNK bytes, filled from the front.
+ * Arena: chunks from malloc, each at least ARENA_CHUNK bytes, filled from the front. What was in
+ * one does not stay in memory, see buf.c.
  */
 #include "base/arena.h"
 
@@ -32,6 +33,7 @@ void arena_free(struct arena *a)
 		struct arena_chunk *c = a->chunks;
 
 		a->chunks = c->next;
+		explicit_bzero(c->data, c->used);
 		free(c);
 	}
 	a->taken = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * struct buf.
+ * struct buf. What was in one does not stay in memory: each child that is to become a container's
+ * process has a copy of ours, which that container may read.
  */
 #include "base/buf.h"
 
@@ -19,6 +20,7 @@ uint8_t *buf_reserve(struct buf *b, size_t len)
 		return NULL;
 	if (b->mem && b->size - have >= len && b->start > have) { /* cheap: no overlap, no growth */
 		(void)memcpy(b->mem, b->mem + b->start, have);
+		explicit_bzero(b->mem + have, b->end - have);
 		b->start = 0;
 		b->end = have;
 		return b->mem + b->end;
@@ -31,7 +33,7 @@ uint8_t *buf_reserve(struct buf *b, size_t len)
 		return NULL;
 	if (have)
 		(void)memcpy(mem, b->mem + b->start, have);
-	free(b->mem);
+	buf_free(b);
 	*b = (struct buf){ .mem = mem, .end = have, .size = want };
 	return mem + have;
 }
@@ -59,6 +61,8 @@ void buf_consume(struct buf *b, size_t len)
 
 void buf_free(struct buf *b)
 {
+	if (b->mem)
+		explicit_bzero(b->mem, b->end);
 	free(b->mem);
 	*b = (struct buf){ 0 };
 }

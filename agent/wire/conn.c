@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -147,7 +148,7 @@ static const struct conn_carrier fdconn_carrier = { fdconn_writev, fdconn_hang_u
 
 static void fdconn_on_event(struct source *s, uint32_t events)
 {
-	static uint8_t chunk[READ_CHUNK]; /* one for all: it is empty again when this returns */
+	static uint8_t chunk[READ_CHUNK]; /* one for all: nothing is in it when this returns */
 	struct fdconn *f = container_of(s, struct fdconn, source);
 	ssize_t n;
 	int r = 0;
@@ -163,6 +164,8 @@ static void fdconn_on_event(struct source *s, uint32_t events)
 			timer_cancel(&f->linger);
 			r = conn_input(&f->conn, chunk, (size_t)n);
 		}
+		if (n > 0)
+			explicit_bzero(chunk, (size_t)n); /* see base/buf.c */
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 			fdconn_free(f);
 			return;

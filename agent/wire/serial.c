@@ -240,6 +240,7 @@ static ssize_t serial_writev(struct conn *c, const struct iovec *iov, int count)
 		do
 			n = write(s->fd, chunk, len);
 		while (n < 0 && errno == EINTR);
+		explicit_bzero(chunk, len); /* which leaves errno alone; see base/buf.c */
 		if (n < 0 && errno != EAGAIN)
 			return -errno;
 		if (n > 0)
@@ -295,9 +296,10 @@ static void serial_on_event(struct source *src, uint32_t events)
 			serial_end_session(s);
 			return;
 		}
-		if (n > 0)
+		if (n > 0) {
 			r = conn_input(&s->conn, chunk, (size_t)n);
-		else if (errno != EAGAIN && errno != EINTR) {
+			explicit_bzero(chunk, (size_t)n); /* see base/buf.c */
+		} else if (errno != EAGAIN && errno != EINTR) {
 			log_warn("serial", "read: %s; opening the port anew", strerror(errno));
 			serial_reopen(s);
 			return;

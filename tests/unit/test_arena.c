@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+// ldflags: -Wl,--wrap=free
 #include "base/arena.h"
 
 #include <criterion/criterion.h>
 #include <stdalign.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -84,4 +86,28 @@ Test(arena, nothing_of_zero_bytes_is_shared)
 	cr_assert_not_null(p);
 	cr_assert_not_null(q);
 	arena_free(&a);
+}
+
+static bool watched;
+void __real_free(void *p);
+void __wrap_free(void *p);
+
+void __wrap_free(void *p)
+{
+	if (p && watched)
+		cr_assert_null(memmem(p, 200, "secret", 6), "it is still there");
+	__real_free(p);
+}
+
+Test(arena, what_was_in_it_is_wiped)
+{
+	struct arena a;
+
+	arena_init(&a, 1u << 20);
+	cr_assert_not_null(arena_strdup(&a, "first"));
+	cr_assert_not_null(arena_strdup(&a, "secret"));
+	(void)memset(arena_alloc(&a, 5000), 1, 5000);
+	watched = true;
+	arena_free(&a);
+	watched = false;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+// ldflags: -Wl,--wrap=free
 #include "base/buf.h"
 
 #include <criterion/criterion.h>
@@ -64,4 +65,37 @@ Test(buf, absurd_sizes)
 	cr_assert_eq(buf_len(&b), 1);
 	buf_free(&b);
 	buf_free(&b);
+}
+
+/* What is given back must be empty as far as it was written to. */
+static const char *watched;
+static unsigned int watched_frees;
+void __real_free(void *p);
+void __wrap_free(void *p);
+
+void __wrap_free(void *p)
+{
+	if (p && watched) {
+		watched_frees++;
+		cr_assert_null(memmem(p, 64, watched, strlen(watched)), "it is still there");
+	}
+	__real_free(p);
+}
+
+Test(buf, what_was_in_it_is_wiped)
+{
+	struct buf b = { 0 };
+
+	cr_assert_not_null(buf_reserve(&b, 100));
+	cr_assert_eq(buf_append(&b, "0123456789 secret", 17), 0);
+	watched = "secret";
+	cr_assert_not_null(buf_reserve(&b, 1000));
+	cr_assert_eq(watched_frees, 1, "grown");
+	buf_consume(&b, 10);
+	cr_assert_not_null(buf_reserve(&b, b.size - buf_len(&b)), "moved to the front");
+	cr_assert_eq(b.start, 0);
+	cr_assert_null(memmem(b.mem + b.end, 64, "ret", 3), "the place that it left");
+	buf_free(&b);
+	cr_assert_eq(watched_frees, 2);
+	watched = NULL;
 }

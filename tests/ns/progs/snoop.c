@@ -7,6 +7,8 @@
  *	snoop write SECONDS	tries to write to their executable, also later through a kept descriptor
  *	snoop undressed SECONDS	with CAP_SYS_PTRACE, which opens everything: looks for what is the guest's. All
  *				containers have a file /marker
+ *	snoop memory DROWSSAP SECONDS	with CAP_SYS_PTRACE, too: looks in their memory for the word, told from its end,
+ *				so that telling it does not put it there
  *	snoop swap A B SECONDS	exchanges two names as fast as it can
  */
 #include <dirent.h>
@@ -275,6 +277,54 @@ static void undressed(const char *pid)
 		undressed_got(pid, "mount namespace", mnt);
 }
 
+static char password[64];
+
+static void find_password(const char *pid, int mem, unsigned long at, unsigned long end)
+{
+	static char chunk[1 << 20];
+	size_t len = strlen(password);
+
+	while (at < end) {
+		size_t want = end - at < sizeof(chunk) ? end - at : sizeof(chunk);
+		ssize_t n = pread(mem, chunk, want, (off_t)at);
+		char *hit;
+
+		if (n <= 0)
+			return;
+		hit = memmem(chunk, (size_t)n, password, len);
+		if (hit) {
+			char line[64];
+
+			snprintf(line, sizeof(line), "%lx", at + (unsigned long)(hit - chunk));
+			undressed_got(pid, "memory", line);
+			return;
+		}
+		at += (unsigned long)n;
+	}
+}
+
+static void memory(const char *pid)
+{
+	char path[64], line[512];
+	FILE *maps;
+	int mem;
+
+	snprintf(path, sizeof(path), "/proc/%s/mem", pid);
+	mem = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%s/maps", pid);
+	maps = mem < 0 ? NULL : fopen(path, "re");
+	while (maps && fgets(line, sizeof(line), maps)) {
+		unsigned long start, end;
+
+		if (sscanf(line, "%lx-%lx rw", &start, &end) == 2 && strstr(line, " rw"))
+			find_password(pid, mem, start, end);
+	}
+	if (maps)
+		fclose(maps);
+	if (mem >= 0)
+		close(mem);
+}
+
 static void look(void (*fn)(const char *pid))
 {
 	DIR *d = opendir("/proc");
@@ -301,6 +351,8 @@ int main(int argc, char **argv)
 		return 2;
 	if (argc == 4)
 		snprintf(guest_mnt, sizeof(guest_mnt), "%s", argv[2]);
+	for (size_t n = argc == 4 ? strlen(guest_mnt) : 0, i = 0; i < n; i++)
+		password[i] = guest_mnt[n - 1 - i];
 	end = time(NULL) + atoi(argv[argc - 1]);
 	printf("up\n");
 	fflush(stdout);
@@ -311,6 +363,7 @@ int main(int argc, char **argv)
 		} else {
 			look(strcmp(argv[1], "write") == 0	 ? try_write
 			     : strcmp(argv[1], "undressed") == 0 ? undressed
+			     : strcmp(argv[1], "memory") == 0	 ? memory
 								 : try_all);
 		}
 	}
