@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The two places where 1.x and 3.x use the same field for two types: CreateContainerRequest.8 and
- * LinuxSeccomp.3. Walks the bytes of a request down to them. No state; input is hostile.
+ * Requests of 3.x as we take them. The two places where 1.x and 3.x use the same field for two
+ * types, CreateContainerRequest.8 and LinuxSeccomp.3: walks the bytes of a request down to them.
+ * And environments. No state; input is hostile.
  */
 #include "svc/svc.h"
 
@@ -142,4 +143,16 @@ void adopt3x_create_container(uint8_t *request, size_t len)
 			*f.tag = REQUEST_MOUNTS << 3 | BYTES;
 	}
 	adopt_each((struct adopt_span){ request, request + len }, REQUEST_OCI, adopt_spec);
+}
+
+void adopt3x_environment(Grpc__Process *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; p && i < p->n_env; i++) {
+		if (strchr(p->env[i], '='))
+			p->env[n++] = p->env[i];
+	}
+	if (p)
+		p->n_env = n;
 }

@@ -20,6 +20,8 @@ int svc_create_container(struct call *c, const void *request, struct err *err)
 	/* Not a field of 1.x: oci takes it where it is given. */
 	if (c->schema == SCHEMA_1X && req->oci && req->oci->linux && req->oci->linux->seccomp)
 		req->oci->linux->seccomp->n_syscalls3x = 0;
+	if (c->schema == SCHEMA_3X && req->oci)
+		adopt3x_environment(req->oci->process);
 	return container_create(call_agent(c), req, c, err);
 }
 

@@ -25,6 +25,8 @@ int svc_exec_process(struct call *c, const void *request, struct err *err)
 	const Grpc__ExecProcessRequest *req = request;
 	struct container *ctr = container_find(c, req->container_id, err);
 
+	if (c->schema == SCHEMA_3X)
+		adopt3x_environment(req->process);
 	return ctr ? process_exec(ctr, req, c, err) : -ENOENT;
 }
 

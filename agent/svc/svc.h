@@ -50,6 +50,8 @@ int svc_gate(struct call *c, struct err *err);
  * well-formed message are left to the decoder to refuse.
  */
 void adopt3x_create_container(uint8_t *request, size_t len);
+/* Drops entries without "=", which 1.x refuses and 3.x passes over. p may be NULL. */
+void adopt3x_environment(Grpc__Process *p);
 
 /* --- stats.c --- */
 

@@ -511,6 +511,11 @@ def exec_with_rules_of_its_own(agent, c, road):
         expect(told(c, **mine), (own, 1, 777, 500))
         for bad in (dict(OOMScoreAdj=1001), dict(Rlimits=[oci_pb2.POSIXRlimit(Type='RLIMIT_NOFILE', Hard=1, Soft=2)])):
             fails(S.INTERNAL, told, v3, words='Could not run process', **bad)
+        # 3.x passes over what is no variable.
+        bare = oci_pb2.Process(Args=['sh', '-c', 'echo $A'], Env=['NOEQUALS', 'PATH=/bin', 'A=1'], Cwd='/', User=oci_pb2.User())
+        fails(S.INTERNAL, c.ExecProcess, container_id='x', exec_id='bare', process=bare, words='NOEQUALS')
+        v3.ExecProcess(container_id='x', exec_id='bare', process=bare)
+        expect(sb.read('x', 'bare'), b'1\n')
     v3.close()
 
 

@@ -46,7 +46,7 @@ class Pod:
         caps = ['CAP_DAC_OVERRIDE']
         spec = oci_pb2.Spec(
             Version='1.0.2', Root=oci_pb2.Root(Path=self.road.rootfs), Annotations=annotations,
-            Process=oci_pb2.Process(Args=['sh', '-c', cmd], Env=['PATH=/bin'], Cwd='/', User=oci_pb2.User(),
+            Process=oci_pb2.Process(Args=['sh', '-c', cmd], Env=['PATH=/bin', 'NO_VALUE'], Cwd='/', User=oci_pb2.User(),
                                     Capabilities=oci_pb2.LinuxCapabilities(Bounding=caps, Effective=caps, Permitted=caps)),
             Mounts=[M(destination='/proc', type='proc', source='proc')] + [
                 M(destination=d, type='bind', source=SHARE + '/' + s, options=['rbind', 'rprivate', 'ro'])

@@ -82,3 +82,18 @@ Test(adopt3x, garbage)
 	adopt3x_create_container(good, n);
 	cr_expect_eq(good[6 + 17], 0x2a);
 }
+
+Test(adopt3x, environments)
+{
+	char a[] = "A=1", none[] = "NONE", empty[] = "", b[] = "B=", *env[] = { none, a, empty, b };
+	Grpc__Process p = GRPC__PROCESS__INIT;
+
+	adopt3x_environment(NULL);
+	adopt3x_environment(&p);
+	p.env = env;
+	p.n_env = 4;
+	adopt3x_environment(&p);
+	cr_assert_eq(p.n_env, 2);
+	cr_expect_str_eq(p.env[0], "A=1");
+	cr_expect_str_eq(p.env[1], "B=");
+}
