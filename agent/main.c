@@ -18,10 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cgroups.h"
 #include "init.h"
-#include "modules.h"
-#include "root.h"
 #include "linux/rootdisk.h"
 #include "base/auto.h"
 #include "base/crash.h"

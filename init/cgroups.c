@@ -2,7 +2,7 @@
 /*
  * Mounting cgroups. No state.
  */
-#include "cgroups.h"
+#include "init.h"
 
 #include <errno.h>
 #include <fcntl.h>

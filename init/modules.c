@@ -2,7 +2,7 @@
 /*
  * Modules at boot. No state.
  */
-#include "modules.h"
+#include "init.h"
 
 #include <dirent.h>
 #include <errno.h>

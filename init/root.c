@@ -6,7 +6,7 @@
  * tmpfs goes over the empty initramfs, and init starts anew there, lest its old program stay in
  * memory. State: an environment variable tells that it has been done.
  */
-#include "root.h"
+#include "init.h"
 
 #include <dirent.h>
 #include <errno.h>

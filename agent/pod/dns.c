@@ -2,7 +2,7 @@
 /*
  * The guest's resolv.conf: a file of ours bound over the image's. State: that file and the binding.
  */
-#include "pod/dns.h"
+#include "pod/guest.h"
 
 #include <errno.h>
 #include <fcntl.h>

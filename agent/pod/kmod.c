@@ -2,7 +2,7 @@
 /*
  * Loading kernel modules with the guest's own modprobe, in a worker. No state of its own.
  */
-#include "pod/kmod.h"
+#include "pod/guest.h"
 
 #include <errno.h>
 #include <stdlib.h>

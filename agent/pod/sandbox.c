@@ -22,11 +22,9 @@
 #include "base/worker.h"
 #include "pod/agent.h"
 #include "pod/container.h"
-#include "pod/dns.h"
+#include "pod/guest.h"
 #include "pod/guesthook.h"
-#include "pod/kmod.h"
 #include "pod/oom.h"
-#include "pod/sharedns.h"
 #include "config.h"
 
 #define END_MS 500 /* for the answer to DestroySandbox to arrive */

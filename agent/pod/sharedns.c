@@ -3,7 +3,7 @@
  * The namespaces that the containers of a pod share and that outlive each of them. State: two files
  * that hold them.
  */
-#include "pod/sharedns.h"
+#include "pod/guest.h"
 
 #include <errno.h>
 #include <fcntl.h>

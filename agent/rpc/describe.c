@@ -2,7 +2,7 @@
 /*
  * A request as text, for the log at debug level. No state.
  */
-#include "rpc/describe.h"
+#include "rpc/dispatch.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

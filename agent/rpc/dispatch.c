@@ -8,7 +8,6 @@
 
 #include "base/limits.h"
 #include "base/log.h"
-#include "rpc/describe.h"
 
 static bool rpc_same(const char *s, const char *text, size_t len)
 {

@@ -5,6 +5,7 @@
 #ifndef RPC_DISPATCH_H
 #define RPC_DISPATCH_H
 
+#include <protobuf-c/protobuf-c.h>
 #include "rpc/call.h"
 
 /* The row, or NULL with *known telling whether at least the service exists. */
@@ -17,5 +18,13 @@ const struct rpc_method *rpc_find(const struct rpc_server *s, const char *servic
  * afterwards.
  */
 void rpc_run(struct call *c, uint8_t *body, size_t len);
+
+/* --- describe.c: a request as text, for the log --- */
+
+/*
+ * The fields of m that are set, cut where text (of size bytes, at least 1) is full. Bytes (input,
+ * files) are told by their number only, and so are environments. Returns text.
+ */
+const char *rpc_describe(const ProtobufCMessage *m, char *text, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "rpc/describe.h"
+#include "rpc/dispatch.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

@@ -10,13 +10,11 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-#include "modules.h"
+#include "init.h"
 #include "linux/hotplug.h"
 #include "linux/run.h"
-#include "pod/dns.h"
-#include "pod/kmod.h"
+#include "pod/guest.h"
 #include "pod/sandbox.h"
-#include "pod/sharedns.h"
 #include "pod/pod.h"
 #include "test_guest_harness.h"
 

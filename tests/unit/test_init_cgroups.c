@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cgroups.h"
+#include "init.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
