@@ -9,11 +9,13 @@ whole machine (the clock, memory and CPU hot-plug), which the guest tests do. do
 
 Needs python3-grpcio, python3-protobuf and protobuf-compiler; skips without them.
 """
+import fcntl
 import json
 import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -976,6 +978,24 @@ def tracing_ends_the_agent(tap):
             c.close()
 
 
+def pipes_of_a_size(tap):
+    with tempfile.NamedTemporaryFile('w', prefix='config-') as f:
+        f.write('container_pipe_size = 1048576\n')
+        f.flush()
+        with tap.case('container_pipe_size'), nsagent.Agent(args=['--config', f.name]) as agent, agent.road() as road:
+            c = Client(agent.sock)
+            with Sandbox(c, road) as sb:
+                sb.start('x', 'exec sleep 1000')
+                sb.execute('x', 'e', 'sleep', '1000')
+                for pid in agent.children():
+                    for n, size in ((1, 1 << 20), (2, 1 << 20)):
+                        fd = os.open('/proc/%s/fd/%d' % (pid, n), os.O_WRONLY)
+                        expect(fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ), size)
+                        os.close(fd)
+                expect(len(agent.children()), 2)
+            c.close()
+
+
 def methods_of_3x(agent, c, road):
     """The 3.x methods by gRPC: an answer or a clear status, never the end of the agent."""
     with Sandbox(c, road) as sb:
@@ -1225,6 +1245,8 @@ def main():
         c.close()
         if not only or 'tracing' in only:
             tracing_ends_the_agent(tap)
+        if not only or 'pipes' in only:
+            pipes_of_a_size(tap)
         if not only or 'storm' in only:
             storm(tap, int(os.environ.get('STORM_SECONDS', '20')))
         return nsagent.finish(tap, agent)
