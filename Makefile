@@ -177,6 +177,9 @@ $(BUILD)/vm-guard: $(BUILD)/obj-host/tests/vm/guard/vm-guard.o
 $(BUILD)/vsock-guest: tests/vm/guest/vsock-guest.c
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -static -s -o $@ $<
+$(BUILD)/kernel-probe: tests/vm/guest/kernel-probe.c
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O2 -static -s -o $@ $<
 $(BUILD)/vhost-user-vsock-san: $(wildcard tools/vhost-user-vsock/*.[ch])
 	$(call say,CC-SAN,$@)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g $(SANITIZE) -o $@ $(filter %.c,$^)
@@ -381,7 +384,7 @@ TESTS := tests/check.sh tests/test_run.py $(UNIT) $(filter-out %.c %.h,$(TESTS_S
 .PHONY: test test-all unit
 test: deps-test
 	@$(MAKE) --no-print-directory test-all
-test-all: all $(SHARED) $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san $(BUILD)/kata-agent-san $(OWN_KERNEL) $(INITRD) $(IMAGE) $(UNIT)
+test-all: all $(SHARED) $(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/kernel-probe $(BUILD)/vhost-user-vsock-san $(BUILD)/kata-agent-san $(OWN_KERNEL) $(INITRD) $(IMAGE) $(UNIT)
 	@$(if $(filter shared,$(LINK)),AGENT=$(abspath $(AGENT))) tests/run.py $(TESTS)
 unit: $(UNIT)
 	@tests/run.py --jobs 2 tests/check.sh tests/test_run.py $(UNIT)
@@ -394,7 +397,7 @@ T_NEEDS := $(filter $(BUILD)/unit/%,$(T_FILES)) \
 	$(if $(filter-out $(BUILD)/unit/% tests/check.sh tests/test_run.py,$(T_FILES)),all $(BUILD)/kata-agent-san) \
 	$(if $(filter tests/ns/test_e2e_shared.sh,$(T_FILES)),$(SHARED)) \
 	$(if $(filter tests/ns/test_cgroup_guest.sh,$(T_FILES)),$(OWN_KERNEL) $(BUILD)/unit/test_cgroup_v1 $(BUILD)/unit/test_cgroup_v2) \
-	$(if $(filter tests/vm/% tests/images/%,$(T_FILES)),$(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/vhost-user-vsock-san \
+	$(if $(filter tests/vm/% tests/images/%,$(T_FILES)),$(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/kernel-probe $(BUILD)/vhost-user-vsock-san \
 		$(OWN_KERNEL) $(INITRD) $(IMAGE))
 check: $(T_NEEDS)
 	@$(if $(strip $(T)),tests/run.py $(T_PROGRAMS),echo "make check T=PROGRAM, see make help" >&2; exit 2)
