@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -87,8 +88,10 @@ static pid_t spawn(int (*fn)(void *), void *arg)
 	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 
 	cr_assert(pid >= 0, "clone3: %d", errno);
-	if (pid == 0)
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
 		_exit(fn(arg));
+	}
 	return pid;
 }
 
@@ -242,7 +245,7 @@ Test(cgroup_v2, groups_below)
 	pid_t child;
 
 	make("d", NULL);
-	(void)snprintf(path, sizeof(path), "/sys/fs/cgroup/%s", cg->path);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", root->h[0].fd, cg->path);
 	while (n < 200) {
 		(void)strcat(path, "/x");
 		if (mkdir(path, 0755) < 0)
