@@ -559,55 +559,6 @@ Test(cgroup_v1, devices_without_rules)
 	remove_it();
 }
 
-/* v1 takes back from "c *:*" only "c *:*": what is the guest's own must not be in what is allowed. */
-Test(cgroup_v1, devices_by_wildcards)
-{
-	Grpc__LinuxDeviceCgroup deny = GRPC__LINUX_DEVICE_CGROUP__INIT, allow = deny, taken = deny;
-	Grpc__LinuxDeviceCgroup *rules[] = { &deny, &allow, &taken };
-	Grpc__LinuxResources res = GRPC__LINUX_RESOURCES__INIT;
-	const struct cgroup_devices asked = { .res = &res };
-	static const struct {
-		int64_t major, minor;
-		int kmsg, console;
-	} cases[] = { { -1, -1, 0, EPERM }, { 5, -1, EPERM, EPERM }, { -1, 1, EPERM, EPERM },
-		      { -1, 11, 0, EPERM }, { 1, -1, 0, EPERM },     { 5, 1, EPERM, EPERM } };
-	char all[] = "rwm", type[] = "c", block[] = "b", list[65536], want[64];
-
-	deny.access = allow.access = taken.access = all;
-	allow.allow = true;
-	allow.type = taken.type = type;
-	res.devices = rules;
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		make(NULL, NULL);
-		allow.major = taken.major = cases[i].major;
-		allow.minor = taken.minor = cases[i].minor;
-		res.n_devices = 2;
-		cr_expect_eq(cgroup_set_devices(cg, &asked, &err), 0, "%s", err.msg);
-		cr_expect_eq(status_of(spawn(do_kmsg)) >> 8, cases[i].kmsg, "%zu", i);
-		cr_expect_eq(status_of(spawn(do_console)) >> 8, cases[i].console, "%zu", i);
-		res.n_devices = 3;
-		cr_expect_eq(cgroup_set_devices(cg, &asked, &err), 0, "%s", err.msg);
-		cr_expect_eq(status_of(spawn(do_kmsg)) >> 8, EPERM, "taken back, %zu", i);
-		remove_it();
-	}
-	make(NULL, NULL);
-	rootdisk_add(&root->disks, makedev(254, 3));
-	allow.type = block;
-	allow.major = allow.minor = -1;
-	res.n_devices = 2;
-	cr_expect_eq(cgroup_set_devices(cg, &asked, &err), 0, "%s", err.msg);
-	cr_assert(cgroup_read(cg, CTL_DEVICES, "devices.list", list, sizeof(list)) > 0);
-	cr_expect(strstr(list, "b *:* m\n") && strstr(list, "b 253:* rwm\n") &&
-		  strstr(list, "b 254:2 rwm\n"));
-	cr_expect(!strstr(list, "b 254:3 ") && !strstr(list, "b 254:*"));
-	for (size_t i = 0; i < root->disks.n; i++) {
-		(void)snprintf(want, sizeof(want), "b %u:%u ", major(root->disks.dev[i]),
-			       minor(root->disks.dev[i]));
-		cr_expect(!strstr(list, want), "%s allowed", want);
-	}
-	remove_it();
-}
-
 Test(cgroup_v1, devices)
 {
 	Grpc__LinuxDeviceCgroup deny = GRPC__LINUX_DEVICE_CGROUP__INIT;

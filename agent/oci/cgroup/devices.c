@@ -99,7 +99,6 @@ struct rule_list {
 	struct device_rule *rule;
 	size_t count;
 	bool asked_denies, asked_all;
-	size_t own, own_end; /* where the denials of what is the guest's own stand */
 };
 
 static void rule_put(struct rule_list *l, bool allow, char type, int64_t major, int64_t minor,
@@ -163,13 +162,11 @@ static void deny_own(struct rule_list *l, const struct cgroup_devices *d,
 	struct guestdev own;
 	struct rule_list had = *l;
 
-	l->own = l->count;
 	for (size_t i = 0; i < disks->n; i++)
 		rule_put(l, false, 'b', major(disks->dev[i]), minor(disks->dev[i]), READ | WRITE);
 	guestdev_find(&own);
 	for (size_t i = 0; i < own.n; i++)
 		rule_put(l, false, 'c', own.dev[i].major, own.dev[i].minor, READ | WRITE);
-	l->own_end = l->count;
 	for (size_t i = 0; i < d->count; i++) {
 		const Grpc__LinuxDevice *n = d->device[i];
 		unsigned int access;
@@ -203,79 +200,6 @@ static int rules_build(struct rule_list *l, const struct cgroup_devices *d,
 	return r;
 }
 
-/* The denial of what is the guest's own that meets such devices: -1 stands for all numbers. */
-static const struct device_rule *rules_own(const struct rule_list *l, char type, int64_t major,
-					   int64_t minor)
-{
-	for (size_t i = l->own; i < l->own_end; i++) {
-		const struct device_rule *o = &l->rule[i];
-
-		if (o->type == type && (major < 0 || o->major == major) &&
-		    (minor < 0 || o->minor < 0 || o->minor == minor))
-			return o;
-	}
-	return NULL;
-}
-
-/* All devices of a major number that the rule means, and that are not the guest's own. */
-static int write_v1_major(struct cgroup *cg, const struct rule_list *l, struct device_rule rule,
-			  struct err *err)
-{
-	const struct device_rule *own = rules_own(l, rule.type, rule.major, rule.minor);
-	int r = 0;
-
-	if (!own)
-		return write_v1(cg, &rule, err);
-	if (own->minor < 0 || rule.minor >= 0)
-		return 0;
-	for (rule.minor = 0; r == 0 && rule.minor < LIMIT_MINORS; rule.minor++) {
-		if (!rules_own(l, rule.type, rule.major, rule.minor))
-			r = write_v1(cg, &rule, err);
-	}
-	return r;
-}
-
-/*
- * Where all is denied, v1 takes what is allowed back in the very words that allowed it, and else
- * not at all: "c *:*" may not be said of what is the guest's own.
- */
-static int write_v1_around(struct cgroup *cg, const struct rule_list *l, struct device_rule rule,
-			   struct err *err)
-{
-	unsigned int access = rule.access;
-	int r = 0;
-
-	if ((rule.major >= 0 && rule.minor >= 0) || !(access & (READ | WRITE)) ||
-	    !rules_own(l, rule.type, rule.major, rule.minor))
-		return write_v1(cg, &rule, err);
-	rule.access = rule.allow ? MKNOD : access;
-	if (access & rule.access)
-		r = write_v1(cg, &rule, err);
-	rule.access = access;
-	if (rule.major >= 0)
-		return r < 0 ? r : write_v1_major(cg, l, rule, err);
-	for (rule.major = 0; r == 0 && rule.major < LIMIT_MAJORS; rule.major++)
-		r = write_v1_major(cg, l, rule, err);
-	return r;
-}
-
-static int write_all_v1(struct cgroup *cg, const struct rule_list *l, struct err *err)
-{
-	bool all_denied = false;
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < l->count; i++) {
-		const struct device_rule *rule = &l->rule[i];
-
-		if (rule->type == 'a')
-			all_denied = !rule->allow;
-		r = all_denied && rule->type != 'a' && i < l->own
-			    ? write_v1_around(cg, l, *rule, err)
-			    : write_v1(cg, rule, err);
-	}
-	return r;
-}
-
 int cgroup_set_devices(struct cgroup *cg, const struct cgroup_devices *d, struct err *err)
 {
 	const struct rootdisk *disks = &cg->root->disks;
@@ -302,5 +226,7 @@ int cgroup_set_devices(struct cgroup *cg, const struct cgroup_devices *d, struct
 		return l.asked_denies
 			       ? err_set(err, EOPNOTSUPP, "can't deny devices: %s", cg->root->lacks)
 			       : 0;
-	return write_all_v1(cg, &l, err);
+	for (size_t i = 0; r == 0 && i < l.count; i++)
+		r = write_v1(cg, &rules[i], err);
+	return r;
 }
