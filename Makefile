@@ -24,7 +24,7 @@ PKG_IMAGE := busybox-static cpio gzip zstd e2fsprogs iptables
 PKG_KERNEL := linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils lz4 perl kmod
 PKG_RUN := qemu-system-x86 python3
 PKG_TEST := libcriterion-dev clang clang-format pyflakes3 libclang-rt-14-dev python3-grpcio python3-protobuf python3-hpack mmdebstrap xfsprogs erofs-utils cryptsetup-bin \
-	yamllint patchelf lld gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static dnf createrepo-c rpm crun runc iproute2 fdisk procps \
+	yamllint patchelf lld gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static dnf createrepo-c rpm crun runc iproute2 fdisk procps strace \
 	golang-go golang-google-grpc-dev golang-github-containerd-ttrpc-dev golang-github-hashicorp-yamux-dev gogoprotobuf
 
 PKG_debian := $(PKG_BUILD) $(PKG_IMAGE) $(PKG_RUN) kmod
@@ -100,6 +100,7 @@ help:
 ## make unit                the tests that take a minute and need no root: those of the C files, of the sources' form
 ## make check T=PROGRAM     one test and what it needs: T=tests/ns/test_rpc.py, T=tests/unit/test_str.c, several in
 ##                          quotes; T=tests/ns/test_rpc.py:network only the cases with that word in their names
+## make counts              what operations cost in system calls, against tests/counts/table
 ## make bench               figures of size, memory and time, in build/bench.json
 ## make images              kernel, initrd, disk image
 ## make deps                install the Debian packages that all this needs (root)
@@ -378,7 +379,7 @@ $(BUILD)/unit/mnl_%: UNIT_LIBS = -DWITH_LIBMNL -lmnl $(BUILD)/san/libagent.a
 $(BUILD)/unit/mnl_%: tests/unit/%.c $(BUILD)/san/libagent.a
 	$(unit_link)
 
-TESTS_SLOW := $(sort $(wildcard tests/ns/test_* tests/wire/test_* tests/interop/test_* tests/images/test_* tests/cross/test_* tests/vm/test_*))
+TESTS_SLOW := $(sort $(wildcard tests/counts/test_* tests/ns/test_* tests/wire/test_* tests/interop/test_* tests/images/test_* tests/cross/test_* tests/vm/test_*))
 TESTS := tests/check.sh tests/test_run.py $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW)) $(wildcard tests/fuzz/run.sh)
 
 .PHONY: test test-all unit
@@ -402,6 +403,12 @@ T_NEEDS := $(filter $(BUILD)/unit/%,$(T_FILES)) \
 check: $(T_NEEDS)
 	@$(if $(strip $(T)),tests/run.py $(T_PROGRAMS),echo "make check T=PROGRAM, see make help" >&2; exit 2)
 
+.PHONY: counts
+counts: deps-test
+	@$(MAKE) --no-print-directory counts-all
+.PHONY: counts-all
+counts-all: all
+	@tests/run.py $(sort $(wildcard tests/counts/test_*))
 .PHONY: bench
 bench: deps-test
 	@$(MAKE) --no-print-directory bench-all
