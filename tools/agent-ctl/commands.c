@@ -101,12 +101,47 @@ static int fill_ps(struct ctl *c, json_object *req, struct err *err)
 /* --share is no field of the request. */
 static int fill_share(struct ctl *c, json_object *req, struct err *err)
 {
+	if (!has(req, "share"))
+		return 0;
+	json_object_object_del(req, "share");
+	return sandbox_add_share(c, req, NULL, err);
+}
+
+/* A field that is a file's content: as text, or as bytes. */
+static int fill_file(json_object *req, const char *field, bool as_bytes, struct err *err)
+{
+	AUTO_FREE char *text = NULL;
+	json_object *name;
+	size_t len;
+
+	if (!json_object_object_get_ex(req, field, &name))
+		return 0;
+	if (read_file(json_object_get_string(name), 4u << 20, &text, &len, err) < 0)
+		return -err->code;
+	if (as_bytes)
+		put_bytes(req, field, text, len);
+	else
+		json_put_str(req, field, text);
+	return 0;
+}
+
+static int fill_rules(struct ctl *c, json_object *req, struct err *err)
+{
+	(void)c;
+	return fill_file(req, "data", true, err);
+}
+
+static int fill_policy(struct ctl *c, json_object *req, struct err *err)
+{
+	(void)c;
+	return fill_file(req, "policy", false, err);
+}
+
+static int fill_termination_log(struct ctl *c, json_object *req, struct err *err)
+{
 	(void)c;
 	(void)err;
-	if (has(req, "share")) {
-		json_object_object_del(req, "share");
-		sandbox_add_share(req);
-	}
+	json_put_str(req, "log_type", "termination_log");
 	return 0;
 }
 
@@ -136,7 +171,7 @@ create_sandbox = RPC_WITH("CreateSandbox", .fill = fill_share,
 	{ "--id", "sandbox_id", P_STR, "the sandbox's id" },
 	{ "--hostname", "hostname", P_STR, "the sandbox's host name" },
 	{ "--dns", "dns", P_LIST, "a line of resolv.conf; may be repeated" },
-	{ "--share", "share", P_FLAG, "mount the 9p share kataShared, as run does" },
+	{ "--share", "share", P_FLAG, "mount the share kataShared, as run does" },
 	{ "--storage", "storages", P_JSON_LIST, "a Storage message; may be repeated" },
 	{ "--pidns", "sandbox_pidns", P_FLAG, "one PID namespace for all containers" },
 	{ "--hooks", "guest_hook_path", P_STR, "directory of guest hooks" },
@@ -180,7 +215,22 @@ set_time = RPC_WITH("SetGuestDateTime", .fill = fill_time, { "[SECONDS]", "Sec",
 	{ "[MICROSECONDS]", "Usec", P_STR, NULL }),
 oom_event = { .method = "GetOOMEvent" },
 start_tracing = { .method = "StartTracing" },
-stop_tracing = { .method = "StopTracing" };
+stop_tracing = { .method = "StopTracing" },
+metrics = { .method = "GetMetrics", .text = true },
+get_iptables = RPC("GetIPTables", { "--ipv6", "is_ipv6", P_FLAG, "of IPv6" }),
+set_iptables = RPC_WITH("SetIPTables", .fill = fill_rules, { "FILE", "data", P_STR, NULL },
+	{ "--ipv6", "is_ipv6", P_FLAG, "of IPv6" }),
+volume_stats = RPC("GetVolumeStats", { "PATH", "volume_guest_path", P_STR, NULL }),
+resize_volume = RPC("ResizeVolume", { "PATH", "volume_guest_path", P_STR, NULL },
+	{ "BYTES", "size", P_STR, NULL }),
+set_policy = RPC_WITH("SetPolicy", .fill = fill_policy, { "FILE", "policy", P_STR, NULL }),
+termination_log = { .method = "GetDiagnosticData", .params = { ID },
+	.fill = fill_termination_log, .text = true },
+swap_on = RPC("AddSwapPath", { "PATH", "path", P_STR, NULL }),
+ephemeral = RPC("UpdateEphemeralMounts", { "STORAGE...", "storages", P_JSON_LIST, NULL }),
+stale_mounts = { .method = "RemoveStaleVirtiofsShareMounts" },
+memcg = RPC("MemAgentMemcgSet", { "SETTINGS", "", P_JSON, NULL }),
+compact = RPC("MemAgentCompactSet", { "SETTINGS", "", P_JSON, NULL });
 /* clang-format on */
 
 const struct command commands[] = {
@@ -239,11 +289,35 @@ const struct command commands[] = {
 	  &mem_probe },
 	{ "set-time", "[SECONDS [MICROSECONDS]]", "set the guest's clock (default: to ours)",
 	  thin_run, &set_time },
-	{ "copy-file", "[OPTIONS] SOURCE DESTINATION", "copy a file into the guest", copy_main,
-	  NULL },
+	{ "copy-file", "[OPTIONS] SOURCE DESTINATION", "copy a file, link or folder into the guest",
+	  copy_main, NULL },
 	{ "oom-event", "", "wait for an out-of-memory event", thin_run, &oom_event },
 	{ "start-tracing", "", "start tracing", thin_run, &start_tracing },
 	{ "stop-tracing", "", "stop tracing", thin_run, &stop_tracing },
+	{ "metrics", "", "the guest's and the agent's figures, in Prometheus' text", thin_run,
+	  &metrics },
+	{ "iptables", "[OPTIONS]", "the guest's packet filter, as iptables-save has it", thin_run,
+	  &get_iptables },
+	{ "set-iptables", "[OPTIONS] FILE", "load what iptables-save wrote (FILE or -)", thin_run,
+	  &set_iptables },
+	{ "volume-stats", "PATH", "space and inodes of a volume in the guest", thin_run,
+	  &volume_stats },
+	{ "resize-volume", "PATH BYTES", "let a volume's file system grow", thin_run,
+	  &resize_volume },
+	{ "set-policy", "FILE", "give the agent a policy (FILE or -)", thin_run, &set_policy },
+	{ "termination-log", "ID", "what a container left in its termination log", thin_run,
+	  &termination_log },
+	{ "swap-on", "PATH", "use a device or file of the guest as swap", thin_run, &swap_on },
+	{ "update-ephemeral", "STORAGE...", "mount ephemeral storages anew (JSON)", thin_run,
+	  &ephemeral },
+	{ "remove-stale-mounts", "", "make the guest forget removed mounts of the share", thin_run,
+	  &stale_mounts },
+	{ "mem-agent-memcg", "SETTINGS", "when idle memory is reclaimed (JSON)", thin_run, &memcg },
+	{ "mem-agent-compact", "SETTINGS", "when memory is compacted (JSON)", thin_run, &compact },
+	{ "batch", "[OPTIONS] [LINE...]", "commands over one connection", batch_main, NULL },
+	{ "repeat", "COUNT COMMAND [ARGUMENT...]", "a command several times over one connection",
+	  repeat_main, NULL },
+	{ "sleep", "SECONDS", "wait, between the commands of a batch", sleep_main, NULL },
 };
 
 const size_t n_commands = ARRAY_LEN(commands);

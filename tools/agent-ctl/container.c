@@ -20,7 +20,9 @@ int share_check(struct share_options *s, struct err *err)
 		s->dir = getenv("AGENT_CTL_SHARED");
 	if (s->none)
 		s->dir = NULL;
-	else if (!s->dir || !*s->dir)
+	if (s->fs && strcmp(s->fs, "9p") && strcmp(s->fs, "virtio-fs"))
+		return err_set(err, EINVAL, "--fs: '%s' is neither 9p nor virtio-fs", s->fs);
+	if (!s->none && (!s->dir || !*s->dir))
 		return err_set(err, EINVAL,
 			       "which host directory does the VM export as %s? Give --shared "
 			       "DIR, or --no-share if the agent runs outside a VM",
@@ -37,7 +39,38 @@ static json_object *list_of(const char *const *strings, size_t n)
 	return out;
 }
 
-void sandbox_add_share(json_object *request)
+static bool has_9p(json_object *details)
+{
+	json_object *agent, *list;
+
+	if (!json_object_object_get_ex(details, "agent_details", &agent) ||
+	    !json_object_object_get_ex(agent, "storage_handlers", &list))
+		return false;
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		if (!strcmp(json_object_get_string(json_object_array_get_idx(list, i)), "9p"))
+			return true;
+	}
+	return false;
+}
+
+/* Agents of 1.x always have 9p; of those of 3.x one says whether it does. */
+static int choose_fs(struct ctl *c, const char **ret, struct err *err)
+{
+	AUTO_MSG ProtobufCMessage *res = NULL;
+	AUTO_JSON json_object *details = NULL;
+
+	*ret = "9p";
+	if (!ctl_is_3x(c))
+		return 0;
+	if (ctl_call_json(c, "GetGuestDetails", NULL, NULL, &res, err) < 0)
+		return -err->code;
+	details = pb_to_json(res);
+	if (!has_9p(details))
+		*ret = "virtio-fs";
+	return 0;
+}
+
+int sandbox_add_share(struct ctl *c, json_object *request, const char *fs, struct err *err)
 {
 	/* The first is one string with three options, as the runtime sends it. */
 	static const char *const options[] = {
@@ -45,18 +78,36 @@ void sandbox_add_share(json_object *request)
 		"nodev",
 		"msize=8192",
 	};
-	json_object *storage = json_object_new_object(), *list = NULL;
+	json_object *storage, *list = NULL;
+	bool is_9p;
 
-	json_put_str(storage, "driver", "9p");
+	if (!fs && choose_fs(c, &fs, err) < 0)
+		return -err->code;
+	is_9p = !strcmp(fs, "9p");
+	storage = json_object_new_object();
+	json_put_str(storage, "driver", fs);
 	json_put_str(storage, "source", SHARED_TAG);
-	json_put_str(storage, "fstype", "9p");
+	json_put_str(storage, "fstype", is_9p ? "9p" : "virtiofs");
 	json_put_str(storage, "mount_point", SHARED_MOUNT);
-	(void)json_object_object_add(storage, "options", list_of(options, ARRAY_LEN(options)));
+	if (is_9p)
+		(void)json_object_object_add(storage, "options",
+					     list_of(options, ARRAY_LEN(options)));
 	if (!json_object_object_get_ex(request, "storages", &list)) {
 		list = json_object_new_array();
 		(void)json_object_object_add(request, "storages", list);
 	}
 	(void)json_object_array_add(list, storage);
+	return 0;
+}
+
+/* The Rust agent makes these with the sandbox, and takes a second CreateSandbox as the first. */
+static bool sandbox_exists(struct ctl *c)
+{
+	AUTO_JSON json_object *req = json_object_new_object();
+	struct err ignored;
+
+	json_put_str(req, "volume_guest_path", "/run/sandbox-ns/uts");
+	return ctl_call_json(c, "GetVolumeStats", req, NULL, NULL, &ignored) == 0;
 }
 
 int sandbox_create(struct ctl *c, const char *id, const struct share_options *share,
@@ -66,8 +117,13 @@ int sandbox_create(struct ctl *c, const char *id, const struct share_options *sh
 
 	json_put_str(req, "hostname", "kata");
 	json_put_str(req, "sandbox_id", id);
-	if (share->dir)
-		sandbox_add_share(req);
+	if (ctl_is_3x(c) && sandbox_exists(c)) {
+		err_set(err, EEXIST, "there is a sandbox already");
+		err->rpc = RPC_ALREADY_EXISTS;
+		return -EEXIST;
+	}
+	if (share->dir && sandbox_add_share(c, req, share->fs, err) < 0)
+		return -err->code;
 	return ctl_call_json(c, "CreateSandbox", req, NULL, NULL, err);
 }
 
@@ -93,6 +149,7 @@ int container_create(struct ctl *c, const char *id, const struct share_options *
 	AUTO_MSG ProtobufCMessage *req = NULL, *spec = NULL;
 
 	so.shared = share->dir;
+	so.no_own_pid = ctl_is_3x(c);
 	if (spec_load(&so, field(m->input, "OCI")->descriptor, &spec, err) < 0)
 		return -err->code;
 	json_put_str(json, "container_id", id);
@@ -256,6 +313,7 @@ int start_failure_status(const struct err *err)
 		int status;
 	} rows[] = {
 		{ "executable file not found", "", EXIT_NOT_FOUND },
+		{ "was not found", "the file", EXIT_NOT_FOUND }, /* the Rust agent's */
 		{ "no such file or directory", "exec", EXIT_NOT_FOUND },
 		{ "permission denied", "exec", EXIT_CANNOT_RUN },
 		{ "exec format error", "", EXIT_CANNOT_RUN },

@@ -9,23 +9,33 @@
 struct share_options {
 	const char *dir; /* host directory that the VM exports as kataShared */
 	bool none;	 /* the agent sees our own file system */
+	const char *fs;	 /* "9p" or "virtio-fs"; NULL: what the agent has, 9p first */
 };
 
 /* --shared, --no-share and AGENT_CTL_SHARED. */
-#define SHARE_OPTIONS(s)                                                                      \
-	{ 0,	     "shared",                                                                \
-	  OPT_STR,   &(s)->dir,                                                               \
-	  "HOSTDIR", "host directory that the guest sees as kataShared (AGENT_CTL_SHARED)" }, \
-	{                                                                                     \
-		0, "no-share", OPT_FLAG, &(s)->none, NULL,                                    \
-			"no share: the agent sees root.path as it is"                         \
+#define SHARE_OPTIONS(s)                                                                           \
+	{ 0,	     "shared",                                                                     \
+	  OPT_STR,   &(s)->dir,                                                                    \
+	  "HOSTDIR", "host directory that the guest sees as kataShared (AGENT_CTL_SHARED)" },      \
+		{ 0,	   "fs",                                                                   \
+		  OPT_STR, &(s)->fs,                                                               \
+		  "TYPE",  "how it is exported: 9p or virtio-fs (what the agent has, 9p first)" }, \
+	{                                                                                          \
+		0, "no-share", OPT_FLAG, &(s)->none, NULL,                                         \
+			"no share: the agent sees root.path as it is"                              \
 	}
 
 int share_check(struct share_options *s, struct err *err);
 
-/* Adds what a 1.x runtime sends for the share to request->storages, with 9p over virtio. */
-void sandbox_add_share(json_object *request);
-/* RPC status ALREADY_EXISTS is an error like others; see err->rpc. */
+/*
+ * Adds what a runtime sends for the share to request->storages. fs may be NULL: 9p where the agent
+ * has it (the Rust agent lost it in 3.29), else virtio-fs.
+ */
+int sandbox_add_share(struct ctl *c, json_object *request, const char *fs, struct err *err);
+/*
+ * One that is there already is an error with RPC status ALREADY_EXISTS, also with the Rust agent,
+ * which would make it anew, over all that is in it.
+ */
 int sandbox_create(struct ctl *c, const char *id, const struct share_options *share,
 		   struct err *err);
 

@@ -9,6 +9,7 @@
 
 #define RETRY_MS   25
 #define ATTEMPT_MS 10000
+#define TTRPC_MS   3000 /* for the first answer, where it may be an agent that knows only gRPC */
 
 /* They answer when something happens in the guest. */
 static const char *const endless[] = {
@@ -33,6 +34,12 @@ static const struct protocol {
 	{ "ttrpc", &rpc_ttrpc, &schema_3x },
 };
 
+/* ttrpc first: a gRPC server closes at once, while the Rust agent keeps waiting for the rest. */
+static bool is_auto(const struct ctl *c)
+{
+	return !strcmp(c->protocol, "auto");
+}
+
 static const struct protocol *find_protocol(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(protocols); i++) {
@@ -46,15 +53,34 @@ const struct schema *ctl_schema(const struct ctl *c)
 {
 	const struct protocol *p = find_protocol(c->protocol);
 
-	return p ? p->schema : &schema_1x;
+	return p ? p->schema : &schema_3x;
+}
+
+bool ctl_is_3x(const struct ctl *c)
+{
+	return c->schema == &schema_3x;
+}
+
+void ctl_wants(struct ctl *c, const char *method)
+{
+	const char *service;
+	bool in_1x = schema_method(&schema_1x, method, &service) != NULL;
+	bool in_3x = schema_method(&schema_3x, method, &service) != NULL;
+
+	if (is_auto(c) && in_1x != in_3x)
+		c->protocol = in_1x ? "grpc" : "ttrpc";
+}
+
+static const char *address_text(const struct ctl *c)
+{
+	return c->addr_text ? c->addr_text : getenv("AGENT_CTL_ADDR");
 }
 
 int ctl_resolve(struct ctl *c, struct err *err)
 {
 	const struct protocol *p;
 
-	if (!c->addr_text)
-		c->addr_text = getenv("AGENT_CTL_ADDR");
+	c->addr_text = address_text(c);
 	if (!c->addr_text || !*c->addr_text)
 		return err_set(
 			err, EINVAL,
@@ -62,29 +88,31 @@ int ctl_resolve(struct ctl *c, struct err *err)
 			"(unix://PATH, hvsock://PATH:PORT, vsock://CID:PORT, serial://PATH)");
 	if (addr_parse(c->addr_text, &c->addr, err) < 0)
 		return -err->code;
+	if (is_auto(c) && c->addr.kind == ADDR_SERIAL)
+		c->protocol = "grpc"; /* 3.x has no serial port */
 	p = find_protocol(c->protocol);
-	if (!p)
-		return err_set(err, EINVAL, "unknown protocol '%s' (grpc, ttrpc)", c->protocol);
-	c->ops = p->ops;
-	c->schema = p->schema;
+	if (!p && !is_auto(c))
+		return err_set(err, EINVAL, "unknown protocol '%s' (auto, grpc, ttrpc)",
+			       c->protocol);
+	c->ops = p ? p->ops : NULL;
+	c->schema = p ? p->schema : NULL;
 	return 0;
 }
 
 /* ---- connecting ---- */
 
-static int try_connect(struct ctl *c, bool check, int64_t deadline_ms, struct err *err)
+static int try_protocol(struct ctl *c, bool check, int64_t attempt, struct err *err)
 {
-	int64_t attempt = now_ms() + ATTEMPT_MS, left;
 	PB_LOCAL(Grpc__CheckRequest, grpc__check_request, req);
 	const char *service;
+	int64_t left;
 	int fd, r;
 
-	if (attempt > deadline_ms)
-		attempt = deadline_ms;
 	r = addr_connect(&c->addr, attempt, &fd, err);
 	if (r < 0)
 		return r;
 	c->rpc = rpc_open(&c->loop, fd, c->addr.kind == ADDR_SERIAL, c->ops);
+	c->connected_to = xstrdup(c->addr_text);
 	if (!check)
 		return 0;
 	left = attempt - now_ms();
@@ -97,6 +125,28 @@ static int try_connect(struct ctl *c, bool check, int64_t deadline_ms, struct er
 		return -ETIMEDOUT;
 	}
 	return 0; /* any other answer is an answer */
+}
+
+static int try_connect(struct ctl *c, bool check, int64_t deadline_ms, struct err *err)
+{
+	int64_t now = now_ms();
+	int64_t attempt = now + ATTEMPT_MS < deadline_ms ? now + ATTEMPT_MS : deadline_ms;
+	int64_t first = now + TTRPC_MS < attempt ? now + TTRPC_MS : attempt;
+	int r;
+
+	if (!is_auto(c))
+		return try_protocol(c, check, attempt, err);
+	c->ops = &rpc_ttrpc;
+	c->schema = &schema_3x;
+	r = try_protocol(c, true, first, err);
+	if (r == -ETIMEDOUT) { /* somebody is there, and doesn't answer to that */
+		c->ops = &rpc_grpc;
+		c->schema = &schema_1x;
+		r = try_protocol(c, true, attempt, err);
+	}
+	if (r == 0 && c->verbose)
+		say("the agent speaks %s", c->ops->name);
+	return r;
 }
 
 static void say_waiting(const struct ctl *c, const struct err *err, bool *said)
@@ -124,6 +174,15 @@ int ctl_connect_socket(struct ctl *c, double default_wait_s, int *ret_fd, struct
 	}
 }
 
+/* To whom the next command wants to talk, and as it wants to. */
+static bool is_connected(const struct ctl *c)
+{
+	const char *addr = address_text(c);
+
+	return c->rpc && !c->rpc->dead && addr && !strcmp(addr, c->connected_to) &&
+	       (is_auto(c) || !strcmp(c->protocol, c->ops->name));
+}
+
 int ctl_connect(struct ctl *c, double default_wait_s, struct err *err)
 {
 	double wait_s = c->wait_s >= 0 ? c->wait_s : default_wait_s;
@@ -131,6 +190,9 @@ int ctl_connect(struct ctl *c, double default_wait_s, struct err *err)
 	bool said = false;
 	int r;
 
+	if (is_connected(c))
+		return 0;
+	ctl_disconnect(c);
 	if (ctl_resolve(c, err) < 0)
 		return -err->code;
 	if (wait_s <= 0)
@@ -150,6 +212,7 @@ void ctl_disconnect(struct ctl *c)
 {
 	rpc_close(c->rpc);
 	c->rpc = NULL;
+	free(TAKE_PTR(c->connected_to));
 }
 
 /* ---- calling ---- */
@@ -198,7 +261,7 @@ static void global_options(struct ctl *c, struct opt out[N_GLOBALS])
 		{ 'a', "addr", OPT_STR, &c->addr_text, "ADDRESS",
 		  "the agent's address (AGENT_CTL_ADDR)" },
 		{ 0, "protocol", OPT_STR, &c->protocol, "NAME",
-		  "grpc (1.x, default) or ttrpc (3.x)" },
+		  "grpc (1.x), ttrpc (3.x) or auto: what the agent answers to (AGENT_CTL_PROTOCOL; auto)" },
 		{ 0, "timeout", OPT_SECONDS, &c->timeout_s, "SECONDS",
 		  "deadline of each call, 0: none (60; waits and reads have none)" },
 		{ 0, "wait", OPT_SECONDS, &c->wait_s, "SECONDS",
@@ -272,15 +335,37 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
+int ctl_run(struct ctl *c, int argc, char **argv)
+{
+	const struct command *cmd = argc > 0 ? find_command(argv[0]) : NULL;
+	const struct ctl_settings old = { c->addr_text, c->protocol, c->timeout_s,
+					  c->wait_s,	c->verbose,  c->help };
+	int status;
+
+	if (!cmd) {
+		say("unknown command '%s' (see agent-ctl --help)", argc > 0 ? argv[0] : "");
+		return EXIT_OWN;
+	}
+	status = cmd->run(c, cmd, argc - 1, argv + 1);
+	c->addr_text = old.addr_text;
+	c->protocol = old.protocol;
+	c->timeout_s = old.timeout_s;
+	c->wait_s = old.wait_s;
+	c->verbose = old.verbose;
+	c->help = old.help;
+	(void)sigprocmask(SIG_SETMASK, &c->signals, NULL);
+	return status;
+}
+
 int ctl_main(int argc, char **argv)
 {
-	struct ctl c = { .protocol = "grpc", .timeout_s = 60, .wait_s = -1 };
+	struct ctl c = { .protocol = "auto", .timeout_s = 60, .wait_s = -1 };
 	const char *wait_env = getenv("AGENT_CTL_WAIT"), *proto_env = getenv("AGENT_CTL_PROTOCOL");
 	struct opt globals[N_GLOBALS];
-	const struct command *cmd;
 	struct err err;
 	int status;
 
+	(void)sigprocmask(SIG_SETMASK, NULL, &c.signals);
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (wait_env && *wait_env)
 		c.wait_s = strtod(wait_env, NULL);
@@ -297,12 +382,7 @@ int ctl_main(int argc, char **argv)
 		print_help(&c);
 		return c.help || argc > 0 ? 0 : EXIT_OWN;
 	}
-	cmd = find_command(argv[0]);
-	if (!cmd) {
-		say("unknown command '%s' (see agent-ctl --help)", argv[0]);
-		return EXIT_OWN;
-	}
-	status = cmd->run(&c, cmd, argc - 1, argv + 1);
+	status = ctl_run(&c, argc, argv);
 	ctl_disconnect(&c);
 	if (fflush(stdout) != 0 && status == 0) {
 		say("write to standard output: %s", strerror(errno));

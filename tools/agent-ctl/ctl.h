@@ -7,15 +7,19 @@
 #include "pbjson.h"
 #include "rpc.h"
 
+#include <signal.h>
+
 struct ctl {
 	const char *addr_text, *protocol;
 	double timeout_s, wait_s;
-	bool wait_given, verbose, help;
+	bool verbose, help;
 	struct loop loop;
 	struct addr addr;
 	const struct rpc_ops *ops;
 	const struct schema *schema;
-	struct rpc *rpc; /* NULL until ctl_connect */
+	struct rpc *rpc;    /* NULL until ctl_connect */
+	char *connected_to; /* its address */
+	sigset_t signals;   /* as we were started */
 };
 
 struct command {
@@ -24,18 +28,36 @@ struct command {
 	const struct thin *thin; /* a command that is one RPC */
 };
 
+/* What options may change while one command of several runs. */
+struct ctl_settings {
+	const char *addr_text, *protocol;
+	double timeout_s, wait_s;
+	bool verbose, help;
+};
+
 /* The whole program; the result is the exit status. */
 int ctl_main(int argc, char **argv);
+/* One command and its arguments (argv[argc] is NULL); its options are forgotten behind it. */
+int ctl_run(struct ctl *c, int argc, char **argv);
 /* Parses global and own options. True: go on. False: *ret is the exit status (help, bad usage). */
 bool ctl_options(struct ctl *c, const struct command *self, const struct opt *own, size_t n_own,
 		 int stop, int *argc, char **argv, int min_args, int max_args, int *ret);
-/* The messages that --protocol speaks; grpc's for an unknown one. */
+/* The messages that --protocol speaks; for auto and unknown ones those of 3.x. */
 const struct schema *ctl_schema(const struct ctl *c);
-/* Finds out what --addr and --protocol mean; the ones below do so themselves. */
+bool ctl_is_3x(const struct ctl *c);
+/* With --protocol auto: a method that only one protocol has decides. Before ctl_connect. */
+void ctl_wants(struct ctl *c, const char *method);
+/*
+ * Finds out what --addr and --protocol mean; the ones below do so themselves. With auto c->schema
+ * is NULL until an agent has answered.
+ */
 int ctl_resolve(struct ctl *c, struct err *err);
 /* Only a socket, for up to --wait seconds (or default_wait_s) until there is one. */
 int ctl_connect_socket(struct ctl *c, double default_wait_s, int *ret_fd, struct err *err);
-/* Connects, for up to --wait seconds (or default_wait_s), until the agent answers a Check. */
+/*
+ * Connects, for up to --wait seconds (or default_wait_s), until the agent answers a Check. A
+ * connection that is there is used again.
+ */
 int ctl_connect(struct ctl *c, double default_wait_s, struct err *err);
 void ctl_disconnect(struct ctl *c);
 /* Reports err, returns the exit status for it. */

@@ -31,6 +31,37 @@ const char *rpc_status_name(int status)
 								: "status out of range";
 }
 
+/* A message of one line: causes behind it, and no backtrace (the Rust agent's errors have both). */
+void rpc_plain_message(const char *message, char *out, size_t size)
+{
+	static const char *const ends[] = { "\nStack backtrace:", "\nBacktrace:", "\n   0: " };
+	size_t len = strlen(message), n = 0;
+	bool gap = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		const char *end = strstr(message, ends[i]);
+
+		if (end && (size_t)(end - message) < len)
+			len = (size_t)(end - message);
+	}
+	while (len > 0 && (message[len - 1] == '\n' || message[len - 1] == ' '))
+		len--;
+	for (size_t i = 0; i < len && n + 3 < size; i++) {
+		if (message[i] == '\n' || (gap && message[i] == ' ')) {
+			gap = true;
+			continue;
+		}
+		if (gap && n > 0) {
+			if (out[n - 1] != ':')
+				out[n++] = ':';
+			out[n++] = ' ';
+		}
+		gap = false;
+		out[n++] = message[i];
+	}
+	out[n] = '\0';
+}
+
 static void unlink_call(struct rpc_call *c)
 {
 	if (c->prev)
@@ -52,8 +83,10 @@ static void free_call(struct rpc_call *c)
 void rpc_finish(struct rpc_call *c, int status, const char *message, const uint8_t *data,
 		size_t len)
 {
-	struct rpc_result res = { status, message, data, len };
+	char text[sizeof(c->message)];
+	struct rpc_result res = { status, text, data, len };
 
+	rpc_plain_message(message, text, sizeof(text));
 	unlink_call(c);
 	if (c->done)
 		c->done(c->arg, &res);

@@ -66,7 +66,7 @@ struct rpc_call {
 	size_t head_len;
 	int status; /* -1: none seen yet */
 	int http_status;
-	char message[600];
+	char message[900];
 };
 
 struct rpc_ops {
@@ -111,6 +111,8 @@ int rpc_sync(struct rpc *r, const char *service, const ProtobufCMethodDescriptor
 	     const ProtobufCMessage *req, int64_t timeout_ms, ProtobufCMessage **ret_res,
 	     struct err *err);
 const char *rpc_status_name(int status);
+/* One line of what an agent says: no backtrace, "Caused by" in a row. */
+void rpc_plain_message(const char *message, char *out, size_t size);
 
 /* For the protocols: the answer is complete. Frees c. */
 void rpc_finish(struct rpc_call *c, int status, const char *message, const uint8_t *data,

@@ -14,6 +14,9 @@ int call_main(struct ctl *c, const struct command *self, int argc, char **argv);
 int methods_main(struct ctl *c, const struct command *self, int argc, char **argv);
 int copy_main(struct ctl *c, const struct command *self, int argc, char **argv);
 int proxy_main(struct ctl *c, const struct command *self, int argc, char **argv);
+int batch_main(struct ctl *c, const struct command *self, int argc, char **argv);
+int repeat_main(struct ctl *c, const struct command *self, int argc, char **argv);
+int sleep_main(struct ctl *c, const struct command *self, int argc, char **argv);
 int bench_main(struct ctl *c, const struct command *self, int argc, char **argv);
 
 #endif

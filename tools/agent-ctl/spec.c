@@ -233,6 +233,24 @@ static void override_process(const struct spec_options *opt, json_object *json)
 	(void)json_object_object_add(process, "args", args);
 }
 
+/* The Rust agent adds one itself, and with two of them fails each exec. */
+static void drop_own_pid(json_object *json)
+{
+	json_object *list = member_of(member_of(json, "linux"), "namespaces"), *kept;
+
+	if (!json_object_is_type(list, json_type_array))
+		return;
+	kept = json_object_new_array();
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		json_object *ns = json_object_array_get_idx(list, i);
+		const char *type = json_object_get_string(member_of(ns, "type"));
+
+		if (!type || strcmp(type, "pid") || member_of(ns, "path"))
+			(void)json_object_array_add(kept, json_object_get(ns));
+	}
+	(void)json_object_object_add(member_of(json, "linux"), "namespaces", kept);
+}
+
 int spec_load(const struct spec_options *opt, const ProtobufCMessageDescriptor *desc,
 	      ProtobufCMessage **ret, struct err *err)
 {
@@ -250,6 +268,8 @@ int spec_load(const struct spec_options *opt, const ProtobufCMessageDescriptor *
 		r = json_parse(text, len, file, &json, err);
 	if (r == 0) {
 		override_process(opt, json);
+		if (opt->no_own_pid)
+			drop_own_pid(json);
 		r = spec_from_json(json, file, opt->quiet, desc, &spec, err);
 	}
 	if (r < 0)

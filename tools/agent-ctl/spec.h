@@ -18,6 +18,7 @@ struct spec_options {
 	bool terminal;	    /* overrides process.terminal when set */
 	char *const *argv;  /* overrides process.args when not NULL; NULL-terminated */
 	bool quiet;	    /* no warnings about members that the protocol has no field for */
+	bool no_own_pid; /* as 3.x's hosts: pid namespaces without a path are the agent's to add */
 };
 
 /*

@@ -290,7 +290,9 @@ static void open_input(struct stream *st)
 	in->next = xmalloc(STREAM_WRITE);
 	in->io = (struct io){ .fd = STDIN_FILENO, .events = POLLIN, .fn = on_input, .arg = st };
 	if (st->o->no_stdin) {
-		close_input(st);
+		/* A terminal is one thing: to the Rust agent its input's end is a hang-up. */
+		if (!st->o->tty)
+			close_input(st);
 		return;
 	}
 	(void)fcntl(STDIN_FILENO, F_SETPIPE_SZ, 1 << 20); /* fewer, larger reads if it is a pipe */

@@ -4,6 +4,7 @@
 
 #include "spec.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <signal.h>
@@ -148,6 +149,15 @@ static const ProtobufCBinaryData *only_bytes(const ProtobufCMessage *res)
 	return (const void *)((const char *)res + f->offset);
 }
 
+static void print_text(const ProtobufCMessage *res)
+{
+	const ProtobufCFieldDescriptor *f = res->descriptor->fields;
+	const char *text = *(const char *const *)(const void *)((const char *)res + f->offset);
+
+	assert(f->type == PROTOBUF_C_TYPE_STRING);
+	(void)fputs(text, stdout);
+}
+
 static void print_response(const ProtobufCMessage *res)
 {
 	const ProtobufCBinaryData *b = only_bytes(res);
@@ -184,6 +194,7 @@ static int call_and_print(struct ctl *c, const struct thin *t, json_object *json
 	AUTO_MSG ProtobufCMessage *req = NULL, *res = NULL;
 	struct err err;
 
+	ctl_wants(c, t->method);
 	if (ctl_connect(c, 0, &err) < 0)
 		return ctl_fail(&err);
 	m = schema_method(c->schema, t->method, &service);
@@ -193,7 +204,10 @@ static int call_and_print(struct ctl *c, const struct thin *t, json_object *json
 	}
 	if (convert(c, t, json, m, &req, &err) < 0 || ctl_call(c, t->method, req, &res, &err) < 0)
 		return ctl_fail(&err);
-	print_response(res);
+	if (t->text)
+		print_text(res);
+	else
+		print_response(res);
 	return 0;
 }
 

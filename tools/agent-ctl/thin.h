@@ -29,7 +29,8 @@ struct thin {
 	struct param params[THIN_MAX_PARAMS];
 	/* Fills what needs more than copying; may be NULL. */
 	int (*fill)(struct ctl *c, json_object *request, struct err *err);
-	bool oci; /* names in the JSON are the runtime-spec's */
+	bool oci;  /* names in the JSON are the runtime-spec's */
+	bool text; /* the answer's one string is printed as it is */
 };
 
 int thin_run(struct ctl *c, const struct command *self, int argc, char **argv);

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* spec, call, methods, copy-file: the debugging side. */
+/* spec, call, methods: the debugging side. */
 #include "run.h"
 #include "spec.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#define COPY_CHUNK (1u << 20)
 #define JSON_STYLE \
 	(JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE)
 
@@ -56,6 +52,7 @@ int call_main(struct ctl *c, const struct command *self, int argc, char **argv)
 		return status;
 	if (argc > 1 && json_parse_arg(argv[1], &req, &err) < 0)
 		return ctl_fail(&err);
+	ctl_wants(c, argv[0]);
 	if (ctl_connect(c, 0, &err) < 0 || ctl_call_json(c, argv[0], req, NULL, &res, &err) < 0)
 		return ctl_fail(&err);
 	out = pb_to_json(res);
@@ -89,115 +86,5 @@ int methods_main(struct ctl *c, const struct command *self, int argc, char **arg
 			(void)puts(")");
 		}
 	}
-	return 0;
-}
-
-/* ---- copy-file ---- */
-
-struct copy {
-	const char *source, *destination;
-	const char *mode, *dir_mode, *uid, *gid;
-};
-
-static int number(const char *text, int base, const char *what, int64_t fallback, int64_t *ret,
-		  struct err *err)
-{
-	char *end;
-
-	*ret = fallback;
-	if (!text)
-		return 0;
-	errno = 0;
-	*ret = strtoll(text, &end, base);
-	if (end == text || *end || errno || *ret < -1 || *ret > INT32_MAX)
-		return err_set(err, EINVAL, "--%s: '%s' is not valid", what, text);
-	return 0;
-}
-
-static int fill_copy(const struct copy *o, const struct stat *st, Grpc__CopyFileRequest *req,
-		     struct err *err)
-{
-	int64_t mode, dir_mode, uid, gid;
-
-	if (number(o->mode, 8, "mode", st->st_mode & 07777, &mode, err) < 0 ||
-	    number(o->dir_mode, 8, "dir-mode", 0755, &dir_mode, err) < 0 ||
-	    number(o->uid, 10, "uid", st->st_uid, &uid, err) < 0 ||
-	    number(o->gid, 10, "gid", st->st_gid, &gid, err) < 0)
-		return -err->code;
-	req->path = (char *)(uintptr_t)o->destination;
-	req->file_size = st->st_size;
-	req->file_mode = (uint32_t)mode;
-	req->dir_mode = (uint32_t)dir_mode;
-	req->uid = (int32_t)uid;
-	req->gid = (int32_t)gid;
-	return 0;
-}
-
-static int read_chunk(int fd, uint8_t *buf, size_t want, const char *path, struct err *err)
-{
-	size_t have = 0;
-
-	while (have < want) {
-		ssize_t n = read(fd, buf + have, want - have);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_set(err, errno, "read '%s': %s", path, strerror(errno));
-		if (n == 0)
-			return err_set(err, EIO, "'%s' became shorter while it was copied", path);
-		have += (size_t)n;
-	}
-	return 0;
-}
-
-static int copy_file(struct ctl *c, const struct copy *o, struct err *err)
-{
-	AUTO_CLOSE int fd = open(o->source, O_RDONLY | O_CLOEXEC);
-	AUTO_FREE uint8_t *buf = xmalloc(COPY_CHUNK);
-	PB_LOCAL(Grpc__CopyFileRequest, grpc__copy_file_request, req);
-	struct stat st;
-	int64_t off = 0;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(err, errno, "open '%s': %s", o->source, strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		return err_set(err, EINVAL, "'%s' is no regular file", o->source);
-	if (fill_copy(o, &st, &req, err) < 0)
-		return -err->code;
-	do { /* an empty file takes one call, too */
-		int64_t left = st.st_size - off;
-		size_t n = left < (int64_t)COPY_CHUNK ? (size_t)left : COPY_CHUNK;
-
-		if (read_chunk(fd, buf, n, o->source, err) < 0)
-			return -err->code;
-		req.offset = off;
-		req.data = (ProtobufCBinaryData){ n, buf };
-		if (ctl_call(c, "CopyFile", &req.base, NULL, err) < 0)
-			return -err->code;
-		off += (int64_t)n;
-	} while (off < st.st_size);
-	return 0;
-}
-
-int copy_main(struct ctl *c, const struct command *self, int argc, char **argv)
-{
-	struct copy o = { 0 };
-	const struct opt opts[] = {
-		{ 'm', "mode", OPT_STR, &o.mode, "OCTAL", "permissions (the source's)" },
-		{ 0, "dir-mode", OPT_STR, &o.dir_mode, "OCTAL",
-		  "permissions of new directories (755)" },
-		{ 0, "uid", OPT_STR, &o.uid, "NUMBER", "owner (the source's)" },
-		{ 0, "gid", OPT_STR, &o.gid, "NUMBER", "group (the source's)" },
-	};
-	struct err err;
-	int status;
-
-	if (!ctl_options(c, self, opts, ARRAY_LEN(opts), -1, &argc, argv, 2, 2, &status))
-		return status;
-	o.source = argv[0];
-	o.destination = argv[1];
-	if (ctl_connect(c, 0, &err) < 0 || copy_file(c, &o, &err) < 0)
-		return ctl_fail(&err);
 	return 0;
 }
