@@ -447,6 +447,8 @@ int main(int argc, char **argv)
 		has_console = become_init(&a, argv, &cfg);
 	else
 		args = parse_arguments(argc, argv);
+	if (!a.is_init && root_cover(&err) < 0)
+		die(&a, &err);
 	read_configuration(&a, &cfg, &args);
 	log_open_terminal();
 	(void)umask(022);

@@ -35,11 +35,18 @@ _Noreturn void init_die(const char *why);
 /* --- root.c: the guest's root, where it is an initramfs --- */
 
 /*
- * On an initramfs: moves all of it to a root of its own and executes argv[0] from there, with argv
- * and the environment; does not return then. Elsewhere, and the second time: 0. -errno with *err:
- * the root may be in pieces, and the caller's only way is to end the guest.
+ * PID 1 on an initramfs: moves all of it to a root of its own and executes from there, with argv
+ * and the environment, /sbin/init where the kernel started /init, else argv[0]; does not return
+ * then. Elsewhere, and the second time: 0. -errno with *err: the root may be in pieces, and the
+ * caller's only way is to end the guest.
  */
 int root_move(char **argv, struct err *err);
+/*
+ * Below another init that still runs from the initramfs (systemd in an initrd): a mount namespace
+ * of our own, where the root is a bind of itself that pivot_root can leave. What is mounted later
+ * on mounts that were shared is seen by both. Elsewhere: 0.
+ */
+int root_cover(struct err *err);
 
 /* --- cgroups.c: the cgroup file systems, mounted by PID 1 --- */
 

@@ -4,7 +4,8 @@
  * is mounted on it can be unmounted by a container with all capabilities, which then stands in the
  * guest's files. So these move to a tmpfs, file by file, lest a large one be there twice; the
  * tmpfs goes over the empty initramfs, and init starts anew there, lest its old program stay in
- * memory. State: an environment variable tells that it has been done.
+ * memory. State: an environment variable tells that it has been done. Where another init runs from
+ * the initramfs, the agent covers it with itself for its own namespace: containers can leave that.
  */
 #include "init.h"
 
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,10 +27,13 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "base/str.h"
+#include "linux/mountinfo.h"
 
 #define NEW_ROOT      ".root"
 #define MOVED	      "KATA_AGENT_ROOT"
-#define NAMES_AT_ONCE 64 /* of one file, remembered while the others are looked for */
+#define SBIN_INIT     "/sbin/init"
+#define COVER	      "/usr" /* a folder of the root itself, and no mount point */
+#define NAMES_AT_ONCE 64     /* of one file, remembered while the others are looked for */
 
 /* A file with several names that has moved under one of them. */
 struct moved {
@@ -214,6 +219,7 @@ static bool is_initramfs(void)
 
 int root_move(char **argv, struct err *err)
 {
+	static char sbin_init[] = SBIN_INIT;
 	struct mover m = { .n_moved = 0 };
 	AUTO_CLOSE int from = FD_NONE;
 	AUTO_CLOSE int to = FD_NONE;
@@ -242,6 +248,38 @@ int root_move(char **argv, struct err *err)
 		return r;
 	if (setenv(MOVED, "moved", 1) < 0)
 		return err_sys(err, ENOMEM, "environment");
+	/* What the kernel starts as /init has done its work: here begins the guest's own init. */
+	if (str_eq(argv[0], "/init") && access(SBIN_INIT, X_OK) == 0)
+		argv[0] = sbin_init;
 	(void)execv(argv[0], argv);
-	return err_sys(err, errno, "execute '%s' again", argv[0]);
+	return err_sys(err, errno, "execute '%s'", argv[0]);
+}
+
+/* True if "/" is the mount that the kernel began with, and nothing is mounted over it. */
+static bool is_rootfs(void)
+{
+	AUTO_FREE char *text = NULL;
+	struct mountinfo m;
+	bool is = false;
+	char *at;
+
+	if (mountinfo_read(AT_FDCWD, &text) < 0)
+		return false;
+	at = text;
+	while (mountinfo_next(&at, &m)) {
+		if (str_eq(m.point, "/"))
+			is = str_eq(m.type, "rootfs");
+	}
+	return is;
+}
+
+int root_cover(struct err *err)
+{
+	if (!is_rootfs())
+		return 0;
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE, NULL) < 0 ||
+	    mount("/", COVER, NULL, MS_BIND | MS_REC, NULL) < 0 || chdir(COVER) < 0 ||
+	    mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		return err_sys(err, errno, "cover the initramfs");
+	return 0;
 }

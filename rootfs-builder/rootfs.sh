@@ -368,7 +368,8 @@ provision() {
 	install_agent "$root"
 	! declare -F add_programs > /dev/null || add_programs "$root"
 	# The kernel starts /init of an initramfs: with it here, a plain find | cpio | gzip of the tree boots.
-	[[ -e $root/init || -L $root/init ]] || ln -s /sbin/init "$root/init"
+	# Where the agent is not init it is this: it moves the initramfs to a root that containers can leave, then runs /sbin/init.
+	[[ -e $root/init || -L $root/init ]] || ln -s "$([[ $AGENT_INIT == yes ]] && echo /sbin/init || echo "/usr/bin/$AGENT_BIN")" "$root/init"
 	[[ -z $delete_units ]] || drop_units "$root"
 	write_yaml "$root"
 	check_rootfs "$root"

@@ -81,6 +81,8 @@ if [[ -n ${TEST_NETWORK:-} ]] && command -v mmdebstrap > /dev/null && [[ $(id -u
 	check 'debian initrd' "$initrd_sh" -o "$work/debian.gz" "$work/debian"
 	guest 'debian initrd: without a word about systemd on the kernel line' --initrd "$work/debian.gz" --mem 1G
 	container 'debian initrd: a container runs, exit status 7'
+	guest 'debian initrd: where systemd itself is what the kernel starts' --initrd "$work/debian.gz" --mem 1G --append rdinit=/sbin/init
+	container 'debian initrd: there, too, a container runs, exit status 7'
 else
 	skip 'kata-agent.service answers' 'set TEST_NETWORK=1 (as root, with mmdebstrap)'
 fi
