@@ -306,7 +306,9 @@ debian_said = $(if $(KERNEL),,@echo "run: with Debian's kernel ('make kernel' bu
 run_cmd = KATA_CMD='$(subst ','\'',$(value CMD))'
 
 # All that make says goes to standard error: standard output is the container's alone.
-run_ready = @$(MAKE) --no-print-directory run-$(RUN_KERNEL) >&2
+run_ready = @$(MAKE) --no-print-directory $(jobs) run-$(RUN_KERNEL) >&2
+# As many jobs as processors, unless whoever called make has said how many: the first container is waited for.
+jobs = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 run_guest = $(if $(filter debian,$(RUN_KERNEL)),VM_KERNEL=$(abspath $(DEBIAN)/vmlinuz) VM_INITRD=$(abspath $(DEBIAN)-initrd.img)) tests/vm/run.sh
 
 .PHONY: run shell run-own run-debian
@@ -409,6 +411,13 @@ counts: deps-test
 .PHONY: counts-all
 counts-all: all
 	@tests/run.py $(sort $(wildcard tests/counts/test_*))
+
+## make fresh               README's two commands on a plain Debian made for that, as root and as a user with sudo, with
+##                          either kernel: hours; FRESH='-u user -k debian -c run' does one (tests/fresh.sh -h) (root)
+.PHONY: fresh
+fresh:
+	@tests/fresh.sh $(FRESH)
+
 .PHONY: bench
 bench: deps-test
 	@$(MAKE) --no-print-directory bench-all
