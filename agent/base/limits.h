@@ -80,6 +80,9 @@
 #define LIMIT_CGROUP_FILE   65536u	/* cpuacct.usage_percpu and io.stat grow with the machine */
 #define LIMIT_CPUS	    8192u	/* the largest NR_CPUS of any Linux */
 #define LIMIT_ROOT_DISKS    32u		/* block devices that "/" may stand on */
+#define LIMIT_MAJORS	    512		/* of devices, in the kernel */
+#define LIMIT_MINORS	    512		/* of a major: what a wildcard means in v1 */
+#define LIMIT_DEVICE_WRITES 16384u	/* to a v1 cgroup, where wildcards are said by numbers */
 #define LIMIT_GUEST_DEVICES 32u		/* other devices of the guest itself, by number */
 #define LIMIT_MODULE_LIST   (64u << 10) /* bytes of a file of modules-load.d */
 #define LIMIT_MODULE_WORDS  32u		/* parameters of one module */

@@ -559,6 +559,86 @@ Test(cgroup_v1, devices_without_rules)
 	remove_it();
 }
 
+/* v1 takes back from "c *:*" only "c *:*": what is the guest's own must not be in what is allowed. */
+Test(cgroup_v1, devices_by_wildcards)
+{
+	Grpc__LinuxDeviceCgroup deny = GRPC__LINUX_DEVICE_CGROUP__INIT, allow = deny, taken = deny;
+	Grpc__LinuxDeviceCgroup *rules[] = { &deny, &allow, &taken };
+	Grpc__LinuxResources res = GRPC__LINUX_RESOURCES__INIT;
+	const struct cgroup_devices asked = { .res = &res };
+	static const struct {
+		int64_t major, minor;
+		int kmsg, console;
+	} cases[] = { { -1, -1, 0, EPERM }, { 5, -1, EPERM, EPERM }, { -1, 1, EPERM, EPERM },
+		      { -1, 11, 0, EPERM }, { 1, -1, 0, EPERM },     { 5, 1, EPERM, EPERM } };
+	char all[] = "rwm", type[] = "c", block[] = "b", list[65536], want[64];
+
+	deny.access = allow.access = taken.access = all;
+	allow.allow = true;
+	allow.type = taken.type = type;
+	res.devices = rules;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		make(NULL, NULL);
+		allow.major = taken.major = cases[i].major;
+		allow.minor = taken.minor = cases[i].minor;
+		res.n_devices = 2;
+		cr_expect_eq(cgroup_set_devices(cg, &asked, &err), 0, "%s", err.msg);
+		cr_expect_eq(status_of(spawn(do_kmsg)) >> 8, cases[i].kmsg, "%zu", i);
+		cr_expect_eq(status_of(spawn(do_console)) >> 8, cases[i].console, "%zu", i);
+		res.n_devices = 3;
+		cr_expect_eq(cgroup_set_devices(cg, &asked, &err), 0, "%s", err.msg);
+		cr_expect_eq(status_of(spawn(do_kmsg)) >> 8, EPERM, "taken back, %zu", i);
+		remove_it();
+	}
+	make(NULL, NULL);
+	rootdisk_add(&root->disks, makedev(254, 3));
+	allow.type = block;
+	allow.major = allow.minor = -1;
+	res.n_devices = 2;
+	cr_expect_eq(cgroup_set_devices(cg, &asked, &err), 0, "%s", err.msg);
+	cr_assert(cgroup_read(cg, CTL_DEVICES, "devices.list", list, sizeof(list)) > 0);
+	cr_expect(strstr(list, "b *:* m\n") && strstr(list, "b 253:* rw\n") &&
+		  strstr(list, "b 254:2 rw\n"));
+	cr_expect(!strstr(list, "b 254:3 ") && !strstr(list, "b 254:*"));
+	for (size_t i = 0; i < root->disks.n; i++) {
+		(void)snprintf(want, sizeof(want), "b %u:%u ", major(root->disks.dev[i]),
+			       minor(root->disks.dev[i]));
+		cr_expect(!strstr(list, want), "%s allowed", want);
+	}
+	remove_it();
+}
+
+/* What v1 has no words for: a part of what was allowed is denied, and a part of that allowed again. */
+Test(cgroup_v1, devices_denied_in_part)
+{
+	Grpc__LinuxDeviceCgroup deny = GRPC__LINUX_DEVICE_CGROUP__INIT, some = deny, part = deny,
+				back = deny;
+	Grpc__LinuxDeviceCgroup *rules[] = { &deny, &some, &part, &back };
+	Grpc__LinuxResources res = GRPC__LINUX_RESOURCES__INIT;
+	const struct cgroup_devices asked = { .res = &res };
+	char all[] = "rwm", write[] = "w", type[] = "c", list[65536];
+
+	deny.access = some.access = back.access = all;
+	part.access = write;
+	some.allow = back.allow = true;
+	some.type = part.type = back.type = type;
+	some.major = part.major = back.major = 29;
+	some.minor = part.minor = -1;
+	back.minor = 3;
+	res.devices = rules;
+	res.n_devices = 4;
+	make(NULL, NULL);
+	cr_expect_eq(cgroup_set_devices(cg, &asked, &err), 0, "%s", err.msg);
+	cr_assert(cgroup_read(cg, CTL_DEVICES, "devices.list", list, sizeof(list)) > 0);
+	cr_expect(strstr(list, "c 29:* rm\n") && strstr(list, "c 29:3 rwm\n"), "%s", list);
+	part.minor = 5;
+	cr_expect_eq(cgroup_set_devices(cg, &asked, &err), 0, "%s", err.msg);
+	cr_assert(cgroup_read(cg, CTL_DEVICES, "devices.list", list, sizeof(list)) > 0);
+	cr_expect(strstr(list, "c 29:* rm\n") && strstr(list, "c 29:4 w\n") &&
+		  strstr(list, "c 29:6 w\n") && !strstr(list, "c 29:5 "));
+	remove_it();
+}
+
 Test(cgroup_v1, devices)
 {
 	Grpc__LinuxDeviceCgroup deny = GRPC__LINUX_DEVICE_CGROUP__INIT;

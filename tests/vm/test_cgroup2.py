@@ -15,7 +15,7 @@ from guestlib import *  # noqa: E402,F403
 from tap import Tap  # noqa: E402
 import cases  # noqa: E402
 import test_guest  # noqa: E402
-from test_guest import EAT, MIB, small  # noqa: E402
+from test_guest import EAT, MIB, NODE_OPENS, own_devices, small  # noqa: E402
 from test_hotplug import Disks, device, wants  # noqa: E402
 
 
@@ -122,30 +122,24 @@ def without_rules(m):
         config['linux'].update(maskedPaths=[], readonlyPaths=[])
         config['linux'].pop('seccomp', None)
     tmp = mount('/tmp', 'tmpfs', 'tmpfs')
-    probe = ('rm -f /tmp/n; mknod /tmp/n %s && if (: < /tmp/n) 2>/tmp/e || ! grep -q "not permitted" /tmp/e; '
-             'then echo open; fi; true')
     with m.pod() as pod:
         watch = pod.run('watch', edit=see_guest)
-        major = lambda name: watch.sh('sed -n "s/^ *\\([0-9]*\\) %s$/\\1/p" /guest/proc/devices' % name).strip()
-        console = watch.sh('cat /guest/sys/class/tty/$(cut -d " " -f 1 /guest/sys/class/tty/console/active)/dev')
-        own = ['c 5 1', 'c 10 130', 'c %s' % console.strip().replace(':', ' ')]
-        if major('virtio-portsdev'):
-            own.append('c %s 1' % major('virtio-portsdev'))
+        own = own_devices(watch)
         other = ['c 1 11', 'c 10 229', 'b 7 0', 'b 254 0']
         plain = pod.run('plain', edit=edits(all_caps, none, tmp))
         for node in own + other:
-            expect(plain.sh(probe % node), '', 'plain: ' + node)
+            expect(plain.sh(NODE_OPENS % node), '', 'plain: ' + node)
         for node in ('c 1 3', 'c 5 2', 'c 1 9'):
-            expect(plain.sh(probe % node), 'open\n', 'plain: ' + node)
+            expect(plain.sh(NODE_OPENS % node), 'open\n', 'plain: ' + node)
         free = pod.run('free', edit=edits(privileged, none, tmp))
         for node in own:
-            expect(free.sh(probe % node), '', 'privileged: ' + node)
+            expect(free.sh(NODE_OPENS % node), '', 'privileged: ' + node)
         for node in other:
-            expect(free.sh(probe % node), 'open\n', 'privileged: ' + node)
+            expect(free.sh(NODE_OPENS % node), 'open\n', 'privileged: ' + node)
         named = pod.run('named', edit=edits(all_caps, none, tmp, lambda config: config['linux'].update(devices=[
             {'path': '/dev/log', 'type': 'c', 'major': 1, 'minor': 11, 'fileMode': 0o666}])))
-        expect(named.sh(probe % 'c 1 11'), 'open\n')
-        expect(named.sh(probe % 'c 5 1'), '')
+        expect(named.sh(NODE_OPENS % 'c 1 11'), 'open\n')
+        expect(named.sh(NODE_OPENS % 'c 5 1'), '')
 
 
 def devices(m, disks):
@@ -233,7 +227,8 @@ def nothing_left(m):
         expect(watch.sh('find /guest/sys/fs/cgroup -type d | sort'), before)
 
 
-CASES = [mounted, namespace, groups_below, limits, device_rules, without_rules, pause, figures, test_guest.oom_event,
+CASES = [mounted, namespace, groups_below, limits, device_rules, without_rules,
+         test_guest.device_wildcards, pause, figures, test_guest.oom_event,
          test_guest.oom_event_cancelled, test_guest.no_false_oom_event, oom_in_part, nothing_left]
 
 

@@ -535,6 +535,40 @@ def readonly_and_masked(m):
         rw.exec('touch', '/file', check=0)
 
 
+def own_devices(watch):
+    """Character devices that are the guest's own: "c MAJOR MINOR" each."""
+    majors = dict(reversed(l.split()) for l in watch.sh('sed /^Block/q /guest/proc/devices').splitlines() if len(l.split()) == 2)
+    console = watch.sh('cat /guest/sys/class/tty/$(cut -d " " -f 1 /guest/sys/class/tty/console/active)/dev').strip()
+    own = ['c 5 1', 'c 10 130', 'c ' + console.replace(':', ' ')]
+    return own + ['c %s 1' % majors[name] for name in ('virtio-portsdev',) if name in majors]
+
+
+NODE_OPENS = ('rm -f /tmp/n; mknod /tmp/n %s && if (: < /tmp/n) 2>/tmp/e || ! grep -q "not permitted" /tmp/e; '
+              'then echo open; fi; true')
+
+
+def device_wildcards(m):
+    """Rules that allow more than they name do not reach what is the guest's own, its root disk neither."""
+    deny = {'allow': False, 'access': 'rwm'}
+
+    def allow(kind, major, minor):
+        return {'allow': True, 'type': kind, 'major': major, 'minor': minor, 'access': 'rwm'}
+    with m.pod() as pod:
+        watch = pod.run('watch', edit=see_guest)
+        own = own_devices(watch)
+        disk = [line.split()[2].split(':') for line in watch.sh('cat /guest/proc/1/mountinfo').splitlines()
+                if line.split()[4] == '/']
+        own += ['b %s %s' % tuple(n) for n in disk if n[0] != '0']
+        for i, rules in enumerate(([allow('a', -1, -1)], [deny, allow('c', -1, -1), allow('b', -1, -1)],
+                                   [deny] + [allow('c', M, -1) for M in (4, 5, 10, 229)] + [allow('b', 254, -1)],
+                                   [deny, allow('c', -1, 1), allow('c', -1, 130), allow('c', -1, 64), allow('c', -1, 0)])):
+            c = pod.run('c%d' % i, edit=edits(all_caps, mount('/tmp', 'tmpfs', 'tmpfs'), resources(devices=rules)))
+            for node in own:
+                expect(c.sh(NODE_OPENS % node), '', 'rules %d: %s' % (i, node))
+            expect(c.sh(NODE_OPENS % ('c 5 2', 'c 1 11', 'c 5 3', 'c 1 1')[i]), 'open\n', 'rules %d' % i)
+            c.remove()
+
+
 def escapes(m):
     program = os.path.join(m.road.rootfs, 'bin', 'escape')
     subprocess.run(['cc', '-std=gnu11', '-O1', '-static', '-o', program, os.path.join(HERE, 'guest', 'escape.c')],
@@ -651,7 +685,8 @@ def cancelled_reads_lose_nothing(m):
 CASES = [sandbox_members, sandbox_again, huge_pages, pause_process, nothing_below_the_root, locked_down, mounts_travel,
          bad_sandboxes, shares, virtio_fs, oom_event,
          oom_event_cancelled, no_false_oom_event, pause_stops_time, update_limits, figures, processes, copy_file, clock,
-         entropy_and_details, terminal_size, many_terminals, seccomp, capabilities, readonly_and_masked, escapes,
+         entropy_and_details, terminal_size, many_terminals, seccomp, capabilities, readonly_and_masked, device_wildcards,
+         escapes,
          killed_clients, parked_calls, cancelled_reads_lose_nothing, guest_out_of_memory]
 
 

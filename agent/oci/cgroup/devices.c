@@ -99,6 +99,7 @@ struct rule_list {
 	struct device_rule *rule;
 	size_t count;
 	bool asked_denies, asked_all;
+	unsigned int writes; /* v1 */
 };
 
 static void rule_put(struct rule_list *l, bool allow, char type, int64_t major, int64_t minor,
@@ -200,6 +201,84 @@ static int rules_build(struct rule_list *l, const struct cgroup_devices *d,
 	return r;
 }
 
+/* --- v1 ------------------------------------------------------------------------------ */
+
+static bool numbers_meet(int64_t a, int64_t b)
+{
+	return a < 0 || b < 0 || a == b;
+}
+
+static bool number_covers(int64_t outer, int64_t inner)
+{
+	return outer < 0 || outer == inner;
+}
+
+/* What is denied of the rule's devices after it: of all of them, and of some. */
+static void rules_denied(const struct rule_list *l, const struct device_rule *rule, size_t after,
+			 unsigned int *ret_all, unsigned int *ret_some)
+{
+	*ret_all = *ret_some = 0;
+	for (size_t i = after; i < l->count; i++) {
+		const struct device_rule *d = &l->rule[i];
+
+		if (d->allow || d->type != rule->type || !numbers_meet(d->major, rule->major) ||
+		    !numbers_meet(d->minor, rule->minor))
+			continue;
+		if (number_covers(d->major, rule->major) && number_covers(d->minor, rule->minor))
+			*ret_all |= d->access;
+		else
+			*ret_some |= d->access;
+	}
+}
+
+/*
+ * Where all is denied, v1 takes what is allowed back in the very words that allowed it, and else
+ * not at all: of "c *:*" it takes no "c 5:1". So what is denied of some of a rule's devices is never
+ * allowed in one word, but number by number around them.
+ */
+static int allow_around(struct cgroup *cg, struct rule_list *l, struct device_rule rule,
+			size_t after, struct err *err)
+{
+	int64_t *number = rule.major < 0 ? &rule.major : &rule.minor;
+	int64_t end = rule.major < 0 ? LIMIT_MAJORS : LIMIT_MINORS;
+	unsigned int all, some, access;
+	int r = 0;
+
+	rules_denied(l, &rule, after, &all, &some);
+	access = rule.access & ~all;
+	rule.access = access & ~some;
+	if (rule.access) {
+		if (l->writes++ == LIMIT_DEVICE_WRITES)
+			return err_set(err, E2BIG, "more than %u device rules, said one by one",
+				       LIMIT_DEVICE_WRITES);
+		r = write_v1(cg, &rule, err);
+	}
+	rule.access = access & some;
+	if (!rule.access)
+		return r;
+	for (*number = 0; r == 0 && *number < end; ++*number)
+		r = allow_around(cg, l, rule, after, err);
+	return r;
+}
+
+static int write_rules_v1(struct cgroup *cg, struct rule_list *l, struct err *err)
+{
+	bool all_denied = false;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < l->count; i++) {
+		const struct device_rule *rule = &l->rule[i];
+
+		if (rule->type == 'a')
+			all_denied = !rule->allow;
+		if (!all_denied || rule->type == 'a')
+			r = write_v1(cg, rule, err);
+		else if (rule->allow)
+			r = allow_around(cg, l, *rule, i + 1, err);
+	}
+	return r;
+}
+
 int cgroup_set_devices(struct cgroup *cg, const struct cgroup_devices *d, struct err *err)
 {
 	const struct rootdisk *disks = &cg->root->disks;
@@ -226,7 +305,5 @@ int cgroup_set_devices(struct cgroup *cg, const struct cgroup_devices *d, struct
 		return l.asked_denies
 			       ? err_set(err, EOPNOTSUPP, "can't deny devices: %s", cg->root->lacks)
 			       : 0;
-	for (size_t i = 0; r == 0 && i < l.count; i++)
-		r = write_v1(cg, &rules[i], err);
-	return r;
+	return write_rules_v1(cg, &l, err);
 }
