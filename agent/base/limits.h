@@ -6,25 +6,26 @@
 #ifndef BASE_LIMITS_H
 #define BASE_LIMITS_H
 
-#define LIMIT_MESSAGE	  (4u << 20)  /* one request, as gRPC and ttrpc have it */
-#define LIMIT_ARENA	  (24u << 20) /* memory of one call, its decoded request included */
-#define LIMIT_CALLS	  1024u	      /* calls open on one connection */
-#define LIMIT_CALLS_TOTAL 8192u	      /* calls open in the agent */
-#define LIMIT_BODIES	  (64u << 20) /* request bodies held by all connections together */
-#define LIMIT_CONNS	  1024u	      /* connections open at once */
-#define LIMIT_HEADERS	  8192u	      /* header list of one request, in bytes */
-#define LIMIT_FDS	  65536u      /* descriptors that the agent asks for */
-#define LIMIT_CONTAINERS  256u
-#define LIMIT_PROCESSES	  1024u /* processes of one container */
-#define LIMIT_DRAINS	  1024u /* pipes of a container's background processes that nobody reads */
-#define LIMIT_OOM_EVENTS  100u	/* that nobody has asked for; later ones are dropped */
-#define LIMIT_MOUNTS	  4096u
-#define LIMIT_STORAGES	  256u
-#define LIMIT_ID	  256u	      /* container and exec ids, in bytes */
-#define LIMIT_MOUNTINFO	  (4u << 20)  /* text of a mount table */
-#define LIMIT_PATH	  4096u	      /* a path with its NUL: the kernel's PATH_MAX */
-#define LIMIT_SPEC_JSON	  (16u << 20) /* config.json that hooks read */
-#define LIMIT_READ	  (1u << 20)  /* bytes that one ReadStdout may return */
+#define LIMIT_MESSAGE	   (4u << 20)  /* one request, as gRPC and ttrpc have it */
+#define LIMIT_ARENA	   (24u << 20) /* memory of one call, its decoded request included */
+#define LIMIT_CALLS	   1024u       /* calls open on one connection */
+#define LIMIT_CALLS_TOTAL  8192u       /* calls open in the agent */
+#define LIMIT_BODIES	   (64u << 20) /* request bodies held by all connections together */
+#define LIMIT_CONNS	   1024u       /* connections open at once */
+#define LIMIT_HEADERS	   8192u       /* header list of one request, in bytes */
+#define LIMIT_FDS	   65536u      /* descriptors that the agent asks for */
+#define LIMIT_CONTAINERS   256u
+#define LIMIT_PROCESSES	   1024u /* processes of one container */
+#define LIMIT_DRAINS	   1024u /* pipes of a container's background processes that nobody reads */
+#define LIMIT_OOM_EVENTS   100u	 /* that nobody has asked for; later ones are dropped */
+#define LIMIT_MOUNTS	   4096u
+#define LIMIT_STORAGES	   256u
+#define LIMIT_STORAGE_DIRS 512u /* driver options, and so folders to be made, of one storage */
+#define LIMIT_ID	   256u /* container and exec ids, in bytes */
+#define LIMIT_MOUNTINFO	   (4u << 20)  /* text of a mount table */
+#define LIMIT_PATH	   4096u       /* a path with its NUL: the kernel's PATH_MAX */
+#define LIMIT_SPEC_JSON	   (16u << 20) /* config.json that hooks read */
+#define LIMIT_READ	   (1u << 20)  /* bytes that one ReadStdout may return */
 
 /* What waits for a peer to read it; above that nothing more of the peer's is read or run. */
 #define LIMIT_H2_UNSENT	   (16u << 20)
@@ -54,17 +55,18 @@
 #define LIMIT_SCSI_ID	    0xffffffu
 
 /* What has taken so long is given up, and its caller told (in ms). */
-#define LIMIT_WORK_MS	 50000 /* a worker: within the minute that runtimes give a call */
-#define LIMIT_REMOVAL_MS 10000 /* of processes that do not die; they are tried again after it */
-#define LIMIT_DESTROY_MS 50000 /* the whole DestroySandbox */
-#define LIMIT_FREEZER_MS 50000 /* pausing, resuming: runtimes wait a minute for it */
-#define LIMIT_UNMOUNT_MS 30000 /* unmounting storages, mounting between containers */
-#define LIMIT_SHARING_MS 10000 /* a container's shared mounts: for their sources to come */
-#define LIMIT_ONLINE_MS	 60000 /* CPUs and memory that the host has plugged */
-#define LIMIT_SCRAPE_MS	 5000  /* the guest's figures for GetMetrics */
-#define LIMIT_MODULES_MS 60000 /* modules of the image at boot */
-#define LIMIT_PS_MS	 10000 /* ps, for ListProcesses */
-#define LIMIT_RULES_MS	 20000 /* a program of iptables */
+#define LIMIT_WORK_MS	      50000 /* a worker: within the minute that runtimes give a call */
+#define LIMIT_WORKER_DEATH_MS 2000  /* a worker that was killed: it may hang in the kernel */
+#define LIMIT_REMOVAL_MS      10000 /* of processes that do not die; they are tried again after it */
+#define LIMIT_DESTROY_MS      50000 /* the whole DestroySandbox */
+#define LIMIT_FREEZER_MS      50000 /* pausing, resuming: runtimes wait a minute for it */
+#define LIMIT_UNMOUNT_MS      30000 /* unmounting storages, mounting between containers */
+#define LIMIT_SHARING_MS      10000 /* a container's shared mounts: for their sources to come */
+#define LIMIT_ONLINE_MS	      60000 /* CPUs and memory that the host has plugged */
+#define LIMIT_SCRAPE_MS	      5000  /* the guest's figures for GetMetrics */
+#define LIMIT_MODULES_MS      60000 /* modules of the image at boot */
+#define LIMIT_PS_MS	      10000 /* ps, for ListProcesses */
+#define LIMIT_RULES_MS	      20000 /* a program of iptables */
 
 /* A container's spec and image. */
 #define LIMIT_DEVICES	    4096u  /* of one container; a privileged one gets the whole host's */

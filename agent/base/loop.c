@@ -138,14 +138,19 @@ void job_cancel(struct job *j)
 	j->queued = false;
 }
 
+/* Those that are there now: what they queue comes after the events that are ready by then. */
 static void run_jobs(struct loop *l)
 {
-	struct job *j;
+	struct job last = { 0 }, *j;
 
-	while ((j = list_first(&l->jobs, struct job, link))) {
+	if (list_empty(&l->jobs))
+		return;
+	list_add_tail(&l->jobs, &last.link);
+	while ((j = list_first(&l->jobs, struct job, link)) != &last) {
 		job_cancel(j);
 		j->fn(j);
 	}
+	list_del(&last.link);
 }
 
 static void run_timers(struct loop *l)
@@ -163,6 +168,8 @@ static int wait_ms(const struct loop *l)
 	const struct timer *t = list_first(&l->timers, struct timer, link);
 	int64_t ms;
 
+	if (!list_empty(&l->jobs))
+		return 0;
 	if (!t)
 		return -1;
 	ms = t->at - loop_now_ms();

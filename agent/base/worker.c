@@ -13,6 +13,7 @@
 
 #include "base/auto.h"
 #include "base/fdio.h"
+#include "base/limits.h"
 #include "base/log.h"
 
 struct worker {
@@ -24,7 +25,7 @@ struct worker {
 	worker_done *done;
 	void *arg;
 	int err_fd, out_fd; /* read ends */
-	bool dead, timed_out;
+	bool dead, timed_out, undead;
 	struct err err;
 	size_t err_len;
 	struct buf out;
@@ -44,15 +45,15 @@ static void worker_free(struct worker *w)
 
 /*
  * Finished when the child is reaped and its answer read to the end; its output may be held open by
- * others.
+ * others. One that does not die of SIGKILL is nobody's any more: the reaper drops its status.
  */
 static void worker_finish_if_done(struct worker *w)
 {
-	if (!w->dead || w->err_fd >= 0)
+	if (!w->undead && (!w->dead || w->err_fd >= 0))
 		return;
 	if (w->timed_out)
-		err_set(&w->err, ETIMEDOUT, "timed out after %lld ms",
-			(long long)w->opts.timeout_ms);
+		err_set(&w->err, ETIMEDOUT, "timed out after %lld ms%s",
+			(long long)w->opts.timeout_ms, w->undead ? ", and does not die" : "");
 	else if (w->err_len != sizeof(w->err))
 		err_set(&w->err, EPIPE, "worker died before it could answer");
 	w->err.msg[sizeof(w->err.msg) - 1] = '\0';
@@ -115,6 +116,17 @@ static void worker_on_death(struct reap *r, int status)
 	worker_finish_if_done(w);
 }
 
+static void worker_on_undead(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, timer);
+
+	log_warn("worker", "process %d was killed and does not die", (int)w->reap.pid);
+	w->undead = true;
+	if (w->out_fd >= 0)
+		worker_on_out(&w->out_source, 0);
+	worker_finish_if_done(w);
+}
+
 static void worker_on_timeout(struct timer *t)
 {
 	struct worker *w = container_of(t, struct worker, timer);
@@ -122,32 +134,32 @@ static void worker_on_timeout(struct timer *t)
 	w->timed_out = true;
 	(void)kill(-w->reap.pid, SIGKILL);
 	(void)kill(w->reap.pid, SIGKILL);
+	timer_set(w->loop, t, LIMIT_WORKER_DEATH_MS, worker_on_undead);
 }
 
-/* Everything but what the job has been promised. */
-static void worker_shed(const struct worker_opts *opts, int err_fd, int out_fd)
+/* What the job has been promised, with room for the two pipes; NULL without memory. */
+static int *worker_keep(const struct worker_opts *opts)
 {
-	AUTO_FREE int *keep = calloc(opts->keep_count + 2, sizeof(*keep));
-	size_t n = 0;
+	int *keep = calloc(opts->keep_count + 2, sizeof(*keep));
 
-	log_forget_fds();
-	if (!keep)
-		return;
-	for (; n < opts->keep_count; n++)
-		keep[n] = opts->keep[n];
-	keep[n++] = err_fd;
-	keep[n++] = out_fd;
-	fdio_close_except(keep, n);
+	for (size_t i = 0; keep && i < opts->keep_count; i++)
+		keep[i] = opts->keep[i];
+	return keep;
 }
 
-static _Noreturn void worker_child(const struct worker_opts *opts, worker_job *job, void *arg,
-				   int err_fd, int out_fd)
+/* keep: the count that opts say, and room for two. */
+static _Noreturn void worker_child(const struct worker_opts *opts, int *keep, worker_job *job,
+				   void *arg, int err_fd, int out_fd)
 {
 	struct err err = { 0 };
+	size_t n = opts->keep_count;
 	sigset_t none;
 	int r;
 
-	worker_shed(opts, err_fd, out_fd);
+	log_forget_fds();
+	keep[n++] = err_fd;
+	keep[n++] = out_fd;
+	fdio_close_except(keep, n);
 	(void)setsid(); /* a group to kill, and no terminal of the agent's to stop for */
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -163,6 +175,7 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 		 worker_job *job, worker_done *done, void *arg, struct worker **ret)
 {
 	AUTO_FREE struct worker *w = calloc(1, sizeof(*w));
+	AUTO_FREE int *keep = worker_keep(opts);
 	AUTO_CLOSE int err_w = FD_NONE;
 	AUTO_CLOSE int out_w = FD_NONE;
 	AUTO_CLOSE int err_r = FD_NONE;
@@ -170,7 +183,7 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 	int fds[2];
 	pid_t pid;
 
-	if (!w)
+	if (!w || !keep)
 		return -ENOMEM;
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
@@ -184,7 +197,7 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		worker_child(opts, job, arg, err_w, out_w);
+		worker_child(opts, keep, job, arg, err_w, out_w);
 	w->loop = l;
 	w->opts = *opts;
 	w->done = done;

@@ -26,7 +26,8 @@ typedef int worker_job(void *arg, int out, struct err *err);
  * Runs in the parent, from the loop, when the child is dead and its answer has been read to its
  * end; never after worker_cancel. err->code is 0 for success; out holds the first max_out bytes of
  * what the job wrote. Both live only during the call. A child that doesn't die of its deadline's
- * SIGKILL (disk sleep, a frozen cgroup) is waited for all the same.
+ * SIGKILL (disk sleep, a frozen cgroup) is given LIMIT_WORKER_DEATH_MS, then it is disowned: the
+ * one system call that it is in may yet take effect.
  */
 typedef void worker_done(void *arg, const struct err *err, const struct buf *out);
 

@@ -72,6 +72,7 @@ struct storage_entry {
 	struct list link; /* in refs->entries, oldest first */
 	unsigned int users;
 	bool kept, directory, made;
+	bool stuck; /* could not be unmounted: nobody's, tried again by each operation */
 	struct mount_record mount;   /* what a worker has done for it */
 	char *rel, *source, *fstype; /* behind the struct, in its memory */
 	struct watched watched;	     /* on a list if it is copied */
@@ -401,6 +402,10 @@ static int storage_driver_option(struct storage_op *op, struct storage_item *it,
 static int storage_driver_options(struct storage_op *op, struct storage_item *it,
 				  const Grpc__Storage *s, struct err *err)
 {
+	if (s->n_driver_options > LIMIT_STORAGE_DIRS)
+		return err_rpc(err, RPC_INVALID_ARGUMENT,
+			       "storage '%s' has %zu driver options, at most %u are served",
+			       s->mount_point, s->n_driver_options, LIMIT_STORAGE_DIRS);
 	it->plan.dirs = arena_zalloc(&op->mem, (s->n_driver_options + 1) * sizeof(*it->plan.dirs));
 	if (!it->plan.dirs)
 		return err_sys(err, ENOMEM, "storage");
@@ -531,17 +536,26 @@ static int storage_unmount_job(void *arg, int out, struct err *err)
 {
 	const struct storage_op *op = arg;
 
-	(void)out;
-	return storage_unmount_all(op->unmounts, op->n_doomed, err);
+	return storage_unmount_all(op->unmounts, op->n_doomed, out, err);
 }
 
 static void storage_unmounted(void *arg, const struct err *err, const struct buf *out)
 {
 	struct storage_op *op = arg;
+	size_t i;
 
-	(void)out;
-	for (size_t i = 0; i < op->n_doomed; i++)
+	/* Those that are not told of stay: the next operation begins with them. */
+	for (size_t at = 0; buf_len(out) - at >= sizeof(i); at += sizeof(i)) {
+		(void)memcpy(&i, buf_data(out) + at, sizeof(i));
+		if (i >= op->n_doomed || !op->doomed[i])
+			break;
 		storage_entry_free(op->doomed[i]);
+		op->doomed[i] = NULL;
+	}
+	for (i = 0; i < op->n_doomed; i++) {
+		if (op->doomed[i])
+			op->doomed[i]->stuck = true;
+	}
 	if (err->code)
 		log_warn("storage", "%s", err->msg);
 	if (op->mounts_after) {
@@ -554,7 +568,10 @@ static void storage_unmounted(void *arg, const struct err *err, const struct buf
 	storage_op_end(op);
 }
 
-/* Unmounts and forgets the entries without users, newest first; then the operation is over. */
+/*
+ * Unmounts the entries without users, newest first, and forgets those that went; then the operation
+ * is over.
+ */
 static void storage_sweep(struct storage_op *op)
 {
 	struct worker_opts opts = { .timeout_ms = LIMIT_UNMOUNT_MS };
@@ -574,8 +591,8 @@ static void storage_sweep(struct storage_op *op)
 			if (e->users)
 				continue;
 			watch_remove(&op->refs->watcher, &e->watched);
-			op->doomed[i] = e;
-			op->unmounts[n - ++i] = (struct unmount_plan){
+			op->doomed[n - ++i] = e;
+			op->unmounts[n - i] = (struct unmount_plan){
 				.rel = e->rel,
 				.mounted = e->mount.mounted || e->mount.copied,
 				.below = e->mount.below,
@@ -588,6 +605,7 @@ static void storage_sweep(struct storage_op *op)
 			};
 		}
 		op->n_doomed = n;
+		opts.max_out = n * sizeof(n);
 	}
 	r = op->n_doomed ? worker_start(op->agent->loop, op->agent->reaper, &opts,
 					storage_unmount_job, storage_unmounted, op, NULL)
@@ -660,7 +678,7 @@ static void storage_mounted(void *arg, const struct err *err, const struct buf *
 		e->made = rec.made;
 		e->mount = rec;
 		for (size_t i = 0; i < e->n_dirs; i++) {
-			if (i >= 32 || !(rec.dirs & 1u << i))
+			if (!(rec.dirs[i / 8] & 1u << i % 8))
 				e->dirs[i] = NULL;
 		}
 	}
@@ -685,6 +703,11 @@ static int storage_claim(struct storage_op *op, struct storage_item *it)
 {
 	struct storage_entry *e = storage_entry_find(op->refs, it->plan.rel);
 
+	if (e && e->stuck)
+		return err_set(&op->err, EBUSY,
+			       "mount point '" STORAGE_ROOT
+			       "/%s' has a storage yet that could not be unmounted (%s)",
+			       e->rel, e->source);
 	if (e && !e->kept &&
 	    (!str_eq(e->source, it->spare->source) || !str_eq(e->fstype, it->spare->fstype)))
 		return err_set(&op->err, EBUSY,

@@ -427,8 +427,8 @@ static int mount_make_dirs(int root, const struct mount_plan *p, struct mount_re
 			return err_rpc(err, RPC_INTERNAL,
 				       "Could not create " STORAGE_ROOT "/%s: %s", p->dirs[i],
 				       strerror(-fd));
-		if (made && i < 32)
-			rec->dirs |= 1u << i;
+		if (made)
+			rec->dirs[i / 8] |= (uint8_t)(1u << i % 8);
 	}
 	return 0;
 }
@@ -591,7 +591,8 @@ static void hugepages_restore(uint64_t page, int64_t pool)
 		(void)hugepages_write(path, pool);
 }
 
-static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
+/* *stays is set where it could not be unmounted; other failures leave only what is empty or small. */
+static int unmount_one(int root, const struct unmount_plan *p, bool *stays, struct err *err)
 {
 	const char *name;
 	AUTO_CLOSE int dir = confine_parent(root, p->rel, 0, &name);
@@ -603,8 +604,10 @@ static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
 
 	if (dir == -ENOENT)
 		return 0;
-	if (dir < 0)
+	if (dir < 0) {
+		*stays = p->mounted;
 		return err_sys(err, -dir, "open parent of " STORAGE_ROOT "/%s", p->rel);
+	}
 	(void)snprintf(path, sizeof(path), "%s/%s", fdio_path(&at, dir), name);
 	if (p->mounted && is_unmounted(path, p->below)) {
 		if (p->page)
@@ -618,8 +621,10 @@ static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
 		 */
 		if (r < 0 && errno == EBUSY)
 			r = umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH);
-		if (r < 0 && errno != EINVAL && errno != ENOENT)
+		if (r < 0 && errno != EINVAL && errno != ENOENT) {
+			*stays = true;
 			return err_sys(err, errno, "unmount " STORAGE_ROOT "/%s", p->rel);
+		}
 	}
 	if (p->tree)
 		(void)fdio_remove_tree(dir, name);
@@ -636,14 +641,19 @@ static int unmount_one(int root, const struct unmount_plan *p, struct err *err)
 	return hugepages_add(page, -pages, err);
 }
 
-int storage_unmount_all(const struct unmount_plan *plans, size_t n, struct err *err)
+int storage_unmount_all(const struct unmount_plan *plans, size_t n, int out, struct err *err)
 {
 	AUTO_CLOSE int root = storage_open_run(err);
 	struct err later;
 
 	if (root < 0)
 		return root;
-	for (size_t i = 0; i < n; i++)
-		(void)unmount_one(root, &plans[i], err->code ? &later : err);
+	for (size_t i = 0; i < n; i++) {
+		bool stays = false;
+
+		(void)unmount_one(root, &plans[i], &stays, err->code ? &later : err);
+		if (!stays)
+			(void)fdio_write_all(out, &i, sizeof(i));
+	}
 	return -err->code;
 }

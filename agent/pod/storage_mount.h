@@ -12,6 +12,7 @@
 
 #include "oci/fs/mountopt.h"
 #include "base/err.h"
+#include "base/limits.h"
 
 #define STORAGE_ROOT "/run" /* mount points of requests are below it */
 
@@ -48,10 +49,10 @@ struct mount_plan {
 struct mount_record {
 	uint32_t index;
 	uint8_t made, mounted, copied;
-	uint32_t dirs;	/* which of the folders were made, as bits */
-	uint64_t below; /* id of the mount that the mount point was on */
-	uint64_t page;	/* size of a volume's huge pages, or 0 */
-	int64_t pool;	/* how many the kernel had put aside before */
+	uint8_t dirs[LIMIT_STORAGE_DIRS / 8]; /* which of the folders were made, as bits */
+	uint64_t below;			      /* id of the mount that the mount point was on */
+	uint64_t page;			      /* size of a volume's huge pages, or 0 */
+	int64_t pool;			      /* how many the kernel had put aside before */
 };
 
 struct unmount_plan {
@@ -77,7 +78,10 @@ int storage_copy_again(const struct mount_plan *p, bool *ret_copied, struct err 
  * *err.
  */
 int storage_mount_all(const struct mount_plan *plans, size_t n, int out, struct err *err);
-/* Unmounts all, in order; a busy mount is detached. The first failure, after all were tried. */
-int storage_unmount_all(const struct unmount_plan *plans, size_t n, struct err *err);
+/*
+ * Unmounts all, in order; a busy mount is detached. The first failure, after all were tried. The
+ * number of each that is no longer there is written to out, as a size_t.
+ */
+int storage_unmount_all(const struct unmount_plan *plans, size_t n, int out, struct err *err);
 
 #endif

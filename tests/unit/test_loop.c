@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+// ldflags: -Wl,--wrap=kill
 #include "base/loop.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -295,6 +297,24 @@ Test(loop, reaper_forget)
 	cr_expect_eq(c.status, -1);
 }
 
+/* --- jobs ---------------------------------------------------------------------------------- */
+
+static struct job endless;
+
+static void on_endless(struct job *j)
+{
+	job_queue(l, j, on_endless);
+}
+
+/* A job that queues itself leaves the others their turn. */
+Test(loop, jobs_do_not_starve_the_rest)
+{
+	job_queue(l, &endless, on_endless);
+	run(50);
+	cr_expect_str_eq(trace, "!");
+	job_cancel(&endless);
+}
+
 /* --- workers ------------------------------------------------------------------------------- */
 
 static struct {
@@ -410,6 +430,40 @@ Test(loop, worker_is_killed_at_its_deadline)
 	work(job_hangs, &opts);
 	cr_expect_eq(seen.err.code, ETIMEDOUT);
 	cr_expect_lt(loop_now_ms() - before, 2000);
+}
+
+static bool immortal; /* what no signal kills, as in disk sleep or a frozen cgroup */
+
+int __real_kill(pid_t pid, int sig);
+int __wrap_kill(pid_t pid, int sig);
+
+int __wrap_kill(pid_t pid, int sig)
+{
+	return immortal ? 0 : __real_kill(pid, sig);
+}
+
+static int job_sleeps(void *arg, int out, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	(void)fdio_write_all(out, "some", 4);
+	(void)poll(NULL, 0, 4000);
+	return 0;
+}
+
+Test(loop, worker_that_does_not_die_is_disowned)
+{
+	static const struct worker_opts opts = { .timeout_ms = 100, .max_out = 100 };
+	int64_t before = loop_now_ms();
+
+	immortal = true;
+	work(job_sleeps, &opts);
+	cr_expect_eq(seen.err.code, ETIMEDOUT);
+	cr_expect_eq(seen.out_len, 4, "what it said counts");
+	cr_expect_lt(loop_now_ms() - before, 3500);
+	run(2500); /* it ends, and nobody cares */
+	cr_expect_eq(seen.calls, 1);
+	cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1, "it was reaped");
 }
 
 Test(loop, worker_cancelled)

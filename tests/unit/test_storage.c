@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // libs: -lprotobuf-c
-// ldflags: -Wl,--wrap=fdio_write_file -Wl,--wrap=tree_attach -Wl,--wrap=worker_start
+// ldflags: -Wl,--wrap=fdio_write_file -Wl,--wrap=tree_attach -Wl,--wrap=worker_start -Wl,--wrap=umount2
 /*
  * Storages: drivers, counting, roll back, and that no mount point leaves /run (T16 to T18, T26,
  * GHSA-fmg6-v47x-52wr). Mounts in a mount namespace of the test's own; skipped where that is refused.
@@ -23,6 +23,7 @@
 #include "test_guest_harness.h"
 
 #define SHARE "/run/kata-containers/shared/containers"
+#define CTR   "/run/kata-containers/ctr"
 
 static struct storage_refs refs;
 static struct storage_set a, b;
@@ -504,6 +505,46 @@ Test(storage, a_worker_that_dies_leaves_nothing)
 	fate = LIVES;
 }
 
+static bool umount_fails; /* at points that begin with "stuck" */
+
+int __real_umount2(const char *path, int flags);
+int __wrap_umount2(const char *path, int flags);
+
+int __wrap_umount2(const char *path, int flags)
+{
+	if (umount_fails && strstr(path, "/stuck")) {
+		errno = EIO;
+		return -1;
+	}
+	return __real_umount2(path, flags);
+}
+
+/* What the kernel does not let go of is told, stays nobody's, and goes with a later operation. */
+Test(storage, what_cannot_be_unmounted_is_not_forgotten)
+{
+	static const char one[] = "/run/kata-containers/stuck", two[] = "/run/kata-containers/two";
+	Grpc__Storage s[2] = { make("mmioblk", "none", "tmpfs", one, NULL),
+			       make("mmioblk", "none", "tmpfs", two, NULL) };
+
+	cr_assert_eq(add(&a, s, 2), 0, "%s", outcome.msg);
+	umount_fails = true;
+	release(&a);
+	cr_assert_eq(outcome.code, EIO);
+	cr_assert_eq(mounts_at(one), 1);
+	cr_assert_eq(mounts_at(two), 0, "the others are tried all the same");
+	s[0] = make("mmioblk", "none", "tmpfs", one, NULL);
+	cr_assert_eq(add(&a, s, 1), EBUSY, "it has another's content");
+	s[0] = make("mmioblk", "none", "tmpfs", two, NULL);
+	cr_assert_eq(add(&a, s, 1), 0, "%s", outcome.msg);
+	umount_fails = false;
+	s[0] = make("mmioblk", "none", "tmpfs", one, NULL);
+	cr_assert_eq(add(&a, s, 1), 0, "%s", outcome.msg);
+	cr_assert_eq(mounts_at(one), 1);
+	release(&a);
+	cr_assert_eq(mounts_at(one) + mounts_at(two), 0);
+	cr_assert(list_empty(&refs.entries));
+}
+
 /* What could not be unmounted is not the next sandbox's. */
 Test(storage, leftovers_are_swept_before_anything_is_mounted)
 {
@@ -815,7 +856,33 @@ Test(storage, overlay_with_folders_to_be_made)
 	cr_assert_eq(access("/run/ovl/work", F_OK), 0, "what was there stays");
 }
 
-#define CTR "/run/kata-containers/ctr"
+/* As many as a request may have, not as many as bits of a word. */
+Test(storage, many_folders_to_be_made)
+{
+	static char words[LIMIT_STORAGE_DIRS + 1][96];
+	const char *dirs[LIMIT_STORAGE_DIRS + 2] = { NULL };
+	const char *options[] = { "lowerdir=/run/lower", NULL };
+	Grpc__Storage s;
+	char last[64];
+
+	cr_assert_eq(fdio_mkdirs("/run/lower", 0755), 0);
+	cr_assert_eq(fdio_mkdirs("/run/many/d0", 0755), 0);
+	for (size_t i = 0; i <= LIMIT_STORAGE_DIRS; i++) {
+		(void)snprintf(words[i], sizeof(words[i]), OVERLAY_CREATE_DIR "/run/many/d%zu", i);
+		dirs[i] = words[i];
+	}
+	s = with_driver_options(make("overlayfs", "overlay", "overlay", CTR, options), dirs);
+	cr_assert_eq(add_as(SCHEMA_3X, &a, &s, 1), EINVAL);
+	cr_assert_eq(outcome.rpc, RPC_INVALID_ARGUMENT);
+	dirs[LIMIT_STORAGE_DIRS] = NULL;
+	s = with_driver_options(make("overlayfs", "overlay", "overlay", CTR, options), dirs);
+	/* An overlay of one read-only layer does not mount: what was made for it goes. */
+	cr_assert_neq(add_as(SCHEMA_3X, &a, &s, 1), 0);
+	(void)snprintf(last, sizeof(last), "/run/many/d%u", LIMIT_STORAGE_DIRS - 1);
+	cr_assert_eq(access(last, F_OK), -1, "%s", outcome.msg);
+	cr_assert_eq(access("/run/many/d33", F_OK), -1);
+	cr_assert_eq(access("/run/many/d0", F_OK), 0, "what was there stays");
+}
 
 /* As runtime-rs sends a root of containerd's erofs snapshotter. */
 Test(storage, layers_of_erofs, .fini = loops_end)
