@@ -57,7 +57,7 @@
 /* What has taken so long is given up, and its caller told (in ms). */
 #define LIMIT_WORK_MS	      50000 /* a worker: within the minute that runtimes give a call */
 #define LIMIT_WORKER_DEATH_MS 2000  /* a worker that was killed: it may hang in the kernel */
-#define LIMIT_REMOVAL_MS      10000 /* of processes that do not die; they are tried again after it */
+#define LIMIT_REMOVAL_MS      10000 /* of processes that do not die; they are tried again then */
 #define LIMIT_DESTROY_MS      50000 /* the whole DestroySandbox */
 #define LIMIT_FREEZER_MS      50000 /* pausing, resuming: runtimes wait a minute for it */
 #define LIMIT_UNMOUNT_MS      30000 /* unmounting storages, mounting between containers */

@@ -33,6 +33,7 @@
 #include "pod/process.h"
 #include "pod/sharedmount.h"
 #include "pod/stdio.h"
+#include "pod/update.h"
 
 /* Looks whether a container that is removed is gone: first, then, and after LIMIT_REMOVAL_MS. */
 #define REMOVAL_SOON_MS	 5
@@ -79,6 +80,7 @@ static struct container *container_new(struct agent *a, const char *id)
 	ctr->sandbox = a->sandbox;
 	ctr->oom_fd = ctr->rules.seccomp_fd = FD_NONE;
 	list_init(&ctr->until_gone);
+	list_init(&ctr->until_updated);
 	list_init(&ctr->processes);
 	list_init(&ctr->drains);
 	storage_set_init(&ctr->storages);
@@ -107,6 +109,7 @@ static void container_take_down(struct container *ctr)
 	struct call *starter = TAKE_PTR(ctr->until_running);
 	struct err err = { 0 };
 
+	container_updates_abandon(ctr);
 	container_enter(ctr, CTR_KILLING);
 	if (starter) {
 		err_rpc(&err, RPC_ABORTED, "Container %s is being removed", ctr->id);
@@ -674,7 +677,6 @@ static void on_init_exit(struct process *p)
 		(void)members_signal(ctr, SIGKILL);
 }
 
-/* The init's way up to its gate is part of the creation; from there on, of the start. */
 /* "The process died" is no help to somebody whose limit leaves no room for a process. */
 static void explain_death(const struct container *ctr, struct err *err)
 {
@@ -692,6 +694,7 @@ static void explain_death(const struct container *ctr, struct err *err)
 		err_set(err, ENOMEM, "killed for lack of memory before the container could start");
 }
 
+/* The init's way up to its gate is part of the creation; from there on, of the start. */
 static void on_init_event(struct spawn *s, enum spawn_event event, const struct err *e)
 {
 	struct process *p = container_of(s, struct process, spawn);

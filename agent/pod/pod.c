@@ -77,6 +77,7 @@ void container_enter(struct container *ctr, enum container_state state)
 	assert(!ctr->until_created || row->created);
 	assert(!ctr->until_running || row->running);
 	assert(list_empty(&ctr->until_gone) || (state >= CTR_ABANDONED && state < CTR_GONE));
+	assert(list_empty(&ctr->until_updated) || (state >= CTR_CREATED && state < CTR_ABANDONED));
 	ctr->state = state;
 }
 

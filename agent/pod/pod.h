@@ -27,7 +27,7 @@
  *	for the same end. After 50 s who waits is told that it lasts, and it goes on.
  *
  * Container. Parked: until_created (CreateContainer), until_running (StartContainer), until_gone
- * (RemoveContainer, DestroySandbox).
+ * (RemoveContainer, DestroySandbox); until_updated (UpdateContainer while another's is under way).
  *
  *	NEW		The id is taken. Nobody but RemoveContainer sees it before CREATED.
  *	DEVICES		until_created. Found, and namespaces that have paths opened: -> MOUNTING.
@@ -55,7 +55,8 @@
  *	GONE		Freed; all that waited have their answer.
  *	Whatever fails before CREATED, and RemoveContainer or DestroySandbox at any time, takes the
  *	last five: until_created then fails when nothing is left; until_running fails at once, and
- *	so do calls parked with the processes. RemoveContainer while it is removed is refused.
+ *	so do until_updated and calls parked with the processes. RemoveContainer while it is removed
+ *	waits for the same end.
  *
  * Freezer, of a container in CREATED to STOPPED. Parked: until_settled (Pause-, ResumeContainer).
  *
@@ -250,7 +251,9 @@ struct container {
 	enum container_state state;
 	struct call *until_created;
 	struct call *until_running;
-	struct list until_gone; /* struct gone_waiter */
+	struct list until_gone;	   /* struct gone_waiter */
+	struct call *updating;	   /* in a worker; with the next one update.c's */
+	struct list until_updated; /* oldest first */
 	char *id;
 	enum schema schema;			     /* of the call that made it */
 	const Grpc__CreateContainerRequest *request; /* in until_created's arena */

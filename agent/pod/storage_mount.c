@@ -591,7 +591,7 @@ static void hugepages_restore(uint64_t page, int64_t pool)
 		(void)hugepages_write(path, pool);
 }
 
-/* *stays is set where it could not be unmounted; other failures leave only what is empty or small. */
+/* *stays is set where it could not be unmounted; other failures leave what is empty or small. */
 static int unmount_one(int root, const struct unmount_plan *p, bool *stays, struct err *err)
 {
 	const char *name;

@@ -12,6 +12,7 @@
 #include "pod/agent.h"
 #include "pod/container.h"
 #include "pod/freezer.h"
+#include "pod/update.h"
 
 int svc_create_container(struct call *c, const void *request, struct err *err)
 {
@@ -87,33 +88,10 @@ int svc_remove_container(struct call *c, const void *request, struct err *err)
 
 /* --- resources ----------------------------------------------------------------------------- */
 
-static int update_job(void *arg, int out, struct err *err)
-{
-	struct call *c = arg;
-	const Grpc__UpdateContainerRequest *req = c->wait;
-	struct container *ctr = container_find(c, req->container_id, err);
-
-	(void)out;
-	return ctr ? cgroup_update(ctr->cgroup, req->resources, err) : -ENOENT;
-}
-
-static void update_done(void *arg, const struct err *err, const struct buf *out)
-{
-	struct call *c = arg;
-	const Grpc__UpdateContainerRequest *req = c->wait;
-	struct container *ctr = container_find(c, req->container_id, NULL);
-
-	if (ctr && ctr->cgroup && !err->code)
-		cgroup_updated(ctr->cgroup, req->resources);
-	work_done_empty(arg, err, out);
-}
-
 int svc_update_container(struct call *c, const void *request, struct err *err)
 {
 	const Grpc__UpdateContainerRequest *req = request;
 	struct container *ctr = container_find(c, req->container_id, err);
-	int fds[CGROUP_FDS], r;
-	struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS, .keep = fds };
 
 	if (!ctr)
 		return -ENOENT;
@@ -121,15 +99,7 @@ int svc_update_container(struct call *c, const void *request, struct err *err)
 		return call_reply_empty(c);
 	if (!req->resources)
 		return err_rpc(err, RPC_UNKNOWN, "Resources in the request are nil");
-	/* 3.x: an exited one's cgroup is there until it is removed. */
-	if (c->schema == SCHEMA_3X ? container_is_removing(ctr) : container_is_over(ctr))
-		return err_rpc(err, RPC_UNKNOWN, "container not running");
-	if (cgroup_update_waits(req->resources)) {
-		opts.keep_count = cgroup_fds(ctr->cgroup, fds);
-		return work_start(c, &opts, (void *)(uintptr_t)req, update_job, update_done, err);
-	}
-	r = cgroup_update(ctr->cgroup, req->resources, err);
-	return r < 0 ? r : call_reply_empty(c);
+	return container_update(ctr, req, c, err);
 }
 
 int svc_stats_container(struct call *c, const void *request, struct err *err)

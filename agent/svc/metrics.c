@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 
 #include "base/auto.h"
 #include "base/fdio.h"
@@ -19,44 +20,56 @@
 #include "pod/agent.h"
 #include "pod/pod.h"
 
-/*
- * Of each container that has a cgroup. The values of one metric have to stand together: three
- * rounds.
- */
+struct container_figures {
+	const char *id;
+	uint64_t cpu, memory, pids;
+};
+
+/* Each cgroup is read once. The number of containers that have figures. */
+static size_t figures_read(const struct sandbox *sb, struct container_figures *figures)
+{
+	size_t n = 0;
+
+	list_for_each(struct container, ctr, &sb->containers, link) {
+		struct cgroup_stats s;
+		struct arena mem;
+
+		arena_init(&mem, 1u << 20);
+		if (ctr->cgroup && cgroup_stats(ctr->cgroup, &mem, &s, NULL) == 0)
+			figures[n++] = (struct container_figures){ ctr->id, s.cpu.total,
+								   s.memory.usage, s.pids };
+		arena_free(&mem);
+	}
+	return n;
+}
+
+/* The values of one metric have to stand together. */
 static void container_metrics(struct metrics_text *t, const struct sandbox *sb)
 {
-	static const struct {
-		const char *name, *type, *help;
-	} metrics[] = {
-		{ "kata_container_cpu_seconds_total", "counter",
-		  "CPU time of a container (in seconds)" },
-		{ "kata_container_memory_bytes", "gauge",
-		  "Memory usage of a container (in bytes)" },
-		{ "kata_container_pids", "gauge", "Tasks in a container" },
-	};
-	struct arena mem;
+	AUTO_FREE struct container_figures *f = calloc(sb->container_count + 1, sizeof(*f));
+	size_t n;
 
 	metrics_head(t, "kata_agent_containers", "gauge", "Containers in this sandbox");
 	metrics_add(t, "kata_agent_containers %zu\n", sb->container_count);
-	for (size_t i = 0; i < ARRAY_LEN(metrics) && sb->container_count > 0; i++) {
-		metrics_head(t, metrics[i].name, metrics[i].type, metrics[i].help);
-		list_for_each(struct container, ctr, &sb->containers, link) {
-			struct cgroup_stats s;
-
-			arena_init(&mem, 1u << 20);
-			if (ctr->cgroup && cgroup_stats(ctr->cgroup, &mem, &s, NULL) == 0) {
-				metrics_add(t, "%s{container_id=\"%s\"} ", metrics[i].name,
-					    ctr->id);
-				if (i == 0)
-					metrics_add(t, "%.6f\n", (double)s.cpu.total / 1e9);
-				else
-					metrics_add(t, "%llu\n",
-						    (unsigned long long)(i == 1 ? s.memory.usage
-										: s.pids));
-			}
-			arena_free(&mem);
-		}
-	}
+	if (!f)
+		t->failed = true;
+	if (!f || sb->container_count == 0)
+		return;
+	n = figures_read(sb, f);
+	metrics_head(t, "kata_container_cpu_seconds_total", "counter",
+		     "CPU time of a container (in seconds)");
+	for (size_t i = 0; i < n; i++)
+		metrics_add(t, "kata_container_cpu_seconds_total{container_id=\"%s\"} %.6f\n",
+			    f[i].id, (double)f[i].cpu / 1e9);
+	metrics_head(t, "kata_container_memory_bytes", "gauge",
+		     "Memory usage of a container (in bytes)");
+	for (size_t i = 0; i < n; i++)
+		metrics_add(t, "kata_container_memory_bytes{container_id=\"%s\"} %llu\n", f[i].id,
+			    (unsigned long long)f[i].memory);
+	metrics_head(t, "kata_container_pids", "gauge", "Tasks in a container");
+	for (size_t i = 0; i < n; i++)
+		metrics_add(t, "kata_container_pids{container_id=\"%s\"} %llu\n", f[i].id,
+			    (unsigned long long)f[i].pids);
 }
 
 /* In the worker: what may wait for a disk comes last, so that the rest is there without it. */

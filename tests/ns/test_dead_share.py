@@ -247,6 +247,12 @@ def volume_stats(t, path):
     return t.c.GetVolumeStats(volume_guest_path=path, _later=True)
 
 
+@call('VolumeStatsRequest.volume_guest_path')
+def volume_stats_of_a_mount(t, path):
+    """Not below it: the path is there at once, statvfs() waits."""
+    return t.c.GetVolumeStats(volume_guest_path=path.replace('/x/y', ''), _later=True)
+
+
 @call('ResizeVolumeRequest.volume_guest_path')
 def resize_volume(t, path):
     return t.c.ResizeVolume(volume_guest_path=path, _later=True)
@@ -354,6 +360,31 @@ class Things:
         retry(self.c.DestroySandbox, 15, on=(grpc.RpcError,))
 
 
+def metrics_beside_a_dead_disk(t):
+    """They ask each disk how full it is: without the one that is silent the rest is told all the same, in time."""
+    point = SHARE + '/dead/o'
+    script = 'cd %s && mkdir -p l u w dead/o && mount -t overlay -o lowerdir=l,upperdir=u,workdir=w o dead/o' % SHARE
+    inside = ['nsenter', '-t', str(t.agent.pid), '-m']
+    os.makedirs(t.agent.root + SHARE, exist_ok=True)
+    subprocess.run([*inside, 'sh', '-ec', script], check=True)
+    expect('mount="%s"' % point in t.c.GetMetrics().metrics, True, 'it is one that is asked')
+    dead = Dead(t.agent, SHARE)     # over its mount point: whoever looks for that waits
+    try:
+        began = time.monotonic()
+        later = [t.c.GetMetrics(_later=True) for _ in range(3)]
+        took = t.checks(LOOK)
+        expect(len([x for x in took if x > SLOW]) * 10 <= len(took), True, 'Check was held up')
+        for call in later:
+            text = call.result(20).metrics
+            expect(('kata_guest_meminfo' in text, point in text), (True, False))
+        expect(4 < time.monotonic() - began < 10, True, 'as long as it may take')
+    finally:
+        dead.end()
+        subprocess.run([*inside, 'umount', point], check=True)
+    expect('kata_guest_meminfo' in t.c.GetMetrics().metrics, True, 'and again')
+    retry(lambda: expect(t.agent.children(), []))
+
+
 def paths_of_the_schema():
     """The fields of requests and of the spec that are paths by their names are all covered."""
     covered = {f for _, fields, *_ in CALLS for f in fields}
@@ -392,6 +423,9 @@ def main():
                     continue
                 with tap.case(name):
                     t.one(kind, fn, sandbox, inside, running)
+        if not only or any(word in 'metrics beside a dead disk' for word in only):
+            with tap.case('metrics beside a dead disk'):
+                metrics_beside_a_dead_disk(t)
         tap.ok(agent.alive(), 'the agent lives')
         return nsagent.finish(tap, agent)
 

@@ -671,6 +671,31 @@ def update_container(agent, c, road):
         fails(S.UNKNOWN, c.UpdateContainer, container_id='x', resources=R.LinuxResources(), words='container not running')
 
 
+def updates_of_one_container_take_turns(agent, c, road):
+    """Memory is a worker's, the rest is done at once; yet what came first is done first, whatever becomes of it."""
+    R = oci_pb2
+    changes = [R.LinuxResources(Memory=R.LinuxMemory(Limit=64 << 20), Pids=R.LinuxPids(Limit=70)),
+               R.LinuxResources(Pids=R.LinuxPids(Limit=71)),
+               R.LinuxResources(Memory=R.LinuxMemory(Limit=96 << 20), Pids=R.LinuxPids(Limit=72), CPU=R.LinuxCPU(Cpus='junk')),
+               R.LinuxResources(Memory=R.LinuxMemory(Limit=128 << 20))] + [
+        R.LinuxResources(Pids=R.LinuxPids(Limit=80 + i)) for i in range(20)]
+    with Sandbox(c, road) as sb:
+        sb.start('x')
+        ends = []
+        later = [c.UpdateContainer(container_id='x', resources=r, _later=True) for r in changes]
+        for i, call in enumerate(later):
+            call.add_done_callback(lambda call, i=i: ends.append((i, call.code())))
+        retry(lambda: expect(len(ends), len(changes)))
+        expect([i for i, code in ends if code != S.OK], [2])
+        expect([i for i, _ in ends], sorted(i for i, _ in ends), 'the order of the ends')
+        s = c.StatsContainer(container_id='x').cgroup_stats
+        expect((s.memory_stats.usage.limit, s.pids_stats.limit), (128 << 20, 99))
+        # A removal ends those that wait.
+        later = [c.UpdateContainer(container_id='x', resources=r, _later=True) for r in changes]
+        c.RemoveContainer(container_id='x')
+        retry(lambda: expect(all(call.done() for call in later), True))
+
+
 def update_of_an_exited_container(agent, c, road):
     """3.x writes while the cgroup is there; 1.x refuses."""
     v3, limits = Ttrpc(agent.sock), oci_pb2.LinuxResources(Memory=oci_pb2.LinuxMemory(Limit=64 << 20))
@@ -1215,7 +1240,8 @@ CASES = [health, without_a_sandbox, sandbox_life, sandbox_destroyed_twice, sandb
          create_container_without_parts, container_devices_and_storages, start_container, remove_container,
          remove_container_timeout, remove_container_being_created, remove_container_answers_all,
          exec_races_with_remove, concurrent_duplicates, client_leaves_during_creation, exec_process, exec_many, exec_with_rules_of_its_own, execs_nobody_waits_for,
-         wait_process, signal_process, signal_to_a_paused_container, list_processes, update_container, update_of_an_exited_container, stats_container, pause_resume,
+         wait_process, signal_process, signal_to_a_paused_container, list_processes, update_container,
+         updates_of_one_container_take_turns, update_of_an_exited_container, stats_container, pause_resume,
          standard_streams, cancelled_reader_takes_nothing_along, close_stdin_behind_a_blocked_write,
          workers_hold_nobodys_streams, terminal, oom_event,
          network, guest_details, guest_errors, copy_file, tracing, methods_of_3x, bad_ids, bad_bytes, too_large,

@@ -96,6 +96,7 @@ static struct container *container_in(enum container_state state)
 	ctr->state = state;
 	ctr->oom_fd = ctr->rules.seccomp_fd = FD_NONE;
 	list_init(&ctr->until_gone);
+	list_init(&ctr->until_updated);
 	list_init(&ctr->processes);
 	list_init(&ctr->drains);
 	storage_set_init(&ctr->storages);
@@ -121,7 +122,7 @@ static void on_gone(struct gone_waiter *w, const struct err *e)
 Test(pod, removal_answers_whoever_waits_in_any_state, .init = start, .fini = stop)
 {
 	for (enum container_state s = CTR_BUILDING; s <= CTR_STOPPED; s++) {
-		struct result made = { 0 }, begun = { 0 }, frozen = { 0 };
+		struct result made = { 0 }, begun = { 0 }, frozen = { 0 }, changed = { 0 };
 		struct goner first = { .waiter.gone = on_gone }, second = first;
 		struct container *ctr = container_in(s);
 		bool creating = s < CTR_CREATED;
@@ -134,11 +135,13 @@ Test(pod, removal_answers_whoever_waits_in_any_state, .init = start, .fini = sto
 		if (s >= CTR_CREATED) {
 			freezer_enter(ctr, FREEZER_FREEZING);
 			ctr->freezer.until_settled = parked_call(&frozen);
+			(void)call_park(parked_call(&changed), &ctr->until_updated, NULL, NULL);
 		}
 		container_remove(ctr, &first.waiter);
 		container_remove(ctr, &second.waiter);
 		cr_expect_eq(begun.answered, starting, "state %d: StartContainer, at once", s);
 		cr_expect_eq(frozen.answered, s >= CTR_CREATED, "state %d: Pause, at once", s);
+		cr_expect_eq(changed.answered, s >= CTR_CREATED, "state %d: Update, at once", s);
 		cr_expect_eq(made.answered, 0, "state %d: CreateContainer, at the end", s);
 		cr_assert_eq(loop_run(agent.loop), 0);
 		cr_expect_eq(made.answered, creating, "state %d: CreateContainer", s);

@@ -125,7 +125,7 @@ static int write_text(const struct cgroup *cg, enum ctl ctl, const char *file, c
 int cgroup_write(struct cgroup *cg, enum ctl ctl, const char *file, struct err *err,
 		 const char *fmt, ...)
 {
-	char text[512];
+	char text[4096];
 	va_list ap;
 	int n, r;
 
