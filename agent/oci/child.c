@@ -19,7 +19,7 @@
  *	build_container, init only
  *		rootfs_prepare		root, mounts, devices; the guest's root is still there
  *		MOUNTED -> go		the agent's prestart and createRuntime hooks, if any
- *		createContainer hooks
+ *		createContainer hooks	by the agent, too, where there is a middle
  *		rootfs_enter, hostname, terminal
  *		rootfs_seal		sysctls, masked and read-only paths, read-only mounts
  *	labels		while there is the guest's /proc
@@ -267,15 +267,12 @@ static void on_hook_failed(void *arg, const struct err *err)
 	tell(arg, MSG_HOOK_FAILED, err);
 }
 
-/*
- * The container's namespaces are ours by then, and so is its process's number; a middle's says
- * nothing there.
- */
+/* In a pid namespace that others are in, only startContainer's: those have no more than they. */
 static int child_run_hooks(struct child *c, enum hook_kind kind, struct err *err)
 {
 	struct hook_ctx ctx = *c->plan->hooks;
 
-	ctx.pid = c->middle ? 0 : getpid();
+	ctx.pid = getpid();
 	ctx.failed = on_hook_failed;
 	ctx.arg = c;
 	return hooks_run(&ctx, kind, err);
@@ -302,7 +299,8 @@ static int build_container(struct child *c, struct err *err)
 		tell(c, MSG_MOUNTED, NULL);
 		await(c);
 	}
-	r = child_run_hooks(c, HOOK_CREATE_CONTAINER, err);
+	if (!(p->parent_hooks & 1u << HOOK_CREATE_CONTAINER))
+		r = child_run_hooks(c, HOOK_CREATE_CONTAINER, err);
 	if (r == 0)
 		r = rootfs_enter(c->rootfs, err);
 	if (r == 0)

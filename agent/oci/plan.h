@@ -62,7 +62,8 @@ struct spawn_plan {
 	struct cgroup *cgroup;
 	const struct ns_plan *ns; /* init: its namespaces */
 	const Grpc__Spec *spec;	  /* init; NULL for an exec */
-	bool parent_hooks;	  /* init: stop at SPAWN_MOUNTED for hooks that the agent runs */
+	/* init: stop at SPAWN_MOUNTED for hooks that the agent runs, a bit 1 << HOOK_... each */
+	unsigned int parent_hooks;
 	const struct hook_ctx *hooks; /* init: what is to be said to those that the child runs */
 	int init_pidfd;		      /* exec: whose namespaces to join */
 	unsigned int join_flags;      /* exec: CLONE_NEW* bits to join */

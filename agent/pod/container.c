@@ -40,7 +40,6 @@
 #define REMOVAL_LATER_MS 50
 #define REMOVAL_LATE_MS	 1000
 #define REMOVAL_SOON_FOR 100
-#define PARENT_HOOKS	 (1u << HOOK_PRESTART | 1u << HOOK_CREATE_RUNTIME)
 
 struct container *container_find_any(struct sandbox *sb, const char *id)
 {
@@ -443,20 +442,31 @@ static int prepare_init(struct container *ctr, struct ns_plan *ns, struct err *e
 	return 0;
 }
 
+/*
+ * What the agent runs while the init waits. A hook that the init makes is in the container's pid
+ * namespace and has the guest's root: nobody else may be there.
+ */
+static unsigned int parent_hooks(const struct container *ctr)
+{
+	unsigned int kinds = 1u << HOOK_PRESTART | 1u << HOOK_CREATE_RUNTIME;
+
+	return ctr->own_pid_ns ? kinds : kinds | 1u << HOOK_CREATE_CONTAINER;
+}
+
 /* The init is cloned, and builds its root; it stops there when hooks are to be run before. */
 static int build_init(struct container *ctr, struct err *err)
 {
 	AUTO(ns_plan_release) struct ns_plan ns;
 	struct hook_ctx ctx;
 	struct spawn_plan plan;
-	bool hooks;
+	unsigned int hooks;
 	int r;
 
 	ns_plan_init(&ns);
 	r = prepare_init(ctr, &ns, err);
 	if (r < 0)
 		return r;
-	hooks = container_has_hooks(ctr, PARENT_HOOKS);
+	hooks = container_has_hooks(ctr, parent_hooks(ctr)) ? parent_hooks(ctr) : 0;
 	ctx = container_hook_ctx(ctr);
 	plan = (struct spawn_plan){
 		.engine = &ctr->sandbox->engine,
@@ -484,13 +494,13 @@ static void on_prestart(struct container *ctr, const struct err *err)
 
 static int run_prestart(struct container *ctr, struct err *err)
 {
-	return container_hooks_start(ctr, PARENT_HOOKS, on_prestart, err);
+	return container_hooks_start(ctr, parent_hooks(ctr), on_prestart, err);
 }
 
 /* The init goes on, up to its gate before execve. */
 static int seal_init(struct container *ctr, struct err *err)
 {
-	if (container_has_hooks(ctr, PARENT_HOOKS) && spawn_continue(&ctr->init->spawn) < 0)
+	if (container_has_hooks(ctr, parent_hooks(ctr)) && spawn_continue(&ctr->init->spawn) < 0)
 		return err_set(err, ECHILD, "the process died during the prestart hooks");
 	return 0;
 }
@@ -542,7 +552,7 @@ static void create_next(struct container *ctr)
 		[CTR_DEVICES] = find_devices,	 /* numbered as the guest has them; namespaces */
 		[CTR_MOUNTING] = mount_storages, /* in workers */
 		[CTR_BUILDING] = build_init,	 /* until SPAWN_MOUNTED, if there are hooks */
-		[CTR_PRESTART] = run_prestart,	 /* prestart and createRuntime, in a worker */
+		[CTR_PRESTART] = run_prestart,	 /* hooks that the agent runs, in a worker */
 		[CTR_SEALING] = seal_init,	 /* until SPAWN_READY */
 		[CTR_SHARING] = share_mounts,	 /* in a worker */
 	};

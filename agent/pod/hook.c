@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,6 +166,18 @@ static void tell_failure(void *arg, const struct err *err)
 	(void)fdio_write_all(*out, line, len + 1);
 }
 
+/* As an exec of the container would, but for its pid namespace: there its processes would see us. */
+static int join_init(const struct container *ctr, struct err *err)
+{
+	unsigned int flags = ctr->own_flags & ~(unsigned int)CLONE_NEWPID;
+
+	if (flags && setns(ctr->init->spawn.pidfd, (int)flags) < 0)
+		return err_sys(err, errno, "join the container's namespaces");
+	if (flags & CLONE_NEWUSER && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
+		return err_sys(err, errno, "become root of the user namespace");
+	return 0;
+}
+
 static int run_kinds(void *arg, int out, struct err *err)
 {
 	const struct container *ctr = arg;
@@ -174,7 +187,12 @@ static int run_kinds(void *arg, int out, struct err *err)
 	ctx.failed = tell_failure;
 	ctx.arg = &out;
 	for (int kind = 0; kind < HOOK_KINDS && r == 0; kind++) {
-		if (ctr->hook_kinds & 1u << kind)
+		if (!(ctr->hook_kinds & 1u << kind) ||
+		    hooks_count(ctr->kept, (enum hook_kind)kind) == 0)
+			continue;
+		if (kind == HOOK_CREATE_CONTAINER)
+			r = join_init(ctr, err);
+		if (r == 0)
 			r = hooks_run(&ctx, (enum hook_kind)kind, err);
 	}
 	return r;
@@ -218,7 +236,13 @@ bool container_has_hooks(const struct container *ctr, unsigned int kinds)
 int container_hooks_start(struct container *ctr, unsigned int kinds, hooks_done *done,
 			  struct err *err)
 {
-	static const struct worker_opts opts = { .max_out = LIMIT_HOOK_FAILURES, .gentle = true };
+	const int keep[] = { ctr->init ? ctr->init->spawn.pidfd : FD_NONE };
+	const struct worker_opts opts = {
+		.max_out = LIMIT_HOOK_FAILURES,
+		.gentle = true,
+		.keep = keep,
+		.keep_count = ARRAY_LEN(keep),
+	};
 	struct agent *a = ctr->agent;
 	int r;
 

@@ -25,7 +25,8 @@ struct hook_ctx container_hook_ctx(const struct container *ctr);
 /* err->code is 0 for success, or for failures that don't count. */
 typedef void hooks_done(struct container *ctr, const struct err *err);
 /*
- * Runs the hooks of each kind in the mask of 1 << HOOK_..., in ctr->worker. 0: done follows from
+ * Runs the hooks of each kind in the mask of 1 << HOOK_..., in ctr->worker, which joins the init's
+ * namespaces, but for its pid namespace, before createContainer's. 0: done follows from
  * the loop, unless the worker is cancelled; 1: there are none; -errno with *err.
  */
 int container_hooks_start(struct container *ctr, unsigned int kinds, hooks_done *done,

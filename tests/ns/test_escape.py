@@ -178,7 +178,8 @@ def nobody_is_seen_undressed_in_a_shared_pid_namespace(agent, road):
         while time.monotonic() < end:
             edit = (lambda c: None, lambda c: namespaces(c, 'network', 'cgroup'),
                     lambda c: (test_spec.userns(c), all_caps(c)))[n % 3]
-            r = road.run('exit 3', lambda c: (with_ptrace(c, image), edit(c)))
+            r = road.run('exit 3', lambda c: (with_ptrace(c, image), edit(c), n % 2 and c.update(hooks={
+                'createContainer': [{'path': '/bin/sleep', 'args': ['sleep', '0.02']}]})))
             expect(r.returncode, 3, r.stderr)
             n += 1
         expect(spied(first.communicate(timeout=30)[0].decode()) > 0, True, 'anybody was seen in %d runs' % n)

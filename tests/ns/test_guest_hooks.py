@@ -233,6 +233,34 @@ def create_container_hooks_may_mount(agent, road):
         expect(os.listdir(road.rootfs + '/tmp'), [])
 
 
+def create_container_hooks_of_a_shared_pid_namespace(agent, road):
+    """In all of the container's namespaces but that one: its processes would see a hook with the guest's root."""
+    with Hooks() as h, Sandbox(road, '--pidns'):
+        os.makedirs(h.dir + '/gift')
+        with open(h.dir + '/gift/file', 'w') as f:
+            f.write('given')
+        body = ('cat > $OUT/state; for n in mnt uts user pid; do readlink /proc/self/ns/$n; done > $OUT/hook; id -u >> $OUT/hook; '
+                'mount --bind $OUT/gift %s/tmp; exit ' % road.rootfs)
+
+        def owned(c):
+            c['linux']['namespaces'].append({'type': 'user'})
+            c['linux'].update({k: [{'containerID': 0, 'hostID': 0, 'size': 1000}] for k in ('uidMappings', 'gidMappings')})
+        for edit in (lambda c: None, owned):
+            r = run(road, 'for n in mnt uts user pid; do readlink /proc/self/ns/$n; done; id -u; cat /tmp/file',
+                    lambda c: (edit(c), hooks(createContainer=[h.script('give', body + '0')])(c)))
+            expect(r.returncode, 0, error_of(r))
+            process, hook = r.stdout.decode().split(), h.read('hook').split()
+            expect(process[5], 'given')
+            expect(hook[:3] + hook[4:], process[:3] + process[4:5])
+            # In 3.x it is CreateContainer that asks for it, which agent-ctl does not.
+            agents = os.readlink('/proc/%d/ns/pid' % agent.pid)
+            expect(hook[3], agents if road.protocol == 'grpc' else process[3])
+            expect(process[3] == agents, False)
+            expect((h.json('state')['status'], h.json('state')['id']), ('creating', ID))
+        r = run(road, 'true', hooks(createContainer=[h.script('bad', body + '3')]))
+        expect(r.returncode, 125 if road.protocol == 'grpc' else 0, 'a hook that fails')
+
+
 def start_container_hooks_have_no_more_power(agent, road):
     """They run in the container's root as its process does: user, capabilities, no_new_privs."""
     with Hooks() as h:
@@ -350,6 +378,7 @@ def sleeping(agent):
 
 CASES = [the_spec_is_read_by_guest_hooks, no_spec_without_guest_hooks, spec_goes_with_a_failed_container,
          failing_guest_hook, all_phases_in_order, namespaces_of_the_phases, create_container_hooks_may_mount,
+         create_container_hooks_of_a_shared_pid_namespace,
          start_container_hooks_have_no_more_power, a_filter_may_forbid_what_waiting_takes,
          terminal_and_hooks, failures, a_hook_without_a_time, closed_output_is_no_end, removed_during_a_hook]
 
