@@ -166,7 +166,7 @@ static void tell_failure(void *arg, const struct err *err)
 	(void)fdio_write_all(*out, line, len + 1);
 }
 
-/* As an exec of the container would, but for its pid namespace: there its processes would see us. */
+/* As its execs do, but for the pid namespace: there its processes would see us. */
 static int join_init(const struct container *ctr, struct err *err)
 {
 	unsigned int flags = ctr->own_flags & ~(unsigned int)CLONE_NEWPID;
