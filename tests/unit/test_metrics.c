@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 Test(metrics, item_names)
@@ -111,10 +112,42 @@ Test(metrics, units)
 	f = fopen(path, "w");
 	cr_assert_gt(fprintf(f, "Percpu:    2 kB\nDirectMap2M:    4 kB\n"), 0);
 	fclose(f);
+	(void)snprintf(path, sizeof(path), "%s/loadavg", dir);
+	f = fopen(path, "w");
+	cr_assert_gt(fprintf(f, "0.25 1.50 10.00 3/456 789\n"), 0);
+	fclose(f);
+	(void)snprintf(path, sizeof(path), "%s/diskstats", dir);
+	f = fopen(path, "w");
+	cr_assert_gt(fprintf(f, " 254       0 vda 11 12 13 14\n   7       1 loop1 21 22\n\n 1 2\n"),
+		     0);
+	fclose(f);
+	(void)snprintf(path, sizeof(path), "%s/self", dir);
+	cr_assert_eq(mkdir(path, 0755), 0);
+	(void)snprintf(path, sizeof(path), "%s/self/stat", dir);
+	f = fopen(path, "w");
+	cr_assert_gt(
+		fprintf(f,
+			"1 (a) b) S 0 1 1 0 -1 4194560 5 6 7 8 11 12 13 14 20 0 1 0 15 4096000 33 9\n"),
+		0);
+	fclose(f);
 	proc = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	metrics_guest(&t, proc);
+	metrics_agent(&t, proc, 1);
 	close(proc);
 	cr_assert_eq(buf_append(&t.buf, "", 1), 0);
+	static const char *const lines[] = {
+		"\nkata_guest_load{item=\"load1\"} 0.25\nkata_guest_load{item=\"load5\"} 1.50\n",
+		"\nkata_guest_load{item=\"load15\"} 10.00\n",
+		"\nkata_guest_tasks{item=\"cur\"} 3\nkata_guest_tasks{item=\"max\"} 456\n",
+		"\nkata_guest_diskstat{disk=\"vda\",item=\"reads\"} 11\n",
+		"\nkata_guest_diskstat{disk=\"loop1\",item=\"merged\"} 22\n",
+		"\nkata_agent_threads 1\n",
+		"\nkata_agent_total_vm 4096000\n",
+		"\nkata_agent_proc_stat{item=\"utime\"} 11\n",
+		"\nkata_agent_proc_stat{item=\"cstime\"} 14\n",
+	};
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		cr_expect_not_null(strstr((char *)buf_data(&t.buf), lines[i]), "%s", lines[i]);
 	cr_expect_not_null(strstr((char *)buf_data(&t.buf),
 				  "kata_guest_cpu_time{cpu=\"total\",item=\"user\"} 7000\n"));
 	cr_expect_not_null(
@@ -122,9 +155,11 @@ Test(metrics, units)
 	cr_expect_not_null(strstr((char *)buf_data(&t.buf),
 				  "kata_guest_meminfo{item=\"direct_map_2M\"} 4096\n"));
 	buf_free(&t.buf);
-	(void)snprintf(path, sizeof(path), "%s/stat", dir);
-	(void)unlink(path);
-	(void)snprintf(path, sizeof(path), "%s/meminfo", dir);
-	(void)unlink(path);
+	static const char *const made[] = { "stat",	 "meminfo",   "loadavg",
+					    "diskstats", "self/stat", "self" };
+	for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, made[i]);
+		(void)remove(path);
+	}
 	(void)rmdir(dir);
 }
