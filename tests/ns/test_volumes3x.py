@@ -7,39 +7,22 @@ their later updates. A read-only share: ConfigMaps are watchable binds, and inot
 """
 import os
 import shutil
-import stat
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import nsagent  # noqa: E402
-from rpc import Ttrpc, agent_pb2, oci_pb2  # noqa: E402
+from rpc import agent_pb2, oci_pb2  # noqa: E402
+from shim import SHARE, Shim  # noqa: E402
 from tap import Tap, expect, has, need_root, retry  # noqa: E402
 
-SHARE = '/run/kata-containers/shared/containers'
 
-
-class Pod:
-    """A client like the Go shim, with one container."""
+class Pod(Shim):
+    """The shim, with one container."""
 
     def __init__(self, agent, road):
-        self.agent, self.road, self.c = agent, road, Ttrpc(agent.sock)
+        super().__init__(agent.sock)
+        self.agent, self.road = agent, road
         shutil.copy(nsagent.prog('moved'), os.path.join(road.rootfs, 'bin', 'moved'))
-
-    def copy(self, path, data=b'', kind=stat.S_IFREG, mode=0o644):
-        """As the shim copies: chunks of a MiB at most; folders and links by their mode."""
-        size = len(data) if kind == stat.S_IFREG else 0
-        for at in range(0, max(1, len(data)), 1 << 20):
-            self.c.CopyFile(path=SHARE + '/' + path, file_size=size, file_mode=kind | mode, dir_mode=0o750, uid=0, gid=0,
-                            offset=at, data=data[at:at + (1 << 20)])
-
-    def kubelet(self, volume, version, text):
-        """A ConfigMap as kubelet writes it, the way the shim copies it: folder, file, then the link that counts."""
-        self.copy(volume, kind=stat.S_IFDIR, mode=0o755)
-        self.copy('%s/..%s' % (volume, version), kind=stat.S_IFDIR, mode=0o755)
-        self.copy('%s/..%s/key' % (volume, version), text)
-        self.copy(volume + '/key', b'..data/key', stat.S_IFLNK, 0o777)
-        self.copy(volume + '/..data', b'..' + version.encode(), stat.S_IFLNK, 0o777)
 
     def start(self, cid, cmd, mounts, annotations=None, **more):
         M = oci_pb2.Mount
@@ -54,27 +37,6 @@ class Pod:
             Linux=oci_pb2.Linux(Resources=oci_pb2.LinuxResources(), Namespaces=[oci_pb2.LinuxNamespace(Type='mount')]))
         self.c.CreateContainer(container_id=cid, exec_id=cid, OCI=spec, **more)
         self.c.StartContainer(container_id=cid)
-
-    def read(self, cid, words, timeout=10):
-        """Output until the words have come."""
-        text, end = '', time.monotonic() + timeout
-        while words not in text:
-            expect(time.monotonic() < end, True, '%r in %r in time' % (words, text))
-            text += self.c.ReadStdout(container_id=cid, exec_id=cid, len=4096).data.decode()
-        return text
-
-    def shell(self, cid, cmd):
-        eid = 'e%d' % time.monotonic_ns()
-        self.c.ExecProcess(container_id=cid, exec_id=eid, process=oci_pb2.Process(
-            Args=['sh', '-c', cmd], Env=['PATH=/bin'], Cwd='/', User=oci_pb2.User()))
-        text = b''
-        while True:
-            data = self.c.ReadStdout(container_id=cid, exec_id=eid, len=4096).data
-            if not data:
-                break
-            text += data
-        expect(self.c.WaitProcess(container_id=cid, exec_id=eid).status, 0, cmd)
-        return text.decode()
 
 
 def nothing_shared(pod):

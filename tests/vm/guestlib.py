@@ -9,6 +9,7 @@
 Messages go over gRPC's own library (lib/rpc.py); a thread carries its bytes to the guest's vsock. What runs
 inside is busybox.
 """
+import contextlib
 import json
 import os
 import shutil
@@ -95,6 +96,39 @@ def resources(**values):
 def mount(destination, kind, source, *options):
     return lambda config: config['mounts'].append(
         {'destination': destination, 'type': kind, 'source': source, 'options': list(options)})
+
+
+# ---- a share by virtio-fs ----
+
+VIRTIOFSD = ('/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd')
+
+
+@contextlib.contextmanager
+def virtiofsd(tag, roots=None):
+    """The back end of a share; yields its directory and QEMU's arguments, or None where there is no virtiofsd. With
+    roots {name in the share: directory} the share is read-only, as hosts of 3.x export it, but for those."""
+    program = next((p for p in VIRTIOFSD if os.access(p, os.X_OK)), None)
+    if not program or os.geteuid() != 0:
+        yield None, []
+        return
+    with tempfile.TemporaryDirectory(prefix='vfs-', dir='/tmp') as work:
+        directory, sock = os.path.join(work, 'share'), os.path.join(work, 'sock')
+        os.mkdir(directory)
+        argv = [program, '--socket-path=' + sock, '-o', 'source=' + directory, '-o', 'cache=auto']
+        if roots is not None:
+            script = ['mount --bind %s %s' % (directory, directory), 'mount -o remount,bind,ro ' + directory]
+            for name, path in roots.items():
+                os.makedirs(os.path.join(directory, name))
+                script.append('mount --bind %s %s/%s' % (path, directory, name))
+            argv = ['unshare', '-m', 'sh', '-ec', '\n'.join([*script, 'exec "$@"']), 'sh', *argv]
+        daemon = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        try:
+            retry(lambda: os.stat(sock))
+            yield directory, ['-chardev', 'socket,id=%s,path=%s' % (tag, sock),
+                              '-device', 'vhost-user-fs-pci,queue-size=1024,chardev=%s,tag=%s' % (tag, tag)]
+        finally:
+            daemon.terminate()
+            daemon.wait()
 
 
 # ---- the guest ----
@@ -218,5 +252,5 @@ class Container:
         return self.exec('sh', '-c', cmd, check=check, **kw).stdout.decode()
 
 
-__all__ = ['Machine', 'Pod', 'Container', 'SHARED', 'SHARE_STORAGE', 'CAPS', 'all_caps', 'see_guest', 'edits',
+__all__ = ['Machine', 'Pod', 'Container', 'virtiofsd', 'SHARED', 'SHARE_STORAGE', 'CAPS', 'all_caps', 'see_guest', 'edits',
            'resources', 'mount', 'grpc', 'expect', 'has', 'retry']

@@ -3,7 +3,6 @@
 """A pod's whole life in one guest: CreateSandbox with all its members, shares, out of memory, pause, limits,
 figures, files, clock, terminals, confinement, and clients that are killed. TAP.
 """
-import contextlib
 import hashlib
 import json
 import os
@@ -21,7 +20,6 @@ from guestlib import *  # noqa: E402,F403
 from guestlib import HERE  # noqa: E402
 from tap import Skip, Tap  # noqa: E402
 
-VIRTIOFSD = ('/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd')
 EAT = 'dd if=/dev/zero of=/dev/null bs=64M count=1'
 MIB = 1 << 20
 
@@ -690,31 +688,10 @@ CASES = [sandbox_members, sandbox_again, huge_pages, pause_process, nothing_belo
          killed_clients, parked_calls, cancelled_reads_lose_nothing, guest_out_of_memory]
 
 
-@contextlib.contextmanager
-def virtiofsd():
-    """The back end of a share; yields its directory and QEMU's arguments."""
-    program = next((p for p in VIRTIOFSD if os.access(p, os.X_OK)), None)
-    if not program or os.geteuid() != 0:
-        yield None, []
-        return
-    with tempfile.TemporaryDirectory(prefix='vfs-', dir='/tmp') as work:
-        directory, sock = os.path.join(work, 'share'), os.path.join(work, 'sock')
-        os.mkdir(directory)
-        daemon = subprocess.Popen([program, '--socket-path=' + sock, '-o', 'source=' + directory, '-o', 'cache=auto'],
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-        try:
-            retry(lambda: os.stat(sock))
-            yield directory, ['-chardev', 'socket,id=vfs,path=' + sock,
-                              '-device', 'vhost-user-fs-pci,queue-size=1024,chardev=vfs,tag=fastShare']
-        finally:
-            daemon.terminate()
-            daemon.wait()
-
-
 def main():
     tap = Tap()
     only = sys.argv[1:]
-    with virtiofsd() as (directory, qemu_args):
+    with virtiofsd('fastShare') as (directory, qemu_args):
         # One processor: QEMU's TCG with more of them now and then loses a race with the kernel's code patching.
         with Machine(qemu_arg=qemu_args) as m:
             for case in CASES:
