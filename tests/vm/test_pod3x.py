@@ -1,0 +1,307 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A whole pod in the order of the Go shim's calls, over vsock with ttrpc, on cgroup v2: network before the sandbox,
+pause container, two containers that share volumes, probes, updates, logs, stop as CRI stops. Twice in one guest: with
+a virtio-fs share, where a ConfigMap is a watchable bind, and with nothing shared, where root file systems are disks
+and files come by CopyFile. TAP.
+"""
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+from guestlib import APPLETS, fill, virtiofsd  # noqa: E402
+from roads import CTL, make_rootfs  # noqa: E402
+from rpc import fails, grpc, oci_pb2  # noqa: E402
+from shim import SHARE, Shim  # noqa: E402
+from tap import Skip, Tap, expect, has, need_root, retry  # noqa: E402
+from vmlib import Bridge, Guest  # noqa: E402
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'ns'))
+import nsagent  # noqa: E402
+
+MIB = 1 << 20
+MAC, SLOT = '52:54:00:aa:00:01', '1c'
+SANDBOX = '/run/kata-containers/sandbox'
+PAUSE, WEB, AIDE = 'f00dpause', 'f00dweb', 'f00daide'
+CONTAINERS = (PAUSE, WEB, AIDE)
+
+
+class Shared:
+    """A host with a virtio-fs share, which it exports read-only but for the root file systems."""
+
+    def __init__(self, shim, directory):
+        self.shim, self.directory = shim, directory
+        self.storages = [dict(driver='virtio-fs', source='kataShared', fstype='virtiofs', mount_point=SHARE + '/',
+                              options=['nodev'])]
+        os.mkdir(os.path.join(directory, 'watchable'))
+
+    def root(self, cid):
+        return [], '%s/%s/rootfs' % (SHARE, cid)
+
+    def file(self, name, text):
+        with open(os.path.join(self.directory, name), 'w') as f:
+            f.write(text)
+        return SHARE + '/' + name
+
+    def volume(self, name, version, text):
+        """A ConfigMap or Secret: (storages, source of the bind). Called again, it is the update."""
+        top = os.path.join(self.directory, name)
+        os.makedirs(os.path.join(top, '..' + version))
+        with open(os.path.join(top, '..' + version, 'key'), 'w') as f:
+            f.write(text)
+        os.symlink('..' + version, os.path.join(top, '..data_tmp'))
+        os.rename(os.path.join(top, '..data_tmp'), os.path.join(top, '..data'))
+        if not os.path.lexists(os.path.join(top, 'key')):
+            os.symlink('..data/key', os.path.join(top, 'key'))
+        where = '%s/watchable/%s' % (SHARE, name)
+        return [dict(driver='watchable-bind', source=SHARE + '/' + name, fstype='bind', options=['bind', 'ro'],
+                     mount_point=where)], where
+
+    def updated(self, log):
+        retry(lambda: has(log(), '..data\n'), 20)       # inotify in the container has said so
+
+
+class Nothing:
+    """A host that shares nothing: a disk for each root file system, all else by CopyFile."""
+
+    def __init__(self, shim, slots):
+        self.shim, self.slots, self.storages = shim, slots, []
+
+    def root(self, cid):
+        return [dict(driver='blk', source=self.slots[cid], fstype='ext4', mount_point='%s/%s' % (SHARE, cid))], \
+            '%s/%s/rootfs' % (SHARE, cid)
+
+    def file(self, name, text):
+        self.shim.copy(name, text.encode())
+        return SHARE + '/' + name
+
+    def volume(self, name, version, text):
+        self.shim.kubelet(name, version, text.encode())
+        return [], SHARE + '/' + name
+
+    def updated(self, log):
+        pass
+
+
+class Containers:
+    """The shim's part for containers: what it sends, and the copy loops and waits that it keeps open."""
+
+    def __init__(self, shim, host):
+        self.shim, self.c, self.host = shim, shim.c, host
+        self.output, self.ends, self.ended = {}, {}, 0
+
+    def spec(self, cid, root, args, binds, kind='container', **resources):
+        text = subprocess.run([CTL, 'spec', '--rootfs', root, '--cmd', 'true'], stdout=subprocess.PIPE, check=True).stdout
+        config = json.loads(text)
+        config['process'].update(args=args, oomScoreAdj=-998 if kind == 'sandbox' else 1000, apparmorProfile='cri-containerd')
+        for entry in config['mounts']:
+            if entry['destination'] == '/dev/shm':
+                entry.update(type='bind', source=SANDBOX + '/shm', options=['rbind'])
+        config['mounts'] += [dict(destination=d, type='bind', source=s, options=['rbind', 'rprivate', *options])
+                             for d, s, *options in binds]
+        # What the shim takes out: device rules, process limits, the pid, network and cgroup namespaces, seccomp.
+        config['linux'].update(resources=resources, namespaces=[dict(type=t) for t in ('ipc', 'uts', 'mount')],
+                               cgroupsPath='/kubepods/burstable/pod1/' + cid)
+        config['linux'].pop('seccomp', None)
+        config['hostname'] = 'pod-1' if kind == 'sandbox' else ''
+        config['annotations'] = {'io.kubernetes.cri.container-type': kind, 'io.kubernetes.cri.sandbox-id': PAUSE}
+        return fill(oci_pb2.Spec(), config)
+
+    def start(self, cid, args, binds=(), storages=(), **more):
+        roots, root = self.host.root(cid)
+        self.c.CreateContainer(container_id=cid, exec_id=cid, OCI=self.spec(cid, root, args, binds, **more),
+                               storages=[*roots, *storages], sandbox_pidns=False, _timeout=60)
+        self.c.StartContainer(container_id=cid)
+        self.ends[cid] = self.c.WaitProcess(container_id=cid, exec_id=cid, _later=True)
+        self.output[cid] = ''
+        for read in (self.c.ReadStdout, self.c.ReadStderr):
+            threading.Thread(target=self.copy_loop, args=(cid, read), daemon=True).start()
+
+    def copy_loop(self, cid, read):
+        with contextlib.suppress(grpc.RpcError):    # of a pod that has failed
+            while True:
+                data = read(container_id=cid, exec_id=cid, len=32768, _timeout=300).data
+                if not data:
+                    self.ended += 1
+                    return
+                self.output[cid] += data.decode()
+
+    def signal(self, cid, number):
+        """As CRI's stop: exec_id ""."""
+        self.c.SignalProcess(container_id=cid, exec_id='', signal=number)
+
+    def stop(self, cid, *signals):
+        """The exit code; the host cleans up behind it."""
+        for number in signals[:-1]:
+            self.signal(cid, number)
+            time.sleep(0.7)
+            expect(self.ends[cid].done(), False, '%s after signal %d' % (cid, number))
+        self.signal(cid, signals[-1])
+        status = self.ends[cid].result(20).status
+        self.c.RemoveStaleVirtiofsShareMounts()
+        self.c.RemoveContainer(container_id=cid)
+        fails(grpc.StatusCode.INVALID_ARGUMENT, self.c.WaitProcess, container_id=cid, exec_id=cid)
+        return status
+
+
+def network(c):
+    expect(c.Check().status, 1)
+    got = c.UpdateInterface(interface=dict(device='eth0', name='eth0', hwAddr=MAC, mtu=1450, pciPath=SLOT, type='veth',
+                                           IPAddresses=[dict(address='10.0.2.15', mask='24')]))
+    expect((got.name, got.mtu), ('eth0', 1450))
+    c.UpdateRoutes(routes=dict(Routes=[dict(dest='', gateway='10.0.2.2', device='eth0'),
+                                       dict(dest='10.0.2.0/24', device='eth0', scope=253)]))
+    c.AddARPNeighbors(neighbors=dict(ARPNeighbors=[dict(toIPAddress=dict(address='10.0.2.77'), device='eth0',
+                                                        lladdr='02:00:00:00:00:77', state=0x80)]))
+
+
+def whole_pod(shim, host):
+    c, run = shim.c, Containers(shim, host)
+    network(c)
+    c.CreateSandbox(hostname='pod-1', dns=['nameserver 10.0.2.3', 'search pods.test'], sandbox_id=PAUSE, storages=[
+        *host.storages, dict(driver='ephemeral', source='shm', fstype='tmpfs', mount_point=SANDBOX + '/shm',
+                             options=['noexec', 'nosuid', 'nodev', 'mode=1777', 'size=67108864'])])
+    details = c.GetGuestDetails(mem_block_size=True, mem_hotplug_probe=True)
+    expect(details.mem_block_size_bytes, 128 * MIB)
+
+    resolv = host.file('resolv.conf', 'nameserver 10.0.2.3\nsearch pods.test\n')
+    hosts = host.file('hosts', '127.0.0.1 localhost\n10.0.2.15 pod-1\n')
+    run.start(PAUSE, ['sleep', '100000'], [('/etc/resolv.conf', resolv, 'ro')], kind='sandbox', cpu=dict(shares=2))
+    killed = c.GetOOMEvent(_later=True)
+
+    config, config_source = host.volume('web-config', 'one', 'first\n')
+    secret, secret_source = host.volume('web-secret', 'one', 'hush\n')
+    local = '%s/%s/rootfs/local/cache' % (SHARE, PAUSE)
+    memory = SANDBOX + '/ephemeral/fast'
+    volumes = [dict(driver='ephemeral', source='tmpfs', fstype='tmpfs', mount_point=memory),
+               dict(driver='local', source='local', fstype='local', mount_point=local, options=['mode=0777'])]
+    common = [('/etc/resolv.conf', resolv), ('/etc/hosts', hosts), ('/cache', local), ('/fast', memory)]
+    run.start(WEB, ['sh', '-c', 'trap "" TERM; cat /config/key; cat /secret/key >&2; echo web >/cache/who; moved /config & '
+                    'while :; do sleep 0.2; done'],
+              [*common, ('/config', config_source, 'ro'), ('/secret', secret_source, 'ro')],
+              [*config, *secret, *volumes], cpu=dict(shares=512, quota=50000, period=100000), memory=dict(limit=64 * MIB))
+    run.start(AIDE, ['sh', '-c', 'trap "echo bye; exit 9" TERM; echo aide; while :; do sleep 0.1; done'], common, volumes,
+              memory=dict(limit=32 * MIB))
+    expect([e.done() for e in run.ends.values()], [False] * 3)
+
+    # Both see the pod's names, network and volumes, each its own processes and cgroup.
+    expect(shim.shell(AIDE, 'hostname; cat /etc/hosts /cache/who; echo fast >/fast/word'),
+           'pod-1\n127.0.0.1 localhost\n10.0.2.15 pod-1\nweb\n')
+    expect(shim.shell(WEB, 'cat /fast/word; echo shm >/dev/shm/word'), 'fast\n')
+    expect(shim.shell(AIDE, 'cat /dev/shm/word /proc/self/cgroup; readlink /proc/1/exe'), 'shm\n0::/\n/bin/busybox\n')
+    has(shim.shell(WEB, 'ping -c 1 -W 10 10.0.2.2; ip addr show eth0; ip neigh'), '1 packets received', '10.0.2.15/24',
+        'mtu 1450', '10.0.2.77 dev eth0 lladdr 02:00:00:00:00:77')
+    expect(shim.shell(WEB, 'grep " /fast " /proc/mounts | cut -d " " -f 3'), 'tmpfs\n')
+    # Probes: one that passes, one that fails, and those of two containers at once.
+    shim.shell(WEB, 'test -f /cache/who')
+    shim.shell(WEB, 'test -f /cache/none', 1)
+    probes = [threading.Thread(target=shim.shell, args=(cid, 'sleep 0.3')) for cid in (WEB, AIDE) for _ in range(3)]
+    for p in probes:
+        p.start()
+    for p in probes:
+        p.join(30)
+
+    limits = 'cd /sys/fs/cgroup && cat memory.max cpu.max cpu.weight'
+    before = shim.shell(WEB, limits).split()
+    expect(before[:3], [str(64 * MIB), '50000', '100000'])
+    c.UpdateContainer(container_id=WEB, resources=dict(Memory=dict(Limit=48 * MIB), CPU=dict(Quota=20000, Period=100000,
+                                                                                             Shares=1024)))
+    c.OnlineCPUMem(wait=False, nb_cpus=1, cpu_only=True)
+    expect(shim.shell(WEB, limits).split(), [str(48 * MIB), '20000', '100000', '100'])
+    expect(shim.shell(AIDE, 'cat /sys/fs/cgroup/memory.max').strip(), str(32 * MIB))
+    for cid, limit in ((WEB, 48), (AIDE, 32)):
+        s = c.StatsContainer(container_id=cid).cgroup_stats
+        expect((s.memory_stats.usage.limit, s.memory_stats.usage.usage > 0, s.cpu_stats.cpu_usage.total_usage > 0),
+               (limit * MIB, True, True), cid)
+    has(c.GetMetrics().metrics, 'kata_guest_meminfo', 'kata_agent_threads')
+    host.volume('web-config', 'two', 'second\n')
+    host.updated(lambda: run.output[WEB])
+    retry(lambda: expect(shim.shell(WEB, 'cat /config/key; readlink /config/..data'), 'second\n..two\n'), 10)
+    expect(shim.shell(WEB, 'cat /secret/key'), 'hush\n')
+    expect(shim.shell(WEB, 'echo x >/config/new 2>/dev/null', 1), '')
+
+    # An end by lack of memory is told, and ends nobody else.
+    shim.shell(AIDE, 'dd if=/dev/zero of=/dev/null bs=100M count=1', 137)
+    expect(killed.result(20).container_id, AIDE)
+    killed = c.GetOOMEvent(_later=True)
+
+    expect(run.stop(AIDE, 15), 9)
+    expect(run.stop(WEB, 15, 9), 137)
+    expect(run.stop(PAUSE, 9), 137)
+    retry(lambda: expect(run.ended, 6, 'copy loops at their ends'))
+    expect(run.output[AIDE], 'aide\nbye\n')
+    has(run.output[WEB], 'first\n', 'hush\n', 'watching\n')
+    expect(run.output[PAUSE], '')
+    c.DestroySandbox()
+    fails(grpc.StatusCode.INTERNAL, killed.result, 20)
+
+
+def tree(path):
+    make_rootfs(path)
+    for name in APPLETS + ['hostname']:
+        if not os.path.lexists(os.path.join(path, 'bin', name)):
+            os.symlink('busybox', os.path.join(path, 'bin', name))
+    shutil.copy(nsagent.prog('moved'), os.path.join(path, 'bin', 'moved'))
+    for d in ('config', 'secret', 'cache', 'fast'):
+        os.mkdir(os.path.join(path, d))
+    for name in ('resolv.conf', 'hosts'):
+        open(os.path.join(path, 'etc', name), 'w').close()
+
+
+def disks(work):
+    """A disk for each container, its root file system in a folder: QEMU's arguments, and the slots by container."""
+    args, slots = [], {}
+    for i, cid in enumerate(CONTAINERS):
+        top, path, slot = os.path.join(work, 'd-' + cid), os.path.join(work, cid + '.ext4'), 0x15 + i
+        tree(os.path.join(top, 'rootfs'))
+        subprocess.run(['mkfs.ext4', '-q', '-F', '-d', top, path, '16M'], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        args += ['-drive', 'if=none,format=raw,id=%s,file=%s' % (cid, path),
+                 '-device', 'virtio-blk-pci,drive=%s,addr=%x' % (cid, slot)]
+        slots[cid] = '%02x' % slot
+    return args, slots
+
+
+def main():
+    tap = Tap()
+    need_root()
+    with contextlib.ExitStack() as stack:
+        work = stack.enter_context(tempfile.TemporaryDirectory(prefix='pod-', dir='/tmp'))
+        args, slots = disks(work)
+        roots = {cid + '/rootfs': os.path.join(work, 'r-' + cid) for cid in CONTAINERS}
+        for path in roots.values():
+            tree(path)
+        directory, share = stack.enter_context(virtiofsd('kataShared', roots))
+        card = ['-netdev', 'user,id=pod', '-device', 'virtio-net-pci,netdev=pod,romfile=,addr=%s,mac=%s' % (SLOT, MAC)]
+        guest = stack.enter_context(Guest(append=['cgroup_no_v1=all', 'systemd.unified_cgroup_hierarchy=1'],
+                                          qemu_arg=card + args + share))
+        guest.wait_agent()
+        bridge = Bridge(guest)
+        shim = Shim(bridge.path)
+        hosts = [('a pod, nothing shared', lambda: Nothing(shim, slots)), ('a pod with a virtio-fs share', lambda: Shared(
+            shim, directory))]
+        for name, host in hosts:
+            with tap.case(name):
+                if not directory and 'virtio-fs' in name:
+                    raise Skip('no virtiofsd: apt-get install qemu-system-common')
+                try:
+                    whole_pod(shim, host())
+                except BaseException:
+                    shim.c.DestroySandbox()
+                    raise
+        tap.ok(guest.is_running(), 'the guest lives')
+        shim.c.close()
+        bridge.close()
+    return tap.done()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
