@@ -451,6 +451,7 @@ int main(int argc, char **argv)
 		die(&a, &err);
 	read_configuration(&a, &cfg, &args);
 	log_open_terminal();
+	log_set_version(agent_version());
 	(void)umask(022);
 	(void)fdio_write_file(AT_FDCWD, "/proc/self/oom_score_adj", OOM_SCORE_AGENT);
 	if (agent_start(&a, &cfg, &channel, &err) < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The logger. State: the level, the sandbox id, where lines go, how many were dropped.
+ * The logger. State: the level, the sandbox id, the version, where lines go, how many were dropped.
  */
 #include "base/log.h"
 
@@ -28,6 +28,7 @@ struct log_port {
 
 static struct {
 	char sandbox[128];
+	const char *version;
 	int terminal; /* 0: standard error */
 	size_t ports_used;
 	struct log_port ports[LOG_PORTS];
@@ -209,6 +210,10 @@ static void line_make_json(struct line *l, enum log_level level, const char *sub
 	}
 	line_put(l, ",\"source\":\"agent\",\"subsystem\":");
 	line_put_json(l, subsystem);
+	if (state.version) {
+		line_put(l, ",\"version\":");
+		line_put_json(l, state.version);
+	}
 	line_put(l, "}");
 	l->text[l->len++] = '\n';
 }
@@ -302,6 +307,11 @@ bool log_due(struct log_limit *l, unsigned int *ret_skipped)
 void log_set_sandbox(const char *id)
 {
 	(void)snprintf(state.sandbox, sizeof(state.sandbox), "%s", id);
+}
+
+void log_set_version(const char *text)
+{
+	state.version = text;
 }
 
 void log_open_terminal(void)

@@ -21,6 +21,8 @@ void log_line(enum log_level level, const char *subsystem, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Adds sandbox=ID to every line; "" takes it away. */
 void log_set_sandbox(const char *id);
+/* What objects on ports carry as "version"; the text is kept, not copied. */
+void log_set_version(const char *text);
 /*
  * Lines go to standard error. Where that is a terminal, a description of our own is opened, which
  * never waits: to be called again once there is a console.

@@ -103,6 +103,7 @@ Test(log, ports_get_objects, .init = open_pipe)
 
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 	cr_assert_eq(log_add_port(pair[0]), 0);
+	log_set_version("1.2.3");
 	log_warn("x", "a \"quoted\" and\n%s", "\xff");
 	cr_expect_str_empty(take(), "not on the terminal as well");
 	n = read(pair[1], text, sizeof(text) - 1);
@@ -113,7 +114,8 @@ Test(log, ports_get_objects, .init = open_pipe)
 			"{\"msg\":\"a \\\"quoted\\\" and\\u000a\\u00ff\",\"level\":\"WARN\",\"ts\":\"20",
 			60),
 		0, "%s", text);
-	cr_expect_not_null(strstr(text, "\"source\":\"agent\",\"subsystem\":\"x\"}\n"), "%s", text);
+	cr_expect_not_null(strstr(text, "\"source\":\"agent\",\"subsystem\":\"x\""), "%s", text);
+	cr_expect_not_null(strstr(text, ",\"version\":\"1.2.3\"}\n"), "%s", text);
 	/* A reader that is slow gets whole lines, and hears how many it has missed. */
 	for (int i = 0; i < 20000; i++)
 		log_info("x", "line %d", i);
