@@ -43,6 +43,11 @@ static int set_log_vport(struct config *c, const char *v)
 	return set_u32(&c->log_vport, v);
 }
 
+static int set_passfd_port(struct config *c, const char *v)
+{
+	return set_u32(&c->passfd_port, v);
+}
+
 static int set_console_vport(struct config *c, const char *v)
 {
 	int r = set_u32(&c->debug_console_vport, v);
@@ -187,7 +192,7 @@ static const struct config_key {
 	{ "agent.container_pipe_size", "container_pipe_size", set_pipe_size },
 	{ "agent.server_addr", "server_addr", set_server_addr },
 	{ "agent.trace", "tracing", set_trace },
-	{ "agent.passfd_listener_port", "passfd_listener_port", set_missing },
+	{ "agent.passfd_listener_port", "passfd_listener_port", set_passfd_port },
 	{ "agent.mem_agent_enable", "mem_agent_enable", set_missing },
 	{ "agent.visible_cdi_devices", "visible_cdi_devices", set_nothing },
 	{ "agent.cdi_timeout", "cdi_timeout", set_nothing },

@@ -15,7 +15,8 @@ enum tristate { UNSET = -1, NO = 0, YES = 1 };
 
 struct config {
 	enum log_level log_level;
-	uint32_t log_vport; /* 0: off */
+	uint32_t log_vport;   /* 0: off */
+	uint32_t passfd_port; /* 0: off */
 	bool devmode, trace;
 	enum tristate use_vsock;
 	bool debug_console;

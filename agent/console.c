@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Debug console and log port. State: the two ports, whose listeners are bound from boot to end (a
+ * Debug console, log port, and the port for processes' streams (pod/passfd.h). State: the three
+ * ports, whose listeners are bound from boot to end (a
  * container that found one free could bind it and play the shell), and a session for each client of
  * the console, which has a terminal of its own.
  */
@@ -23,6 +24,7 @@
 #include "base/log.h"
 #include "base/worker.h"
 #include "pod/agent.h"
+#include "pod/passfd.h"
 #include "config.h"
 #include "wire/listen.h"
 
@@ -132,6 +134,24 @@ static void log_client_new(struct agent *a, int fd)
 }
 
 static struct port log_port = { .listener = FD_NONE, .serve = log_client_new, .what = "log" };
+
+/* --- the processes' streams ----------------------------------------------------------------- */
+
+static struct port passfd_port = { .listener = FD_NONE, .serve = passfd_offer, .what = "passfd" };
+
+static void passfd_accept(void)
+{
+	if (passfd_port.source.loop)
+		port_on_client(&passfd_port.source, EPOLLIN);
+}
+
+static void passfd_start(struct agent *a, uint32_t number)
+{
+	if (passfd_open(a, passfd_accept) < 0)
+		log_error("console", "no memory for streams");
+	else
+		port_start(&passfd_port, a, number);
+}
 
 /* --- shells -------------------------------------------------------------------------------- */
 
@@ -447,6 +467,8 @@ void console_start(struct agent *a)
 
 	if (cfg->log_vport)
 		port_start(&log_port, a, cfg->log_vport);
+	if (cfg->passfd_port)
+		passfd_start(a, cfg->passfd_port);
 	if (cfg->debug_console && cfg->debug_console_vport) {
 		port_start(&console_port, a, cfg->debug_console_vport);
 	} else if (cfg->debug_console) {

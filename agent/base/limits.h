@@ -17,6 +17,7 @@
 #define LIMIT_CONTAINERS   256u
 #define LIMIT_PROCESSES	   1024u /* processes of one container */
 #define LIMIT_DRAINS	   1024u /* pipes of a container's background processes that nobody reads */
+#define LIMIT_STREAMS	   3072u /* passfd: waiting for a process; not read out by the host */
 #define LIMIT_OOM_EVENTS   100u	 /* that nobody has asked for; later ones are dropped */
 #define LIMIT_MOUNTS	   4096u
 #define LIMIT_STORAGES	   256u

@@ -15,6 +15,7 @@
 struct sandbox;
 struct uevents;
 struct config;
+struct passfd_streams;
 
 struct agent {
 	struct loop *loop;
@@ -37,6 +38,7 @@ struct agent {
 	struct list scrapes; /* parked GetMetrics calls, oldest first */
 	bool scraping;	     /* a worker reads for them */
 	struct timer scrape_late;
+	struct passfd_streams *streams; /* passfd.c's; NULL: the host reads and writes by calls */
 	struct list copies; /* CopyFile calls under way or waiting for their turn, oldest first */
 };
 

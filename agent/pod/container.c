@@ -30,6 +30,7 @@
 #include "pod/members.h"
 #include "pod/nspath.h"
 #include "pod/oom.h"
+#include "pod/passfd.h"
 #include "pod/process.h"
 #include "pod/sharedmount.h"
 #include "pod/stdio.h"
@@ -439,6 +440,9 @@ static int prepare_init(struct container *ctr, struct ns_plan *ns, struct err *e
 	if (!ctr->init)
 		return err_sys(err, ENOMEM, "container");
 	ctr->init->exited = on_init_exit;
+	if (ctr->schema == SCHEMA_3X &&
+	    passfd_take(ctr->init, req->stdin_port, req->stdout_port, req->stderr_port) < 0)
+		return err_sys(err, ENOMEM, "container");
 	return 0;
 }
 
@@ -718,6 +722,7 @@ static void on_init_event(struct spawn *s, enum spawn_event event, const struct 
 	if (container_is_removing(ctr))
 		return;
 	stdio_take(p);
+	passfd_begin(p);
 	if (event == SPAWN_UNSHARED) {
 		if (spawn_map_ids(s, ctr->request->oci, ctr->rules.oom_score_adj, &err) < 0)
 			create_step_done(ctr, &err);

@@ -102,15 +102,16 @@ void process_enter(struct process *p, enum process_state state)
 	static const unsigned int next[] = {
 		[PROC_NEW] = TO(PROC_STARTING) | TO(PROC_RUNNING),
 		[PROC_STARTING] = TO(PROC_RUNNING) | TO(PROC_ENDING),
-		[PROC_RUNNING] = TO(PROC_EXITED) | TO(PROC_TOLD),
-		[PROC_ENDING] = TO(PROC_EXITED),
+		[PROC_RUNNING] = TO(PROC_DELIVERING) | TO(PROC_EXITED) | TO(PROC_TOLD),
+		[PROC_ENDING] = TO(PROC_DELIVERING) | TO(PROC_EXITED) | TO(PROC_TOLD),
+		[PROC_DELIVERING] = TO(PROC_EXITED) | TO(PROC_TOLD),
 		[PROC_EXITED] = TO(PROC_TOLD),
 		[PROC_TOLD] = TO(PROC_TOLD),
 	};
 
 	assert(next[p->state] & TO(state));
 	assert(!p->until_running || state == PROC_STARTING || state == PROC_ENDING);
-	assert(list_empty(&p->until_exited) || state == PROC_RUNNING);
+	assert(list_empty(&p->until_exited) || state == PROC_RUNNING || state == PROC_DELIVERING);
 	p->state = state;
 }
 

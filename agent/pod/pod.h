@@ -73,10 +73,13 @@
  *	NEW		Not cloned yet.
  *	STARTING	until_running; an exec, nobody sees it. execve: -> RUNNING, answered; fails:
  *			freed, fails. It dies: -> ENDING.
- *	RUNNING		until_exited. It dies: -> EXITED, or with until_exited: -> TOLD, answered.
+ *	RUNNING		until_exited. It dies: -> EXITED, or with until_exited: -> TOLD, answered;
+ *			but with output on its way to streams of the host's: -> DELIVERING.
  *			Inits come here from NEW: their container's state says the rest.
  *	ENDING		until_running. Gone before the agent heard of execve, which it does now:
- *			-> EXITED, answered.
+ *			-> EXITED or DELIVERING, answered.
+ *	DELIVERING	until_exited. passfd: all is with the host, or who else holds the pipes is
+ *			silent, or the host is gone: -> EXITED or TOLD as above.
  *	EXITED		WaitProcess: -> TOLD, answered.
  *	TOLD		An exec is freed once its output has been read, or after 10 s.
  *	With its container it goes in any state: until_running fails, until_exited is answered with
@@ -115,6 +118,7 @@ struct agent;
 struct container;
 struct guest_hooks;
 struct nspath;
+struct passfd;
 struct process;
 struct worker;
 
@@ -164,6 +168,7 @@ enum process_state {
 	PROC_STARTING,
 	PROC_RUNNING,
 	PROC_ENDING, /* from here on it is dead */
+	PROC_DELIVERING,
 	PROC_EXITED,
 	PROC_TOLD,
 };
@@ -231,6 +236,7 @@ struct process {
 	int64_t read_at;		  /* when a reader came last, in loop_now_ms() */
 	int status;			  /* once dead: exit code, or 128 + signal */
 	struct stdio_stream in, out, err; /* with a terminal, in and err stand on out's fd */
+	struct passfd *passfd;		  /* its streams are the host's; NULL: read by calls */
 	struct timer linger;		  /* in TOLD, until it is freed */
 	/* Set by who made it; both may be NULL. They don't free it. */
 	void (*exited)(struct process *p);

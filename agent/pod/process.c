@@ -25,6 +25,7 @@
 #include "pod/freezer.h"
 #include "pod/members.h"
 #include "pod/oom.h"
+#include "pod/passfd.h"
 #include "pod/stdio.h"
 
 /* Of a process whose status has been told and whose output has not been read to its end. */
@@ -43,9 +44,32 @@ static void on_lingered(struct timer *t)
 		process_free(p);
 }
 
+static int reply_status(struct call *c, int status)
+{
+	Grpc__WaitProcessResponse resp = GRPC__WAIT_PROCESS_RESPONSE__INIT;
+
+	resp.status = status;
+	return call_reply(c, &resp.base);
+}
+
+/* True if there was anybody. */
+static bool answer_waiters(struct process *p)
+{
+	bool told = false;
+	struct call *c;
+
+	while ((c = list_first(&p->until_exited, struct call, parked))) {
+		told = true;
+		(void)reply_status(c, p->status);
+	}
+	return told;
+}
+
 /* Frees an exec, soon, whose status has been told and whose output has been read. */
 static void process_let_go(struct process *p)
 {
+	if (p->state == PROC_DELIVERING && stdio_drained(p))
+		process_enter(p, answer_waiters(p) ? PROC_TOLD : PROC_EXITED);
 	if (p->state != PROC_TOLD || p == p->ctr->init)
 		return;
 	if (stdio_drained(p))
@@ -75,27 +99,6 @@ struct process *process_new(struct container *ctr, const char *exec_id, bool ter
 	return p;
 }
 
-static int reply_status(struct call *c, int status)
-{
-	Grpc__WaitProcessResponse resp = GRPC__WAIT_PROCESS_RESPONSE__INIT;
-
-	resp.status = status;
-	return call_reply(c, &resp.base);
-}
-
-/* True if there was anybody. */
-static bool answer_waiters(struct process *p)
-{
-	bool told = false;
-	struct call *c;
-
-	while ((c = list_first(&p->until_exited, struct call, parked))) {
-		told = true;
-		(void)reply_status(c, p->status);
-	}
-	return told;
-}
-
 void process_free(struct process *p)
 {
 	struct call *starter = TAKE_PTR(p->until_running);
@@ -113,6 +116,7 @@ void process_free(struct process *p)
 		(void)call_fail(starter, &err);
 	}
 	(void)answer_waiters(p);
+	passfd_close(p);
 	p->drained = NULL;
 	stdio_close(p);
 	timer_cancel(&p->linger);
@@ -129,6 +133,16 @@ void process_free(struct process *p)
 	free(p);
 }
 
+/* Dead, and known to have run. Its status waits for its output, where that goes by itself. */
+static void process_ended(struct process *p)
+{
+	if (p->passfd && !stdio_drained(p))
+		process_enter(p, PROC_DELIVERING);
+	else
+		process_enter(p, answer_waiters(p) ? PROC_TOLD : PROC_EXITED);
+	passfd_died(p);
+}
+
 static void on_exit_status(struct reap *r, int status)
 {
 	struct process *p = container_of(r, struct process, reap);
@@ -140,7 +154,7 @@ static void on_exit_status(struct reap *r, int status)
 	if (p->state == PROC_STARTING)
 		process_enter(p, PROC_ENDING);
 	else
-		process_enter(p, answer_waiters(p) ? PROC_TOLD : PROC_EXITED);
+		process_ended(p);
 	stdio_told(p);
 	process_let_go(p);
 	/* maybe by the OOM killer, which cgroup v1 does not always tell */
@@ -167,6 +181,7 @@ void process_started(struct process *p, enum process_state state)
 	process_enter(p, state);
 	reaper_watch(p->ctr->agent->reaper, &p->reap, p->spawn.pid, on_exit_status);
 	stdio_take(p);
+	passfd_begin(p);
 }
 
 struct process *process_find(struct container *ctr, const char *exec_id, struct err *err)
@@ -190,13 +205,17 @@ static void on_exec_event(struct spawn *s, enum spawn_event event, const struct 
 	struct err err = *e;
 
 	stdio_take(p);
+	passfd_begin(p);
 	if (event == SPAWN_BORN)
 		process_born(p);
 	if (event == SPAWN_BORN || event == SPAWN_READY)
 		return; /* execve is next */
 	c = TAKE_PTR(p->until_running);
 	if (event == SPAWN_RUNNING) {
-		process_enter(p, p->state == PROC_ENDING ? PROC_EXITED : PROC_RUNNING);
+		if (p->state == PROC_ENDING)
+			process_ended(p);
+		else
+			process_enter(p, PROC_RUNNING);
 		(void)call_reply_empty(c);
 		return;
 	}
@@ -283,6 +302,11 @@ int process_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, str
 	p = process_new(ctr, req->exec_id, req->process->terminal);
 	if (!p)
 		return err_sys(err, ENOMEM, "process");
+	if (c->schema == SCHEMA_3X &&
+	    passfd_take(p, req->stdin_port, req->stdout_port, req->stderr_port) < 0) {
+		process_free(p);
+		return err_sys(err, ENOMEM, "process");
+	}
 	plan = (struct spawn_plan){
 		.engine = &ctr->sandbox->engine,
 		.process = req->process,
@@ -309,7 +333,7 @@ int process_wait(struct process *p, struct call *c)
 	int r;
 
 	p->waited = true;
-	if (!process_is_dead(p))
+	if (!process_is_dead(p) || p->state == PROC_DELIVERING)
 		return call_park(c, &p->until_exited, NULL, p);
 	stdio_told(p);
 	process_enter(p, PROC_TOLD);

@@ -122,7 +122,7 @@ Test(config, words_without_a_meaning)
 	text = warnings("kata.extension.a.verity_params=x kata.extension.b kata.extension.c=1");
 	cr_expect_not_null(strstr(text, "extensions (kata.extension.*) are not served"));
 	cr_expect_eq(strchr(text, '\n'), text + strlen(text) - 1, "one line: %s", text);
-	cr_expect_not_null(strstr(warnings("agent.passfd_listener_port=1027"), "does not serve"));
+	cr_expect_not_null(strstr(warnings("agent.mem_agent_enable=1"), "does not serve"));
 	cr_expect_not_null(strstr(warnings("agent.log=loud"), "agent.log='loud'"));
 }
 
