@@ -107,6 +107,7 @@ help:
 ## make check T=PROGRAM     one test and what it needs: T=tests/ns/test_rpc.py, T=tests/unit/test_str.c, several in
 ##                          quotes; T=tests/ns/test_rpc.py:network only the cases with that word in their names
 ## make counts              what operations cost in system calls, against tests/counts/table
+## make faults              thousands of lives with one fault each: system calls, allocations, deaths (minutes; root)
 ## make bench               figures of size, memory and time, in build/bench.json
 ## make images              kernel, initrd, disk image
 ## make deps                install the Debian packages that all this needs (root)
@@ -388,7 +389,7 @@ $(BUILD)/unit/mnl_%: UNIT_LIBS = -DWITH_LIBMNL -lmnl $(BUILD)/san/libagent.a
 $(BUILD)/unit/mnl_%: tests/unit/%.c $(BUILD)/san/libagent.a
 	$(unit_link)
 
-TESTS_SLOW := $(sort $(wildcard tests/counts/test_* tests/ns/test_* tests/wire/test_* tests/interop/test_* tests/images/test_* tests/cross/test_* tests/vm/test_*))
+TESTS_SLOW := $(sort $(wildcard tests/counts/test_* tests/ns/test_* tests/faults/test_* tests/wire/test_* tests/interop/test_* tests/images/test_* tests/cross/test_* tests/vm/test_*))
 TESTS := tests/check.sh tests/test_run.py $(UNIT) $(filter-out %.c %.h,$(TESTS_SLOW)) $(wildcard tests/fuzz/run.sh)
 
 .PHONY: test test-all unit
@@ -405,7 +406,7 @@ T_PROGRAMS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(T))
 T_FILES := $(foreach t,$(T_PROGRAMS),$(firstword $(subst :, ,$(t))))
 T_NEEDS := $(filter $(BUILD)/unit/%,$(T_FILES)) \
 	$(if $(filter-out $(BUILD)/unit/% tests/check.sh tests/test_run.py,$(T_FILES)),all $(BUILD)/kata-agent-san) \
-	$(if $(filter tests/ns/test_e2e_shared.sh,$(T_FILES)),$(SHARED)) \
+	$(if $(filter tests/ns/test_e2e_shared.sh tests/faults/%,$(T_FILES)),$(SHARED)) \
 	$(if $(filter tests/ns/test_cgroup_guest.sh,$(T_FILES)),$(OWN_KERNEL) $(BUILD)/unit/test_cgroup_v1 $(BUILD)/unit/test_cgroup_v2) \
 	$(if $(filter tests/vm/% tests/images/%,$(T_FILES)),$(VM_TOOLS) $(BUILD)/vsock-guest $(BUILD)/kernel-probe $(BUILD)/vhost-user-vsock-san \
 		$(OWN_KERNEL) $(INITRD) $(IMAGE))
@@ -424,6 +425,12 @@ counts-all: all
 .PHONY: fresh
 fresh:
 	@tests/fresh.sh $(FRESH)
+.PHONY: faults faults-all
+faults: deps-test
+	@$(MAKE) --no-print-directory faults-all
+faults-all: all $(SHARED)
+	@/usr/bin/python3 tests/faults/sweep.py $(FAULTS)
+	@/usr/bin/python3 tests/faults/sweep.py --pidns --errors 1 error kill
 
 .PHONY: bench
 bench: deps-test

@@ -16,6 +16,8 @@
 #include "base/limits.h"
 #include "base/log.h"
 
+#define OUT_RESERVED (64u << 10) /* so much output has its memory before the worker starts */
+
 struct worker {
 	struct loop *loop;
 	struct source err_source, out_source;
@@ -26,6 +28,7 @@ struct worker {
 	void *arg;
 	int err_fd, out_fd; /* read ends */
 	bool dead, timed_out, undead;
+	bool lost; /* there was no memory for some of its output */
 	struct err err;
 	size_t err_len;
 	struct buf out;
@@ -54,6 +57,8 @@ static void worker_finish_if_done(struct worker *w)
 	if (w->timed_out)
 		err_set(&w->err, ETIMEDOUT, "timed out after %lld ms%s",
 			(long long)w->opts.timeout_ms, w->undead ? ", and does not die" : "");
+	else if (w->lost)
+		err_set(&w->err, ENOMEM, "no memory for a worker's answer");
 	else if (w->err_len != sizeof(w->err))
 		err_set(&w->err, EPIPE, "worker died before it could answer");
 	w->err.msg[sizeof(w->err.msg) - 1] = '\0';
@@ -71,10 +76,13 @@ static void worker_on_out(struct source *s, uint32_t events)
 	(void)events;
 	for (int i = 0; i < 64; i++) {
 		n = read(w->out_fd, chunk, sizeof(chunk));
+		if (n < 0 && errno == EINTR)
+			continue;
 		if (n <= 0)
 			break;
 		left = w->opts.max_out - buf_len(&w->out);
-		(void)buf_append(&w->out, chunk, (size_t)n < left ? (size_t)n : left);
+		if (buf_append(&w->out, chunk, (size_t)n < left ? (size_t)n : left) < 0)
+			w->lost = true;
 	}
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 		loop_del(&w->out_source);
@@ -109,7 +117,11 @@ static void worker_on_death(struct reap *r, int status)
 	timer_cancel(&w->timer);
 	if (w->out_fd >= 0)
 		worker_on_out(&w->out_source, 0); /* what it left in the pipe */
-	if (w->timed_out && w->err_fd >= 0) {	  /* a grandchild may hold the pipe */
+	/* A grandchild may hold the pipe; or it could not be watched, and is read now. */
+	if (w->err_fd >= 0 && (w->timed_out || !w->err_source.loop)) {
+		ssize_t n = read(w->err_fd, &w->err, sizeof(w->err));
+
+		w->err_len = n > 0 ? (size_t)n : w->err_len;
 		loop_del(&w->err_source);
 		auto_closep(&w->err_fd);
 	}
@@ -176,6 +188,7 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 {
 	AUTO_FREE struct worker *w = calloc(1, sizeof(*w));
 	AUTO_FREE int *keep = worker_keep(opts);
+	AUTO(buf_free) struct buf out = { 0 };
 	AUTO_CLOSE int err_w = FD_NONE;
 	AUTO_CLOSE int out_w = FD_NONE;
 	AUTO_CLOSE int err_r = FD_NONE;
@@ -183,7 +196,8 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 	int fds[2];
 	pid_t pid;
 
-	if (!w || !keep)
+	if (!w || !keep ||
+	    (opts->max_out && opts->max_out <= OUT_RESERVED && !buf_reserve(&out, opts->max_out)))
 		return -ENOMEM;
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
@@ -202,18 +216,19 @@ int worker_start(struct loop *l, struct reaper *reaper, const struct worker_opts
 	w->opts = *opts;
 	w->done = done;
 	w->arg = arg;
+	w->out = out;
+	out = (struct buf){ 0 };
 	w->err_fd = TAKE_FD(err_r);
 	w->out_fd = TAKE_FD(out_r);
 	(void)fdio_nonblock(w->err_fd, true);
 	(void)fdio_nonblock(w->out_fd, true);
 	reaper_watch(reaper, &w->reap, pid, worker_on_death);
 	/*
-	 * Pipes can always be watched; only memory can fail here, and then the death still comes.
+	 * Pipes can always be watched; only memory can fail here, and then they are read when the
+	 * death comes.
 	 */
-	if (loop_add(l, &w->err_source, w->err_fd, EPOLLIN, worker_on_err) < 0)
-		auto_closep(&w->err_fd);
-	if (loop_add(l, &w->out_source, w->out_fd, EPOLLIN, worker_on_out) < 0)
-		auto_closep(&w->out_fd);
+	(void)loop_add(l, &w->err_source, w->err_fd, EPOLLIN, worker_on_err);
+	(void)loop_add(l, &w->out_source, w->out_fd, EPOLLIN, worker_on_out);
 	if (opts->timeout_ms > 0)
 		timer_set(l, &w->timer, opts->timeout_ms, worker_on_timeout);
 	if (ret)

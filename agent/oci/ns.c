@@ -202,12 +202,19 @@ int ns_enter(const struct ns_plan *p, struct err *err)
 	return 0;
 }
 
+#define LEAVE_TRIES 100
+
 void ns_leave(const struct ns_plan *p, const struct ns_home *home)
 {
 	for (int t = 0; t < NS_COUNT; t++) {
+		int tries = 0;
+
 		if (!types[t].lent || p->join[t] < 0)
 			continue;
-		if (setns(home->fd[t], (int)types[t].flag) < 0) {
+		/* Nothing but memory can be missing, and less than anything else needs. */
+		while (setns(home->fd[t], (int)types[t].flag) < 0 && ++tries < LEAVE_TRIES)
+			;
+		if (tries == LEAVE_TRIES) {
 			log_error("ns", "cannot go back to the agent's %s namespace: %s",
 				  types[t].name, strerror(errno));
 			abort();

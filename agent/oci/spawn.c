@@ -70,7 +70,10 @@ static void spawn_born(struct spawn *s, pid_t pid, int fd)
 		s->pid = 0;
 	(void)syscall(SYS_pidfd_send_signal, middle, SIGKILL, NULL, 0);
 	s->fn(s, SPAWN_BORN, &err);
-	(void)spawn_continue(s);
+	if (spawn_continue(s) < 0) {
+		err_set(&err, ECHILD, "the process could not be told to go on");
+		spawn_finish(s, SPAWN_FAILED, &err);
+	}
 }
 
 /*

@@ -90,8 +90,7 @@ int dns_set(char *const *lines, size_t n, struct err *err)
 	return 0;
 }
 
-void dns_unset(void)
+int dns_unset(void)
 {
-	if (same_file(DNS_PATH, DNS_TARGET) && umount2(DNS_TARGET, MNT_DETACH) < 0)
-		log_warn("dns", "unmount " DNS_TARGET ": %s", strerror(errno));
+	return same_file(DNS_PATH, DNS_TARGET) && umount2(DNS_TARGET, MNT_DETACH) < 0 ? -errno : 0;
 }

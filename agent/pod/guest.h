@@ -35,7 +35,8 @@ int kmod_load(struct agent *a, Grpc__KernelModule *const *modules, size_t n, kmo
  * as the guest's. The caller must be single-threaded; it comes back to its own namespaces.
  */
 int sharedns_create(const char *hostname, struct err *err);
-void sharedns_destroy(void); /* detaches both; processes in them stay there */
+/* Detaches both; processes in them stay there. -errno: something is left. */
+int sharedns_destroy(void);
 
 /* --- dns.c: name servers --- */
 
@@ -44,7 +45,7 @@ void sharedns_destroy(void); /* detaches both; processes in them stay there */
  * workers, as dns_unset: the root disk may not answer.
  */
 int dns_set(char *const *lines, size_t n, struct err *err);
-/* Takes the binding away again; harmless without one. */
-void dns_unset(void);
+/* Takes the binding away again; harmless without one. -errno: it is still there. */
+int dns_unset(void);
 
 #endif

@@ -130,12 +130,18 @@ int container_hooks_prepare(struct container *ctr, Grpc__Spec *spec, struct aren
 void container_hooks_forget(struct container *ctr)
 {
 	struct config_path buf;
+	bool gone;
 
 	if (ctr->kept)
 		grpc__spec__free_unpacked(TAKE_PTR(ctr->kept), NULL);
 	free(TAKE_PTR(ctr->bundle));
-	if (ctr->has_config)
-		(void)fdio_remove_tree(AT_FDCWD, config_path(ctr, "", &buf));
+	if (ctr->has_config) {
+		/* Without a descriptor: there may be none. What hooks have added needs one. */
+		gone = unlink(config_path(ctr, "/config.json", &buf)) == 0 &&
+		       rmdir(config_path(ctr, "", &buf)) == 0;
+		if (!gone)
+			(void)fdio_remove_tree(AT_FDCWD, config_path(ctr, "", &buf));
+	}
 	ctr->has_config = false;
 }
 

@@ -11,18 +11,20 @@
  * Sandbox. Parked: until_running (CreateSandbox), until_none (DestroySandbox).
  *
  *	NONE		CreateSandbox: -> MODULES. DestroySandbox: answered, there is nothing; but
- *			with containers, which 3.x makes without a sandbox: -> EMPTYING.
+ *			with containers or storages, which 3.x makes without a sandbox, or a rest
+ *			of the last one: -> EMPTYING.
  *	MODULES		until_running. Kernel modules loaded, guest hooks found: -> MOUNTING.
  *			Failed: -> NONE, fails.
  *	MOUNTING	until_running. Storages mounted, name servers set: -> RUNNING, answered.
  *			No storages: -> NONE, fails. No name servers: -> UNDOING.
- *	UNDOING		until_running. Storages unmounted: -> NONE, fails.
+ *	UNDOING		until_running. Storages unmounted, the name servers' file, too: -> NONE,
+ *			fails.
  *	RUNNING		DestroySandbox: -> EMPTYING. CreateSandbox: refused in all but NONE.
  *	EMPTYING	until_none. All containers are removed at once. The last one is gone:
  *			-> UNMOUNTING.
  *	UNMOUNTING	until_none. Storages unmounted: -> SYNCING.
  *	SYNCING		until_none. Disks synced: -> NONE, answered; or failed, where a storage
- *			is left: the next sandbox's first storage operation unmounts it.
+ *			is left: the next storage operation unmounts it, or DestroySandbox.
  *	DestroySandbox while it is being created is refused; while it is being destroyed it waits
  *	for the same end. After 50 s who waits is told that it lasts, and it goes on.
  *
@@ -205,9 +207,10 @@ struct sandbox {
 	struct reap pause;		     /* the pause process; pid 0: none */
 	void (*emptied)(struct sandbox *sb); /* the last container is gone; in EMPTYING */
 	struct err destroy_err;		     /* the first storage that could not be unmounted */
-	struct timer patience;		     /* of those who wait for DestroySandbox */
-	struct timer end;		     /* agent.trace: of the agent, behind DestroySandbox */
-	bool traced, trace_stopped;	     /* StartTracing and StopTracing came */
+	bool rest; /* something of the last sandbox is left, perhaps: DestroySandbox looks */
+	struct timer patience;	    /* of those who wait for DestroySandbox */
+	struct timer end;	    /* agent.trace: of the agent, behind DestroySandbox */
+	bool traced, trace_stopped; /* StartTracing and StopTracing came */
 };
 
 /* One of a process's standard streams. */

@@ -134,7 +134,7 @@ static void sandbox_clear(struct sandbox *sb)
 	stop_pause(sb);
 	auto_closep(&sb->ns_ipc);
 	auto_closep(&sb->ns_uts);
-	sharedns_destroy();
+	sb->rest = sharedns_destroy() < 0;
 	guest_hooks_free(TAKE_PTR(sb->guest_hooks));
 	sb->id[0] = '\0';
 	log_set_sandbox("");
@@ -145,6 +145,7 @@ static void sandbox_failed(struct sandbox *sb, const struct err *err)
 	struct call *c = TAKE_PTR(sb->until_running);
 
 	sandbox_clear(sb);
+	sb->rest = true;
 	sandbox_enter(sb, SANDBOX_NONE);
 	(void)call_fail(c, err);
 }
@@ -264,14 +265,43 @@ static void sandbox_hooks_found(void *arg, const struct err *e, const struct buf
 		sandbox_enter(sb, SANDBOX_MOUNTING);
 }
 
-static void sandbox_undone(void *arg, const struct err *err)
+static int unset_name_servers(void *arg, int out, struct err *err)
+{
+	int r = dns_unset();
+
+	(void)arg;
+	(void)out;
+	return r < 0 ? err_sys(err, -r, "unset name servers") : 0;
+}
+
+static void sandbox_unnamed(void *arg, const struct err *err, const struct buf *out)
 {
 	struct sandbox *sb = arg;
 	struct err e = { 0 };
 
 	(void)err;
+	(void)out;
 	err_rpc(&e, RPC_UNKNOWN, "could not set up the guest's DNS");
 	sandbox_failed(sb, &e);
+}
+
+static void sandbox_undone(void *arg, const struct err *err)
+{
+	static const struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS };
+	struct sandbox *sb = arg;
+
+	if (worker_start(sb->agent->loop, sb->agent->reaper, &opts, unset_name_servers,
+			 sandbox_unnamed, sb, NULL) < 0)
+		sandbox_unnamed(sb, err, NULL);
+}
+
+static void sandbox_undo_all(void *arg, const struct err *err)
+{
+	struct sandbox *sb = arg;
+	struct err e = *err;
+
+	if (storages_release_all(sb->agent, &sb->refs, sandbox_undone, sb, &e) < 0)
+		sandbox_undone(sb, &e);
 }
 
 static int set_name_servers(void *arg, int out, struct err *err)
@@ -316,8 +346,9 @@ static void sandbox_named(void *arg, const struct err *e, const struct buf *out)
 	if (err.code) {
 		log_warn("sandbox", "%s", err.msg);
 		sandbox_enter(sb, SANDBOX_UNDOING);
-		if (storages_release_all(sb->agent, &sb->refs, sandbox_undone, sb, &err) < 0)
-			sandbox_failed(sb, &err);
+		if (storages_release(sb->agent, &sb->refs, &sb->storages, sandbox_undo_all, sb,
+				     &err) < 0)
+			sandbox_undo_all(sb, &err);
 		return;
 	}
 	c = TAKE_PTR(sb->until_running);
@@ -352,7 +383,8 @@ int sandbox_destroy(struct sandbox *sb, struct call *c, struct err *err)
 	bool first = sb->state <= SANDBOX_RUNNING;
 
 	/* 3.x makes containers without a sandbox, too. */
-	if (sb->state == SANDBOX_NONE && list_empty(&sb->containers))
+	if (sb->state == SANDBOX_NONE && !sb->rest && list_empty(&sb->containers) &&
+	    list_empty(&sb->refs.entries))
 		return call_reply_empty(c);
 	if (sb->state != SANDBOX_NONE && sb->state < SANDBOX_RUNNING)
 		return err_rpc(err, RPC_FAILED_PRECONDITION, "the sandbox is being created");
@@ -405,18 +437,18 @@ static void sandbox_released(void *arg, const struct err *e)
 
 static int run_sync(void *arg, int out, struct err *err)
 {
-	(void)arg;
-	(void)out;
-	(void)err;
-	dns_unset();
+	int r = unset_name_servers(arg, out, err);
+
 	sync();
-	return 0;
+	return r;
 }
 
 static void sandbox_unmounted(void *arg, const struct err *e)
 {
 	static const struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS };
 	struct sandbox *sb = arg;
+	struct err err = { 0 };
+	int r;
 
 	destroy_failed(sb, e);
 	sandbox_enter(sb, SANDBOX_SYNCING);
@@ -424,9 +456,12 @@ static void sandbox_unmounted(void *arg, const struct err *e)
 	 * What the guest wrote must be on its disks when the answer comes: the host then quits the
 	 * VM.
 	 */
-	if (worker_start(sb->agent->loop, sb->agent->reaper, &opts, run_sync, sandbox_synced, sb,
-			 NULL) < 0)
-		sandbox_synced(sb, e, NULL);
+	r = worker_start(sb->agent->loop, sb->agent->reaper, &opts, run_sync, sandbox_synced, sb,
+			 NULL);
+	if (r < 0) {
+		err_sys(&err, -r, "sync");
+		sandbox_synced(sb, &err, NULL);
+	}
 }
 
 /* A host that traces waits for the guest's own end, up to 15 s; others end it themselves. */
@@ -438,13 +473,15 @@ static void on_end(struct timer *t)
 static void sandbox_synced(void *arg, const struct err *err, const struct buf *out)
 {
 	struct sandbox *sb = arg;
-	struct err left = sb->destroy_err;
+	struct err left;
 	struct call *c;
 
-	(void)err;
 	(void)out;
+	destroy_failed(sb, err);
+	left = sb->destroy_err;
 	timer_cancel(&sb->patience);
 	sandbox_clear(sb);
+	sb->rest |= left.code != 0;
 	oom_end(sb->agent);
 	sb->destroy_err = (struct err){ 0 };
 	log_info("sandbox", "sandbox destroyed");

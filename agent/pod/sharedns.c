@@ -69,15 +69,21 @@ int sharedns_create(const char *hostname, struct err *err)
 	for (size_t i = 0; i < ARRAY_LEN(shared_ns); i++) {
 		r = make_and_hold(&shared_ns[i], hostname, err);
 		if (r < 0) {
-			sharedns_destroy();
+			(void)sharedns_destroy();
 			return r;
 		}
 	}
 	return 0;
 }
 
-void sharedns_destroy(void)
+int sharedns_destroy(void)
 {
-	for (size_t i = 0; i < ARRAY_LEN(shared_ns); i++)
-		(void)umount2(shared_ns[i].path, MNT_DETACH | UMOUNT_NOFOLLOW);
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(shared_ns); i++) {
+		if (umount2(shared_ns[i].path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 &&
+		    errno != EINVAL && errno != ENOENT)
+			r = -errno;
+	}
+	return r;
 }

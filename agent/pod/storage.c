@@ -73,6 +73,7 @@ struct storage_entry {
 	unsigned int users;
 	bool kept, directory, made;
 	bool stuck; /* could not be unmounted: nobody's, tried again by each operation */
+	bool maybe; /* a worker died: nobody knows whether it was made */
 	struct mount_record mount;   /* what a worker has done for it */
 	char *rel, *source, *fstype; /* behind the struct, in its memory */
 	struct watched watched;	     /* on a list if it is copied */
@@ -599,6 +600,8 @@ static void storage_sweep(struct storage_op *op)
 				.page = e->mount.page,
 				.pool = e->mount.pool,
 				.made = e->made,
+				.maybe = e->maybe,
+				.again = e->stuck,
 				.dirs = e->dirs,
 				.n_dirs = e->n_dirs,
 				.tree = (e->directory || e->mount.copied) && e->made
@@ -668,6 +671,10 @@ static void storage_mounted(void *arg, const struct err *err, const struct buf *
 	struct storage_op *op = arg;
 	struct mount_record rec;
 
+	/* Who died has done something that he has not told of, perhaps. */
+	for (size_t i = 0; i < op->n_plans; i++)
+		op->items[op->plan_items[i]].entry->maybe =
+			err->code == EPIPE || err->code == ETIMEDOUT;
 	for (size_t at = 0; buf_len(out) - at >= sizeof(rec); at += sizeof(rec)) {
 		struct storage_entry *e;
 
@@ -676,6 +683,7 @@ static void storage_mounted(void *arg, const struct err *err, const struct buf *
 			break;
 		e = op->items[op->plan_items[rec.index]].entry;
 		e->made = rec.made;
+		e->maybe = false;
 		e->mount = rec;
 		for (size_t i = 0; i < e->n_dirs; i++) {
 			if (!(rec.dirs[i / 8] & 1u << i % 8))
@@ -703,7 +711,7 @@ static int storage_claim(struct storage_op *op, struct storage_item *it)
 {
 	struct storage_entry *e = storage_entry_find(op->refs, it->plan.rel);
 
-	if (e && e->stuck)
+	if (e && (e->stuck || e->users == 0))
 		return err_set(&op->err, EBUSY,
 			       "mount point '" STORAGE_ROOT
 			       "/%s' has a storage yet that could not be unmounted (%s)",
@@ -895,15 +903,16 @@ int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set 
 int storages_release(struct agent *a, struct storage_refs *refs, struct storage_set *set,
 		     storages_done *done, void *arg, struct err *err)
 {
-	struct storage_op *op = storage_op_new(a, refs, done, arg, err);
+	struct storage_op *op;
 
-	if (!op)
-		return -err->code;
 	list_for_each_safe(struct storage_use, u, &set->uses, link) {
 		u->entry->users--;
 		list_del(&u->link);
 		free(u);
 	}
+	op = storage_op_new(a, refs, done, arg, err);
+	if (!op)
+		return -err->code;
 	op->sweep = true;
 	storage_enqueue(op);
 	return 0;
@@ -914,8 +923,11 @@ int storages_release_all(struct agent *a, struct storage_refs *refs, storages_do
 {
 	struct storage_op *op = storage_op_new(a, refs, done, arg, err);
 
-	if (!op)
+	if (!op) {
+		list_for_each(struct storage_entry, e, &refs->entries, link)
+			e->users = 0;
 		return -err->code;
+	}
 	op->sweep = true;
 	op->all = true;
 	storage_enqueue(op);

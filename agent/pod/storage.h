@@ -65,7 +65,8 @@ int storages_add(struct agent *a, struct storage_refs *refs, struct storage_set 
 /*
  * Drops the uses of set, newest first, and unmounts what has no user left. The set is empty at once
  * and its memory may go when this returns; refs must live until done. A mount that is busy is
- * detached. All are tried; done gets the first failure. Only -ENOMEM can be returned.
+ * detached. All are tried; done gets the first failure. Only -ENOMEM can be returned: the uses are
+ * dropped all the same. What is left then, or after a failure, the next operation unmounts first.
  */
 int storages_release(struct agent *a, struct storage_refs *refs, struct storage_set *set,
 		     storages_done *done, void *arg, struct err *err);

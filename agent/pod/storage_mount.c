@@ -591,7 +591,45 @@ static void hugepages_restore(uint64_t page, int64_t pool)
 		(void)hugepages_write(path, pool);
 }
 
-/* *stays is set where it could not be unmounted; other failures leave what is empty or small. */
+/* A worker died, and nobody knows whether it was made: what has something in it was not. */
+static void unmount_remove_empty(int dir, const char *name)
+{
+	struct stat st;
+
+	if (unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno == ENOTDIR &&
+	    fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	    st.st_size == 0)
+		(void)unlinkat(dir, name, 0);
+}
+
+/* What was made for it, below root or in dir; what others have put into an empty one may stay. */
+static int unmount_remove(int root, const struct unmount_plan *p, int dir, const char *name)
+{
+	int r = 0, sub;
+
+	if (p->tree)
+		r = fdio_remove_tree(dir, name);
+	else if (p->made && unlinkat(dir, name, AT_REMOVEDIR) < 0 &&
+		 (errno != ENOTDIR || unlinkat(dir, name, 0) < 0))
+		r = -errno;
+	else if (p->maybe)
+		unmount_remove_empty(dir, name);
+	if (r == -ENOENT || r == -ENOTEMPTY || r == -EEXIST || r == -EBUSY)
+		r = 0;
+	for (size_t i = 0; i < p->n_dirs; i++) {
+		AUTO_CLOSE int parent =
+			p->dirs[i] ? confine_parent(root, p->dirs[i], 0, &name) : FD_NONE;
+
+		sub = p->dirs[i] ? parent : -ENOENT;
+		if (parent >= 0)
+			sub = fdio_remove_tree(parent, name);
+		if (sub < 0 && sub != -ENOENT && r == 0)
+			r = sub;
+	}
+	return r;
+}
+
+/* *stays is set where it is to be tried again: a mount each time, what is empty or small once. */
 static int unmount_one(int root, const struct unmount_plan *p, bool *stays, struct err *err)
 {
 	const char *name;
@@ -605,7 +643,7 @@ static int unmount_one(int root, const struct unmount_plan *p, bool *stays, stru
 	if (dir == -ENOENT)
 		return 0;
 	if (dir < 0) {
-		*stays = p->mounted;
+		*stays = p->mounted || !p->again;
 		return err_sys(err, -dir, "open parent of " STORAGE_ROOT "/%s", p->rel);
 	}
 	(void)snprintf(path, sizeof(path), "%s/%s", fdio_path(&at, dir), name);
@@ -626,19 +664,13 @@ static int unmount_one(int root, const struct unmount_plan *p, bool *stays, stru
 			return err_sys(err, errno, "unmount " STORAGE_ROOT "/%s", p->rel);
 		}
 	}
-	if (p->tree)
-		(void)fdio_remove_tree(dir, name);
-	else if (p->made && unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno == ENOTDIR)
-		(void)unlinkat(dir, name, 0);
-	for (size_t i = 0; i < p->n_dirs; i++) {
-		AUTO_CLOSE int parent =
-			p->dirs[i] ? confine_parent(root, p->dirs[i], 0, &name) : FD_NONE;
-
-		if (parent >= 0)
-			(void)fdio_remove_tree(parent, name);
-	}
+	r = unmount_remove(root, p, dir, name);
+	if (r < 0)
+		*stays = !p->again;
 	/* Pages still in use stay so, and are no part of the pool any more. */
-	return hugepages_add(page, -pages, err);
+	if (hugepages_add(page, -pages, err) < 0)
+		return -err->code;
+	return r < 0 ? err_sys(err, -r, "remove " STORAGE_ROOT "/%s", p->rel) : 0;
 }
 
 int storage_unmount_all(const struct unmount_plan *plans, size_t n, int out, struct err *err)

@@ -61,8 +61,10 @@ struct unmount_plan {
 	uint64_t below;
 	uint64_t page; /* then the pool of these gets back the size it had */
 	int64_t pool;
-	bool made; /* to be removed: an empty directory or file */
-	bool tree; /* with all that is in it */
+	bool made;  /* to be removed: an empty directory or file */
+	bool maybe; /* made or not: to be removed if it is empty */
+	bool again; /* it has been tried before */
+	bool tree;  /* with all that is in it */
 	char *const
 		*dirs; /* folders that were made for it: they go with all in them; NULL: not that */
 	size_t n_dirs;

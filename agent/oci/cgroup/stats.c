@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A cgroup's numbers from v1's and v2's files. No state; all memory is the arena's. A file
- * that isn't there leaves its field zero: kernels differ, and a guest needs few of them.
+ * that isn't there leaves its field zero: kernels differ, and a guest needs few of them. What is
+ * there and can't be read for lack of something is an error, and no zero.
  */
 #include "oci/cgroup/impl.h"
 
@@ -22,18 +23,29 @@ struct stats_reader {
 	const struct cgroup *cg;
 	struct arena *mem;
 	char *buf; /* LIMIT_CGROUP_FILE bytes */
+	int error; /* the first, -errno */
 };
+
+static void note_error(struct stats_reader *x, int r)
+{
+	if (x->error == 0 && (r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EIO))
+		x->error = r;
+}
 
 static void get_number(struct stats_reader *x, enum ctl ctl, const char *file, uint64_t *ret)
 {
-	(void)cgroup_read_u64(x->cg, ctl, file, ret);
+	note_error(x, cgroup_read_u64(x->cg, ctl, file, ret));
 }
 
 /* The file as text in x->buf, "" when it can't be read. */
 static char *slurp(struct stats_reader *x, enum ctl ctl, const char *file)
 {
-	if (cgroup_read(x->cg, ctl, file, x->buf, LIMIT_CGROUP_FILE) < 0)
+	int r = (int)cgroup_read(x->cg, ctl, file, x->buf, LIMIT_CGROUP_FILE);
+
+	if (r < 0) {
+		note_error(x, r);
 		x->buf[0] = '\0';
+	}
 	return x->buf;
 }
 
@@ -160,9 +172,12 @@ static void memory_v1(struct stats_reader *x, const char *module, struct cgroup_
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		char file[64];
+		int r;
 
 		(void)snprintf(file, sizeof(file), "%s.%s", module, rows[i].file);
-		if (cgroup_read_u64(x->cg, CTL_MEMORY, file, rows[i].ret) == -ENOENT)
+		r = cgroup_read_u64(x->cg, CTL_MEMORY, file, rows[i].ret);
+		note_error(x, r);
+		if (r == -ENOENT)
 			return;
 	}
 }
@@ -431,5 +446,7 @@ int cgroup_stats(const struct cgroup *cg, struct arena *mem, struct cgroup_stats
 		r = blkio_stats(&x, ret);
 	if (r == 0)
 		r = hugetlb_stats(&x, ret);
+	if (r == 0)
+		r = x.error;
 	return r < 0 ? err_sys(err, -r, "statistics of cgroup '%s'", cg->path) : 0;
 }
