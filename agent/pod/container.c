@@ -41,6 +41,7 @@
 #define REMOVAL_LATER_MS 50
 #define REMOVAL_LATE_MS	 1000
 #define REMOVAL_SOON_FOR 100
+#define REMOVAL_GIVE_UP	 1000 /* on a cgroup that does not go for another reason than processes */
 
 struct container *container_find_any(struct sandbox *sb, const char *id)
 {
@@ -207,7 +208,7 @@ static void container_kill(struct timer *t)
 		r = cgroup_remove(ctr->cgroup, &err);
 	else if (ctr->cgroup && !alive && members_signal(ctr, 0) > 0)
 		r = err_set(&err, EBUSY, "its processes do not die");
-	if (!alive && r != -EBUSY) {
+	if (!alive && r != -EBUSY && (r == 0 || now - ctr->removal_began >= REMOVAL_GIVE_UP)) {
 		if (err.code)
 			removal_failed(ctr, &err);
 		container_poststop(ctr);
