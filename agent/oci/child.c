@@ -168,9 +168,9 @@ static int shed(struct child *c, const struct child_io *io, struct err *err)
 	plain_scheduling();
 	(void)snprintf(text, sizeof(text), "%d", p->rules->oom_score_adj);
 	r = fdio_write_file(AT_FDCWD, "/proc/self/oom_score_adj", text);
-	/* Lowering it wants a right that the agent may lack outside a guest. */
-	if (r < 0 && r != -EACCES && r != -EPERM)
-		return err_sys(err, -r, "write /proc/self/oom_score_adj");
+	/* Lowering it wants a right that the agent may lack outside a guest; 0 may be no wish. */
+	if (r < 0 && (p->rules->oom_score_adj || (r != -EACCES && r != -EPERM)))
+		return err_sys(err, -r, "set the OOM score adjustment to %s", text);
 	if (!p->rules->apparmor && !p->rules->exec_label)
 		return 0;
 	/* A label written to a file that the image calls /proc is no label: CVE-2019-16884. */
@@ -278,6 +278,21 @@ static int child_run_hooks(struct child *c, enum hook_kind kind, struct err *err
 	return hooks_run(&ctx, kind, err);
 }
 
+static const char *cwd_of(const struct child *c)
+{
+	return str_empty(c->plan->process->cwd) ? "/" : c->plan->process->cwd;
+}
+
+/* Many images lack theirs. Before the root is read-only; whether it is there is seen later. */
+static void make_cwd(const struct child *c)
+{
+	AUTO_CLOSE int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int fd = FD_NONE;
+
+	if (root >= 0 && cwd_of(c)[0] == '/')
+		fd = path_dir(root, cwd_of(c));
+}
+
 static int build_container(struct child *c, struct err *err)
 {
 	const struct spawn_plan *p = c->plan;
@@ -307,26 +322,20 @@ static int build_container(struct child *c, struct err *err)
 		r = set_names(p, err);
 	if (r == 0 && p->process->terminal)
 		r = set_up_terminal(c, err);
-	if (r == 0)
+	if (r == 0) {
+		make_cwd(c);
 		r = rootfs_seal(c->rootfs, err);
+	}
 	return r;
 }
 
 static int enter_cwd(const struct child *c, struct err *err)
 {
-	const char *cwd = str_empty(c->plan->process->cwd) ? "/" : c->plan->process->cwd;
+	const char *cwd = cwd_of(c);
 	char real[4096];
-	int fd;
 
 	if (cwd[0] != '/')
 		return err_set(err, EINVAL, "cwd '%s' is not an absolute path", cwd);
-	if (c->plan->spec) {
-		AUTO_CLOSE int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-		fd = root < 0 ? -errno : path_dir(root, cwd);
-		if (fd >= 0)
-			(void)close(fd);
-	}
 	if (chdir(cwd) < 0)
 		return err_sys(err, errno, "chdir to cwd (\"%s\") set in config.json failed", cwd);
 	/* A directory that has no path from our root is outside of it: CVE-2024-21626. */
@@ -441,6 +450,7 @@ static int drop_power(struct child *c, struct err *err)
 	 */
 	bool filter_later = c->filter.count && !rules->no_new_privs;
 	uint64_t extra = filter_later ? UINT64_C(1) << CAP_SYS_ADMIN : 0;
+	bool cwd_later;
 	int r;
 
 	r = user_resolve(AT_FDCWD, p->user, &c->user, err);
@@ -448,7 +458,9 @@ static int drop_power(struct child *c, struct err *err)
 		r = env_make(p->env, p->n_env, c->user.home, &c->envp, err);
 	if (r == 0)
 		r = enter_cwd(c, err);
-	if (r < 0)
+	/* On a share that squashes root only its user may. */
+	cwd_later = r == -EACCES;
+	if (r < 0 && !cwd_later)
 		return r;
 	if (setrlimit(RLIMIT_NOFILE, &c->plan->engine->nofile) < 0)
 		return err_sys(err, errno, "RLIMIT_NOFILE");
@@ -464,6 +476,10 @@ static int drop_power(struct child *c, struct err *err)
 		r = user_apply(&c->user, err);
 	if (r == 0)
 		r = caps_apply(&rules->caps, extra, err);
+	if (r == 0 && cwd_later) {
+		*err = (struct err){ 0 };
+		r = enter_cwd(c, err);
+	}
 	/* A change of ids makes of it what fs.suid_dumpable says. */
 	if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		r = err_sys(err, errno, "prctl(PR_SET_DUMPABLE)");

@@ -366,6 +366,32 @@ def process_cwd(agent, road):
         expect(road.ctl('exec', '-n', '-w', '/tmp', c.id, 'pwd', check=0).stdout, b'/tmp\n')
 
 
+def process_cwd_missing_in_a_readonly_root(agent, road):
+    image = road.image()
+
+    def edit(c):
+        c['root'].update(path=image, readonly=True)
+        c['process']['cwd'] = '/made/before'
+    expect(probe(road, edit)['cwd'], '/made/before')
+    expect(error_of(road.run('touch /made/before/x', edit)).strip(), 'touch: /made/before/x: Read-only file system')
+
+
+def process_cwd_that_only_its_user_may_enter(agent, road):
+    """As on a share that squashes root: here by a group outside of the user namespace, where its root has no say."""
+    image = mapped_image(road)
+    own = image + '/own'
+    os.mkdir(own)
+    os.chown(own, 200000 + 1000, 12)
+    os.chmod(own, 0o700)
+
+    def edit(c, uid=1000):
+        c['root']['path'] = image
+        c['process'].update(cwd='/own', user=dict(uid=uid, gid=1000))
+        userns(c)
+    expect(probe(road, edit)['cwd'], '/own')
+    refused(road, lambda c: edit(c, 1001), 'chdir to cwd ("/own")', 'Permission denied')
+
+
 def process_env(agent, road):
     p = probe(road, lambda c: c['process'].update(env=['PATH=/bin', 'A=1', 'A=2', 'EMPTY=', 'E=a=b', 'U=\u00fc']))
     expect(sorted(p['env']), sorted(['PATH=/bin', 'A=2', 'EMPTY=', 'E=a=b', 'U=\u00c3\u00bc', 'HOME=/root']))
@@ -594,6 +620,8 @@ def process_oomScoreAdj(agent, road):
     for v in (0, 500, 1000) + ((-500,) if may_raise() else ()):
         expect(probe(road, lambda c, x=v: c['process'].update(oomScoreAdj=x))['oom_score_adj'], str(v))
     refused(road, lambda c: c['process'].update(oomScoreAdj=1001), 'oomScoreAdj 1001')
+    if not may_raise():
+        refused(road, lambda c: c['process'].update(oomScoreAdj=-500), 'OOM score adjustment to -500: Permission denied')
     with road.kept(edit=lambda c: c['process'].update(oomScoreAdj=321)) as c:
         expect(json.loads(c.exec('/bin/probe', check=0).stdout)['oom_score_adj'], '321')
 
