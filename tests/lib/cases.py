@@ -182,7 +182,7 @@ def processes_and_stats(road):
     with road.kept('sleep 1000 & sleep 1000 & wait') as c:
         if road.protocol == 'grpc':
             def three():
-                pids = json.loads(road.ctl('ps', c.id, '--format', 'json', check=0).stdout)
+                pids = json.loads(road.ctl('ps', '--format', 'json', c.id, check=0).stdout)
                 expect(len(pids) >= 3, True, 'pids %r' % (pids,))
             retry(three)
         stats = json.loads(road.ctl('stats', c.id, check=0).stdout)

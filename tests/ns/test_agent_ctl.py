@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """agent-ctl's own: which protocol it speaks to whom, several commands over one connection, trees, what it takes away. TAP."""
+import json
 import os
 import socket
 import sys
 import tempfile
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import nsagent  # noqa: E402
@@ -81,6 +83,31 @@ def protocol_is_chosen(agent, road):
     r = auto(road).ctl('--protocol', 'http', 'check')
     expect(r.returncode, 125)
     has(error_of(r), 'unknown protocol')
+
+
+def a_given_timeout_counts_for_all(agent, road):
+    """Those that wait have none unless one is given."""
+    with road.kept() as c:
+        request = json.dumps(dict(container_id=c.id, exec_id=c.id))
+        for args in (('--timeout', '0.3', 'call', 'WaitProcess', request), ('wait', '--timeout', '0.3', c.id)):
+            r = road.ctl(*args, timeout=10)
+            expect(r.returncode, 1)
+            has(error_of(r), 'WaitProcess')
+        p = road.popen('wait', c.id)
+        time.sleep(0.5)
+        expect(p.poll(), None)
+        road.ctl('signal', c.id, '9', check=0)
+        has(p.communicate(timeout=10)[0].decode(), '137')
+
+
+def arguments_of_ps(agent, road):
+    """They are its own, also those that agent-ctl has, too."""
+    with road.kept('sleep 1000 & exec sleep 1000') as c:
+        has(road.ctl('ps', c.id, '-ef', check=0).stdout.decode(), 'UID', 'sleep 1000')
+        text = road.ctl('ps', c.id, '-e', '-o', 'pid,comm', check=0).stdout.decode()
+        has(text, 'COMMAND', 'sleep')
+        expect('UID' in text, False)
+        expect(len(json.loads(road.ctl('ps', '--format', 'json', c.id, check=0).stdout)), 2)
 
 
 def no_pid_namespace_is_sent(agent, road):
@@ -183,7 +210,7 @@ def terminals_and_missing_programs(agent, road):
         expect(far.ctl('exec', '-n', c.id, '/etc/passwd').returncode, 126)
 
 
-CASES = [protocol_is_chosen, no_pid_namespace_is_sent, batch, trees_are_copied, iptables_and_volumes, what_was_there_stays,
+CASES = [protocol_is_chosen, a_given_timeout_counts_for_all, arguments_of_ps, no_pid_namespace_is_sent, batch, trees_are_copied, iptables_and_volumes, what_was_there_stays,
          terminals_and_missing_programs]
 
 

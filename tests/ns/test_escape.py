@@ -479,11 +479,11 @@ def writes_to_a_forged_proc(agent, road):
         c['linux'].update(maskedPaths=[], readonlyPaths=[], sysctl={'kernel.msgmax': '5000'})
         c['process']['oomScoreAdj'] = 444
     with road.kept(edit=edit) as c:
-        pids = json.loads(road.ctl('ps', c.id, '--format', 'json', check=0).stdout)
+        pids = json.loads(road.ctl('ps', '--format', 'json', c.id, check=0).stdout)
         with open('/proc/%d/oom_score_adj' % pids[0]) as f:
             expect(f.read(), '444\n')
         p = road.popen('exec', '-n', c.id, 'sleep', '1')
-        pids = retry(lambda: more_than(json.loads(road.ctl('ps', c.id, '--format', 'json', check=0).stdout), 1))
+        pids = retry(lambda: more_than(json.loads(road.ctl('ps', '--format', 'json', c.id, check=0).stdout), 1))
         for pid in pids:
             with open('/proc/%d/oom_score_adj' % pid) as f:
                 expect(f.read(), '444\n')

@@ -733,7 +733,7 @@ def linux_namespaces_without_mount(agent, road):
 
 
 def container_pid(road, cid):
-    pids = json.loads(road.ctl('ps', cid, '--format', 'json', check=0).stdout)
+    pids = json.loads(road.ctl('ps', '--format', 'json', cid, check=0).stdout)
     for pid in pids:
         with open('/proc/%d/status' % pid) as f:
             if re.search(r'^NSpid:\s.*\b1$', f.read(), re.M):

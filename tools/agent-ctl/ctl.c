@@ -11,17 +11,21 @@
 #define ATTEMPT_MS 10000
 #define TTRPC_MS   3000 /* for the first answer, where it may be an agent that knows only gRPC */
 
-/* They answer when something happens in the guest. */
+#define USUAL_S 60 /* of a call, where nobody says how long it may take */
+
+/* They answer when something happens in the guest: they may take as long as they like. */
 static const char *const endless[] = {
 	"WaitProcess", "ReadStdout", "ReadStderr", "WriteStdin", "GetOOMEvent",
 };
 
 int64_t ctl_timeout(const struct ctl *c, const char *method)
 {
-	for (size_t i = 0; i < ARRAY_LEN(endless); i++) {
+	for (size_t i = 0; c->timeout_s < 0 && i < ARRAY_LEN(endless); i++) {
 		if (!strcmp(endless[i], method))
 			return RPC_NO_TIMEOUT;
 	}
+	if (c->timeout_s < 0)
+		return USUAL_S * 1000;
 	return c->timeout_s > 0.001 ? (int64_t)(c->timeout_s * 1000) : RPC_NO_TIMEOUT;
 }
 
@@ -263,7 +267,7 @@ static void global_options(struct ctl *c, struct opt out[N_GLOBALS])
 		{ 0, "protocol", OPT_STR, &c->protocol, "NAME",
 		  "grpc (1.x), ttrpc (3.x) or auto: what the agent answers to (AGENT_CTL_PROTOCOL; auto)" },
 		{ 0, "timeout", OPT_SECONDS, &c->timeout_s, "SECONDS",
-		  "deadline of each call, 0: none (60; waits and reads have none)" },
+		  "deadline of each call, 0: none (60, waits and reads: none)" },
 		{ 0, "wait", OPT_SECONDS, &c->wait_s, "SECONDS",
 		  "keep trying to reach the agent (AGENT_CTL_WAIT; 0, for run and bench 30)" },
 		{ 'v', "verbose", OPT_FLAG, &c->verbose, NULL, "say what happens" },
@@ -359,7 +363,7 @@ int ctl_run(struct ctl *c, int argc, char **argv)
 
 int ctl_main(int argc, char **argv)
 {
-	struct ctl c = { .protocol = "auto", .timeout_s = 60, .wait_s = -1 };
+	struct ctl c = { .protocol = "auto", .timeout_s = -1, .wait_s = -1 };
 	const char *wait_env = getenv("AGENT_CTL_WAIT"), *proto_env = getenv("AGENT_CTL_PROTOCOL");
 	struct opt globals[N_GLOBALS];
 	struct err err;

@@ -11,7 +11,7 @@
 
 struct ctl {
 	const char *addr_text, *protocol;
-	double timeout_s, wait_s;
+	double timeout_s, wait_s; /* -1: not given */
 	bool verbose, help;
 	struct loop loop;
 	struct addr addr;
@@ -31,7 +31,7 @@ struct command {
 /* What options may change while one command of several runs. */
 struct ctl_settings {
 	const char *addr_text, *protocol;
-	double timeout_s, wait_s;
+	double timeout_s, wait_s; /* -1: not given */
 	bool verbose, help;
 };
 

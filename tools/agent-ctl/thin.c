@@ -245,7 +245,8 @@ int thin_run(struct ctl *c, const struct command *self, int argc, char **argv)
 			p->help,
 		};
 	}
-	if (!ctl_options(c, self, opts, n_opts, -1, &argc, argv, min_args, max_args, &status))
+	if (!ctl_options(c, self, opts, n_opts, t->guests ? min_args - 1 : -1, &argc, argv,
+			 min_args, max_args, &status))
 		return status;
 	assign_words(slots, n, argc, argv);
 	if (build_request(slots, n, req, &err) < 0) {

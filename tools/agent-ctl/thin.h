@@ -29,8 +29,9 @@ struct thin {
 	struct param params[THIN_MAX_PARAMS];
 	/* Fills what needs more than copying; may be NULL. */
 	int (*fill)(struct ctl *c, json_object *request, struct err *err);
-	bool oci;  /* names in the JSON are the runtime-spec's */
-	bool text; /* the answer's one string is printed as it is */
+	bool oci;    /* names in the JSON are the runtime-spec's */
+	bool guests; /* what follows the words is a command line of the guest's, options and all */
+	bool text;   /* the answer's one string is printed as it is */
 };
 
 int thin_run(struct ctl *c, const struct command *self, int argc, char **argv);
