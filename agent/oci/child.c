@@ -96,7 +96,9 @@ static void tell(const struct child *c, enum spawn_msg_kind kind, const struct e
 
 	if (err)
 		m.err = *err;
-	(void)!send(c->sync, &m, err ? sizeof(m) : offsetof(struct spawn_msg, err), MSG_NOSIGNAL);
+	/* Who waits for a word that never comes waits for ever: the socket's end is one. */
+	if (send(c->sync, &m, err ? sizeof(m) : offsetof(struct spawn_msg, err), MSG_NOSIGNAL) < 0)
+		_exit(1);
 }
 
 static int tell_with(const struct child *c, enum spawn_msg_kind kind, pid_t pid, int fd)

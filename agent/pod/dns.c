@@ -23,12 +23,14 @@
 #define DNS_PATH   RUN_DIR "/" DNS_DIR "/" DNS_FILE
 #define DNS_TARGET "/etc/resolv.conf"
 
-static bool same_file(const char *a, const char *b)
+/* 1, 0, also where one of them is missing, or -errno: nobody knows. */
+static int same_file(const char *a, const char *b)
 {
 	struct stat sa, sb;
 
-	return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-	       sa.st_ino == sb.st_ino;
+	if (stat(a, &sa) < 0 || stat(b, &sb) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
 /* A line without the blanks around it. */
@@ -84,7 +86,7 @@ int dns_set(char *const *lines, size_t n, struct err *err)
 	r = fd < 0 ? -errno : write_lines(fd, lines, n);
 	if (r < 0)
 		return err_sys(err, -r, "write " DNS_PATH);
-	if (!same_file(DNS_PATH, DNS_TARGET) &&
+	if (same_file(DNS_PATH, DNS_TARGET) <= 0 &&
 	    mount(DNS_PATH, DNS_TARGET, NULL, MS_BIND, NULL) < 0)
 		return err_sys(err, errno, "bind " DNS_PATH " to " DNS_TARGET);
 	return 0;
@@ -92,5 +94,7 @@ int dns_set(char *const *lines, size_t n, struct err *err)
 
 int dns_unset(void)
 {
-	return same_file(DNS_PATH, DNS_TARGET) && umount2(DNS_TARGET, MNT_DETACH) < 0 ? -errno : 0;
+	int r = same_file(DNS_PATH, DNS_TARGET);
+
+	return r > 0 && umount2(DNS_TARGET, MNT_DETACH) < 0 ? -errno : r < 0 ? r : 0;
 }

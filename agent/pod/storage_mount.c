@@ -614,7 +614,7 @@ static int unmount_remove(int root, const struct unmount_plan *p, int dir, const
 		r = -errno;
 	else if (p->maybe)
 		unmount_remove_empty(dir, name);
-	if (r == -ENOENT || r == -ENOTEMPTY || r == -EEXIST || r == -EBUSY)
+	if (r == -ENOENT || r == -ENOTEMPTY || r == -EEXIST)
 		r = 0;
 	for (size_t i = 0; i < p->n_dirs; i++) {
 		AUTO_CLOSE int parent =

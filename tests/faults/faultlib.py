@@ -123,7 +123,7 @@ class Faults:
         self.map[36:40] = struct.pack('=i', wanted)
         self.process.send_signal(signal.SIGUSR1)
         try:
-            retry(lambda: self._field(8) == wanted or 1 / 0, pause=0.0005, on=(ZeroDivisionError,))
+            retry(lambda: self._field(8) == wanted or wanted and self.hit() or 1 / 0, pause=0.0005, on=(ZeroDivisionError,))
         except ZeroDivisionError:
             raise RuntimeError('the tracer (%s) does not heed: %s' % (self.process.poll(), self.HEAD.unpack_from(self.map))) from None
 
