@@ -187,6 +187,34 @@ def nobody_is_seen_undressed_in_a_shared_pid_namespace(agent, road):
         road.ctl('destroy-sandbox', check=0)
 
 
+def pause_process_has_nothing(agent, road):
+    """Number 1 of a shared pid namespace, as a container with CAP_SYS_PTRACE finds it: no memory, root or power of the agent."""
+    image = marked_image(road)
+    road.ctl('create-sandbox', '--id', 'sb', '--pidns', check=0)
+    try:
+        road.run('exec sleep 1000', lambda c: with_ptrace(c, image), check=0, args=['-d', '-n', '--id', 'spy'])
+
+        def sh(cmd):
+            return road.ctl('exec', '-n', 'spy', 'sh', '-c', cmd, check=0).stdout.decode()
+        expect(sh('cat /proc/1/comm /proc/1/cmdline; echo; cat /proc/1/environ; readlink /proc/1/exe').split(),
+               ['pause', 'pause\0', '/memfd:pause', '(deleted)'])
+        expect(sh('ls -A /proc/1/fd /proc/1/root/ /proc/1/cwd/').split(), ['/proc/1/cwd/:', '/proc/1/fd:', '/proc/1/root/:'])
+        status = dict(line.split(':\t', 1) for line in sh('cat /proc/1/status').splitlines())
+        for name in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'SigCgt'):
+            expect(int(status[name], 16), 0, name)
+        expect((status['NoNewPrivs'], status['Seccomp']), ('1', '2'))
+        expect(int(status['VmRSS'].split()[0]) <= 64, True, 'memory ' + status['VmRSS'])
+        maps = [line.split(None, 5)[5:] for line in sh('cat /proc/1/maps').splitlines()]
+        expect({m[0].strip() for m in maps if m} - {'[stack]', '[vdso]', '[vvar]', '[vvar_vclock]', '[vsyscall]'},
+               {'/memfd:pause (deleted)'})
+        expect(sh('for s in TERM INT SEGV ABRT STOP KILL; do kill -$s 1; done; (: >/proc/1/exe) 2>&1 || true; '
+                  'cat /proc/1/comm').split()[-1], 'pause')
+        sh('for i in 1 2 3 4 5; do (sh -c "sleep 0.05 &" &); done')
+        retry(lambda: expect('Z' in sh("sed -n 's/^State:\t//p' /proc/[0-9]*/status 2>/dev/null; true"), False, 'zombies'))
+    finally:
+        road.ctl('destroy-sandbox', check=0)
+
+
 def nothing_of_other_containers_is_in_the_memory_of_an_exec(agent, road):
     """It is a copy of the agent's until execve, which CAP_SYS_PTRACE reads: what has been served is wiped."""
     image, word = marked_image(road), 'the word of another one'
