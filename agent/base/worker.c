@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -159,6 +161,25 @@ static int *worker_keep(const struct worker_opts *opts)
 	return keep;
 }
 
+static int worker_cut_caps(uint64_t caps, struct err *err)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[2];
+
+	if (!caps)
+		return 0;
+	if (syscall(SYS_capget, &head, sets) < 0)
+		return err_sys(err, errno, "capabilities");
+	for (int i = 0; i < 2; i++) {
+		sets[i].permitted &= (uint32_t)(caps >> (32 * i));
+		sets[i].effective = sets[i].permitted;
+		sets[i].inheritable = 0;
+	}
+	if (syscall(SYS_capset, &head, sets) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_sys(err, errno, "drop capabilities");
+	return 0;
+}
+
 /* keep: the count that opts say, and room for two. */
 static _Noreturn void worker_child(const struct worker_opts *opts, int *keep, worker_job *job,
 				   void *arg, int err_fd, int out_fd)
@@ -176,7 +197,9 @@ static _Noreturn void worker_child(const struct worker_opts *opts, int *keep, wo
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)signal(SIGPIPE, SIG_DFL);
-	r = job(arg, out_fd, &err);
+	r = worker_cut_caps(opts->caps, &err);
+	if (r == 0)
+		r = job(arg, out_fd, &err);
 	if (r < 0 && err.code == 0)
 		err_sys(&err, -r, "worker");
 	(void)fdio_write_all(err_fd, &err, sizeof(err));

@@ -6,6 +6,7 @@
 #ifndef BASE_WORKER_H
 #define BASE_WORKER_H
 
+#include <linux/capability.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,7 +42,19 @@ struct worker_opts {
 	 */
 	const int *keep;
 	size_t keep_count;
+	/*
+	 * WORKER_CAPS, and a bit 1 << CAP_... for each capability that the job needs: what reads
+	 * files or runs a program has no more than that, nor gets it by execve. 0: the agent's own,
+	 * for mounts, hooks, modules, devices and shells.
+	 */
+	uint64_t caps;
 };
+#define WORKER_CAPS (UINT64_C(1) << 63)
+/* To find, read and write files, whoever owns them. */
+#define WORKER_READS (WORKER_CAPS | UINT64_C(1) << CAP_DAC_READ_SEARCH)
+#define WORKER_WRITES                                                                 \
+	(WORKER_READS | UINT64_C(1) << CAP_DAC_OVERRIDE | UINT64_C(1) << CAP_FOWNER | \
+	 UINT64_C(1) << CAP_FSETID | UINT64_C(1) << CAP_CHOWN)
 
 /*
  * Starts job(arg) in a child; done(arg) follows from the loop. 0 (and *ret, if asked for) or

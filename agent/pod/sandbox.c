@@ -224,7 +224,8 @@ static int find_hooks(void *arg, int out, struct err *err)
 static void sandbox_modules_loaded(void *arg, const struct err *e)
 {
 	static const struct worker_opts opts = { .timeout_ms = LIMIT_WORK_MS,
-						 .max_out = LIMIT_GUEST_HOOKS };
+						 .max_out = LIMIT_GUEST_HOOKS,
+						 .caps = WORKER_READS };
 	struct sandbox_request *sr = arg;
 	struct agent *a = sr->sb->agent;
 	struct err err = *e;

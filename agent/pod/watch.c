@@ -89,7 +89,7 @@ static void watch_ended(void *arg, const struct err *err, const struct buf *out)
 
 static void watch_start(struct timer *t)
 {
-	static const struct worker_opts opts = { 0 };
+	static const struct worker_opts opts = { .caps = WORKER_WRITES };
 	struct watcher *w = container_of(t, struct watcher, start);
 	int r = worker_start(w->agent->loop, w->agent->reaper, &opts, watch_job, watch_ended, w,
 			     &w->worker);

@@ -276,7 +276,7 @@ static void copyfile_done(void *arg, const struct err *err, const struct buf *ou
 
 static int copyfile_work(struct copy *cp, struct err *err)
 {
-	return work_start(cp->call, NULL, cp, copy_job, copyfile_done, err);
+	return work_start(cp->call, &work_writes, cp, copy_job, copyfile_done, err);
 }
 
 static void copyfile_next(struct agent *a, struct copy *cp)

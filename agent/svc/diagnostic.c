@@ -140,7 +140,7 @@ int svc_get_diagnostic_data(struct call *c, const void *r, struct err *err)
 			continue;
 		if (locate(c, ctr, a->value, file) < 0)
 			return err_sys(err, ENOMEM, "diagnostic data");
-		return work_start(c, NULL, file, log_job, log_done, err);
+		return work_start(c, &work_reads, file, log_job, log_done, err);
 	}
 	return err_rpc(err, RPC_INTERNAL, "container '%s' has no annotation " TERMINATION_MESSAGE,
 		       req->container_id);

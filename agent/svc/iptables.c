@@ -74,7 +74,11 @@ static void iptables_restored(void *arg, const struct err *err, const struct buf
 }
 
 static const struct worker_opts iptables_opts = { .timeout_ms = LIMIT_RULES_MS,
-						  .max_out = LIMIT_RULES };
+						  .max_out = LIMIT_RULES,
+						  .caps = WORKER_WRITES |
+							  UINT64_C(1) << CAP_NET_ADMIN |
+							  UINT64_C(1) << CAP_NET_RAW |
+							  UINT64_C(1) << CAP_SYS_MODULE };
 
 int svc_get_iptables(struct call *c, const void *req, struct err *err)
 {

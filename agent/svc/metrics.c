@@ -151,7 +151,8 @@ static void metrics_late(struct timer *t)
 int svc_get_metrics(struct call *c, const void *req, struct err *err)
 {
 	static const struct worker_opts opts = { .timeout_ms = LIMIT_SCRAPE_MS,
-						 .max_out = LIMIT_SCRAPE_OUT };
+						 .max_out = LIMIT_SCRAPE_OUT,
+						 .caps = WORKER_READS };
 	struct agent *a = call_agent(c);
 	int r = 0;
 

@@ -219,7 +219,9 @@ static void cancel_ps(struct call *c)
 
 int svc_list_processes(struct call *c, const void *request, struct err *err)
 {
-	static const struct worker_opts opts = { .timeout_ms = LIMIT_PS_MS, .max_out = LIMIT_PS };
+	static const struct worker_opts opts = { .timeout_ms = LIMIT_PS_MS,
+						 .max_out = LIMIT_PS,
+						 .caps = WORKER_CAPS };
 	const Grpc__ListProcessesRequest *req = request;
 	struct agent *a = call_agent(c);
 	struct container *ctr = container_find(c, req->container_id, err);

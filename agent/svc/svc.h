@@ -161,6 +161,8 @@ int svc_get_diagnostic_data(struct call *c, const void *req, struct err *err);
  * and answers. The worker goes on without its peer. opts NULL: what most need. CALL_PENDING, or
  * -errno with *err.
  */
+extern const struct worker_opts work_reads;  /* what most need, with no power but to read files */
+extern const struct worker_opts work_writes; /* or to write them */
 int work_start(struct call *c, const struct worker_opts *opts, void *wait, worker_job *job,
 	       worker_done *done, struct err *err);
 /* A done whose answer is empty. */

@@ -82,8 +82,8 @@ static void volume_stats_done(void *arg, const struct err *err, const struct buf
 
 int svc_get_volume_stats(struct call *c, const void *req, struct err *err)
 {
-	return work_start(c, NULL, (void *)(uintptr_t)req, volume_stats_job, volume_stats_done,
-			  err);
+	return work_start(c, &work_reads, (void *)(uintptr_t)req, volume_stats_job,
+			  volume_stats_done, err);
 }
 
 /* Bytes of the disk that holds a file. */

@@ -16,6 +16,13 @@
 #include "pod/agent.h"
 #include "pod/storage_mount.h"
 
+const struct worker_opts work_reads = { .timeout_ms = LIMIT_WORK_MS,
+					.max_out = LIMIT_WORK_OUT,
+					.caps = WORKER_READS };
+const struct worker_opts work_writes = { .timeout_ms = LIMIT_WORK_MS,
+					 .max_out = LIMIT_WORK_OUT,
+					 .caps = WORKER_WRITES };
+
 int work_start(struct call *c, const struct worker_opts *opts, void *wait, worker_job *job,
 	       worker_done *done, struct err *err)
 {

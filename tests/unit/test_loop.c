@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -388,6 +389,16 @@ static int job_floods(void *arg, int out, struct err *err)
 	return 0;
 }
 
+/* A program of its own says which capabilities it has, and whether it could get any. */
+static int job_tells_its_power(void *arg, int out, struct err *err)
+{
+	(void)arg;
+	(void)dup2(out, STDOUT_FILENO);
+	(void)execlp("sed", "sed", "-n", "s/^Cap[EP][fr][fm]:.//p; s/^NoNewPrivs:.//p",
+		     "/proc/self/status", NULL);
+	return err_sys(err, errno, "sed");
+}
+
 static void work(worker_job *job, const struct worker_opts *opts)
 {
 	memset(&seen, 0, sizeof(seen));
@@ -411,6 +422,30 @@ Test(loop, worker_answers)
 	cr_expect_eq(seen.err.code, EACCES);
 	work(job_dies, &opts);
 	cr_expect_eq(seen.err.code, EPIPE);
+}
+
+Test(loop, worker_has_what_it_needs)
+{
+	static const struct worker_opts opts[] = {
+		{ .timeout_ms = 4000, .max_out = 1000 },
+		{ .timeout_ms = 4000, .max_out = 1000, .caps = WORKER_READS },
+		{ .timeout_ms = 4000, .max_out = 1000, .caps = WORKER_CAPS },
+	};
+	unsigned long long eff[3], prm[3];
+	int no_new[3];
+
+	for (size_t i = 0; i < 3; i++) {
+		work(job_tells_its_power, &opts[i]);
+		cr_assert(seen.out_len < sizeof(seen.out));
+		seen.out[seen.out_len] = '\0';
+		cr_assert_eq(sscanf(seen.out, "%llx %llx %d", &prm[i], &eff[i], &no_new[i]), 3,
+			     "%s", seen.out);
+	}
+	cr_expect_eq(no_new[0], 0);
+	cr_expect_eq(prm[1], prm[0] & 1ULL << CAP_DAC_READ_SEARCH);
+	cr_expect_eq(eff[1], prm[1]);
+	cr_expect_eq(no_new[1], 1);
+	cr_expect_eq(prm[2] | eff[2], 0);
 }
 
 Test(loop, worker_output_is_bounded)
