@@ -25,6 +25,7 @@
 #include "base/str.h"
 
 #define MESSAGES_MAX 1024 /* of one process on its way */
+#define ERRNO_MAX    4095 /* in the kernel */
 
 void spawn_init(struct spawn *s)
 {
@@ -98,6 +99,15 @@ static bool spawn_heeds(struct spawn *s, int kind)
 	}
 }
 
+/* A failure is one, and its text a text, whoever wrote the message. */
+static void spawn_check_err(struct err *err)
+{
+	err->msg[sizeof(err->msg) - 1] = '\0';
+	err->rpc = 0; /* for who asked to say */
+	if (err->code <= 0 || err->code > ERRNO_MAX)
+		err->code = EPROTO;
+}
+
 static void on_sync(struct source *src, uint32_t events)
 {
 	struct spawn *s = container_of(src, struct spawn, source);
@@ -116,7 +126,7 @@ static void on_sync(struct source *src, uint32_t events)
 		spawn_finish(s, s->ready ? SPAWN_RUNNING : SPAWN_FAILED, &err);
 		return;
 	}
-	m.err.msg[sizeof(m.err.msg) - 1] = '\0';
+	spawn_check_err(&m.err);
 	if (!spawn_heeds(s, m.kind))
 		return;
 	switch (m.kind) {
