@@ -100,32 +100,62 @@ static void must(bool ok, const char *what)
 	abort();
 }
 
+int fake_begin(struct fake *f, uint32_t script, conn_start *start)
+{
+	struct fake_world *w = fake_world();
+
+	*f = (struct fake){ .conn = { .rpc = &w->rpc, .carrier = &carrier, .peer = "fuzz" },
+			    .script = script };
+	return start ? start(&f->conn) : detect_start(&f->conn);
+}
+
+int fake_feed(struct fake *f, const uint8_t *data, size_t n)
+{
+	uint8_t *copy = malloc(n); /* so that reading beyond it shows */
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		copy[i] = data[i];
+	r = conn_input(&f->conn, copy, n);
+	free(copy);
+	return r;
+}
+
+void fake_end(struct fake *f)
+{
+	struct fake_world *w = fake_world();
+
+	conn_closed(&f->conn);
+	test_service_release(&w->service, 0); /* those that go on without their connection */
+	fake_run_jobs(w);
+	must(w->rpc.calls == 0, "calls are left");
+	must(w->rpc.held == 0, "bytes are held");
+	must(list_empty(&w->service.parked) && w->service.parked_now == 0, "calls are parked");
+}
+
 void fake_session(const uint8_t *data, size_t size, const void *prefix, size_t prefix_len,
 		  conn_start *start)
 {
 	struct fake_world *w = fake_world();
-	struct fake f = { .conn = { .rpc = &w->rpc, .carrier = &carrier, .peer = "fuzz" } };
+	struct fake f;
 	size_t portion, at;
 	uint8_t end;
-	int r = 0;
+	int r;
 
 	if (size < SCRIPT)
 		return;
-	f.script = (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 |
-		   data[3];
 	end = data[4];
 	portion = end & 3 ? (size_t)(end & 3) * 7 : SIZE_MAX;
-	r = start ? start(&f.conn) : detect_start(&f.conn);
+	r = fake_begin(&f,
+		       (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 |
+			       data[3],
+		       start);
 	if (r == 0 && prefix_len)
 		r = conn_input(&f.conn, prefix, prefix_len);
 	for (at = SCRIPT; at < size && r == 0 && !f.hung_up;) {
 		size_t n = size - at < portion ? size - at : portion;
-		uint8_t *copy = malloc(n); /* so that reading beyond it shows */
 
-		for (size_t i = 0; i < n; i++)
-			copy[i] = data[at + i];
-		r = conn_input(&f.conn, copy, n);
-		free(copy);
+		r = fake_feed(&f, data + at, n);
 		fake_run_jobs(w);
 		at += n;
 		if (r == 0 && !f.hung_up && (f.script & 1))
@@ -137,10 +167,5 @@ void fake_session(const uint8_t *data, size_t size, const void *prefix, size_t p
 		r = conn_writable(&f.conn);
 		fake_run_jobs(w);
 	}
-	conn_closed(&f.conn);
-	test_service_release(&w->service, 0); /* those that go on without their connection */
-	fake_run_jobs(w);
-	must(w->rpc.calls == 0, "calls are left");
-	must(w->rpc.held == 0, "bytes are held");
-	must(list_empty(&w->service.parked) && w->service.parked_now == 0, "calls are parked");
+	fake_end(&f);
 }

@@ -26,6 +26,12 @@ struct fake_world {
 struct fake_world *fake_world(void);
 /* All jobs that are queued, and none that waits for time or a socket. */
 void fake_run_jobs(struct fake_world *w);
+/* A connection, a step at a time. What returns negative, or hangs up, is over: fake_end. */
+int fake_begin(struct fake *f, uint32_t script, conn_start *start);
+int fake_feed(struct fake *f, const uint8_t *data, size_t n);
+/* At the end nothing may be left of it. */
+void fake_end(struct fake *f);
+
 /*
  * A whole connection: data[0..4] is the script (portions in, portions out, what happens at the end),
  * the rest is fed behind prefix. At the end nothing may be left of it.

@@ -120,6 +120,28 @@ def yamux():
         seed("yamux", name + "-split", SLOW + b"\x1d" + d)
 
 
+def session():
+    """Programs of fuzz_session.c: road, script, steps."""
+    send, written, release, leave, nothing, all_of_it = (0x80,), (0x84,), (0x85,), (0x86,), (0x83, 0), (0x83, 0x77)
+
+    def call(method, slot=0, size=0, end=0x40):
+        return (0, slot, method, 2, slot, size | end)
+
+    def many(*parts):
+        return bytes(b for part in parts for b in part)
+    for name, m in (("check", 0), ("write", 2), ("read", 3), ("wait", 4), ("signal", 5), ("none", 7)):
+        seed("session", "h2-" + name, many((0, 0x77), call(m, size=4), send, written, call(0, 1), send))
+        seed("session", "ttrpc-" + name, many((1, 0x77), (0, m, 4), send, written, (0, 0, 0), send))
+        seed("session", "yamux-" + name, many((3, 0x77), (0, m, 4), (0x40, 0, 1), (0x41, 0, 1), send, written, (0x42, 0, 7), send))
+        seed("session", "yamux-h2-" + name, many((2, 0x77), call(m, size=4), (0x40, 0, 1), (0x41, 0, 1), send, written))
+    seed("session", "h2-window", many((0, 0x77), (6, 0), (8, 80), send, *[(5, s, 7, 5, s, 7) for s in range(16)], (5, 16, 5), send))
+    seed("session", "h2-reset", many((0, 0x77), *[call(4, s) for s in range(8)], send, *[(4, s, 8) for s in range(8)], send, release))
+    seed("session", "h2-unread", many((0, 0), *[call(3, s, 6) for s in range(16)], send, nothing, (5, 16, 7), send, all_of_it, written))
+    seed("session", "h2-leave", many((0, 0x77), call(4, 0, 8), send, call(2, 1, 5), leave))
+    seed("session", "ttrpc-unread", many((1, 0), *[(0, 3, 6) for _ in range(16)], send, all_of_it, written))
+    seed("session", "yamux-close", many((3, 0x77), (0, 4, 0), (0x40, 0, 1), (0x41, 0, 0x41), send, release, (0x42, 0, 0x80), (0x44, 0, 0), send))
+
+
 def rest():
     for t in ("1H", "100m", "99999999n", "S", "1x"):
         seed("grpc", "timeout-" + t, b"\0" + t.encode())
@@ -162,4 +184,5 @@ def rest():
 http2()
 ttrpc()
 yamux()
+session()
 rest()
