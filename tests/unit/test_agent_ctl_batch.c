@@ -69,6 +69,7 @@ Test(agent_ctl_batch, messages_without_backtraces)
 		  "mount failed: Caused by: 0: open: 1: No such file" },
 		{ "the file x was not found\n\nStack backtrace:\n   0: core::f\n   1: g",
 		  "the file x was not found" },
+		{ "\"bad\\n\\nStack backtrace:\\n  0\"", "\"bad" },
 		{ "bad\n   0: anyhow::x\n   1: y", "bad" },
 	};
 	char out[80];

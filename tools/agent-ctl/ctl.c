@@ -71,8 +71,10 @@ void ctl_wants(struct ctl *c, const char *method)
 	bool in_1x = schema_method(&schema_1x, method, &service) != NULL;
 	bool in_3x = schema_method(&schema_3x, method, &service) != NULL;
 
-	if (is_auto(c) && in_1x != in_3x)
+	if (is_auto(c) && in_1x != in_3x) {
 		c->protocol = in_1x ? "grpc" : "ttrpc";
+		c->chosen = true;
+	}
 }
 
 static const char *address_text(const struct ctl *c)
@@ -199,6 +201,11 @@ int ctl_connect(struct ctl *c, double default_wait_s, struct err *err)
 	ctl_disconnect(c);
 	if (ctl_resolve(c, err) < 0)
 		return -err->code;
+	if (wait_s <= 0 && c->chosen)
+		return try_connect(c, true, start + TTRPC_MS, err) < 0
+			       ? err_wrap(err, "%s, which alone has that method, is not spoken",
+					  c->protocol)
+			       : 0;
 	if (wait_s <= 0)
 		return try_connect(c, false, start + ATTEMPT_MS, err);
 	for (;;) {
@@ -252,7 +259,7 @@ int ctl_call_json(struct ctl *c, const char *method, json_object *json,
 int ctl_fail(const struct err *err)
 {
 	say("%s", err->msg);
-	return err->rpc && err->rpc != RPC_UNAVAILABLE ? EXIT_RPC : EXIT_OWN;
+	return err->rpc && err->code != ECONNRESET ? EXIT_RPC : EXIT_OWN;
 }
 
 /* ---- options and commands ---- */
@@ -353,6 +360,7 @@ int ctl_run(struct ctl *c, int argc, char **argv)
 	status = cmd->run(c, cmd, argc - 1, argv + 1);
 	c->addr_text = old.addr_text;
 	c->protocol = old.protocol;
+	c->chosen = false;
 	c->timeout_s = old.timeout_s;
 	c->wait_s = old.wait_s;
 	c->verbose = old.verbose;

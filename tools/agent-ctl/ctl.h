@@ -13,6 +13,7 @@ struct ctl {
 	const char *addr_text, *protocol;
 	double timeout_s, wait_s; /* -1: not given */
 	bool verbose, help;
+	bool chosen; /* the protocol, by the method: the agent may have no such */
 	struct loop loop;
 	struct addr addr;
 	const struct rpc_ops *ops;

@@ -34,7 +34,9 @@ const char *rpc_status_name(int status)
 /* A message of one line: causes behind it, and no backtrace (the Rust agent's errors have both). */
 void rpc_plain_message(const char *message, char *out, size_t size)
 {
-	static const char *const ends[] = { "\nStack backtrace:", "\nBacktrace:", "\n   0: " };
+	/* Some are a text's debugging form, with quotes and backslashes. */
+	static const char *const ends[] = { "\nStack backtrace:", "\nBacktrace:", "\n   0: ",
+					    "\\n\\nStack backtrace:" };
 	size_t len = strlen(message), n = 0;
 	bool gap = false;
 
@@ -266,6 +268,7 @@ struct rpc_call *rpc_start(struct rpc *r, const char *service, const char *metho
 }
 
 struct waiter {
+	const struct rpc *rpc;
 	const ProtobufCMethodDescriptor *m;
 	ProtobufCMessage **ret_res;
 	struct err *err;
@@ -279,9 +282,8 @@ static void on_sync_done(void *arg, const struct rpc_result *res)
 
 	w->done = true;
 	if (res->status != RPC_OK) {
-		w->result = err_set(w->err, res->status == RPC_UNAVAILABLE ? ECONNRESET : EREMOTEIO,
-				    "%s: %s: %s", w->m->name, rpc_status_name(res->status),
-				    res->message);
+		w->result = err_set(w->err, w->rpc->dead ? ECONNRESET : EREMOTEIO, "%s: %s: %s",
+				    w->m->name, rpc_status_name(res->status), res->message);
 		w->err->rpc = res->status;
 		return;
 	}
@@ -297,7 +299,7 @@ int rpc_sync(struct rpc *r, const char *service, const ProtobufCMethodDescriptor
 	     const ProtobufCMessage *req, int64_t timeout_ms, ProtobufCMessage **ret_res,
 	     struct err *err)
 {
-	struct waiter w = { .m = m, .ret_res = ret_res, .err = err };
+	struct waiter w = { .rpc = r, .m = m, .ret_res = ret_res, .err = err };
 
 	(void)rpc_start(r, service, m->name, req, timeout_ms, on_sync_done, &w);
 	loop_until(r->loop, &w.done);
