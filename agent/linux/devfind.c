@@ -183,10 +183,13 @@ static int dev_find_parse(struct dev_find *f, const char *address, struct err *e
 	int r;
 
 	f->resolved = true;
-	f->match = (struct dev_match){ .subsystem = f->bus == DEV_PCI_NET ? "net" : "block" };
+	f->match = (struct dev_match){ .subsystem = f->bus == DEV_PCI_NET   ? "net"
+						    : f->bus == DEV_PCI_ANY ? "pci"
+									    : "block" };
 	switch (f->bus) {
 	case DEV_PCI_BLOCK:
 	case DEV_PCI_NET:
+	case DEV_PCI_ANY:
 		f->resolved = false;
 		return pci_path_parse(address, &f->pci, err);
 	case DEV_SCSI:

@@ -17,6 +17,7 @@
 enum dev_bus {
 	DEV_PCI_BLOCK, /* "02/03": the disk of that function */
 	DEV_PCI_NET,   /* the same: its network interface */
+	DEV_PCI_ANY,   /* the function itself, by its address: "0000:01:00.0" */
 	DEV_SCSI,      /* "id:lun" */
 	DEV_CCW,       /* "0.n.dddd", s390x */
 	DEV_PMEM,      /* "pmem0", "pmem0p1" */

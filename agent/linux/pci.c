@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/auto.h"
 #include "base/fdio.h"
@@ -167,4 +168,69 @@ int pci_rescan(int sys, struct err *err)
 	int r = fdio_write_file(sys, PCI_RESCAN, "1");
 
 	return r < 0 ? err_sys(err, -r, "write /sys/" PCI_RESCAN) : 0;
+}
+
+int pci_address(const char *text, size_t len, char ret[PCI_ADDRESS_MAX])
+{
+	unsigned int domain, bus, slot, function = 0;
+	char buf[PCI_ADDRESS_MAX], rest;
+	int n;
+
+	if (len >= sizeof(buf) || strspn(text, "0123456789abcdefABCDEF:.") < len)
+		return -EINVAL;
+	(void)memcpy(buf, text, len);
+	buf[len] = '\0';
+	n = sscanf(buf, "%4x:%2x:%2x.%1x%c", &domain, &bus, &slot, &function, &rest);
+	if (n == 3 && sscanf(buf, "%4x:%2x:%2x%c", &domain, &bus, &slot, &rest) != 3)
+		return -EINVAL;
+	if ((n != 3 && n != 4) || slot > SLOT_MAX || function > FUNCTION_MAX)
+		return -EINVAL;
+	(void)snprintf(ret, PCI_ADDRESS_MAX, "%04x:%02x:%02x.%x", domain & 0xffff, bus & 0xff, slot,
+		       function);
+	return 0;
+}
+
+static int pci_iommu_group(int sys, const char *address, unsigned int *ret, struct err *err)
+{
+	char path[64], link[256];
+	const char *base;
+	uint64_t group;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "bus/pci/devices/%s/iommu_group", address);
+	n = readlinkat(sys, path, link, sizeof(link) - 1);
+	if (n <= 0)
+		return err_set(err, ENODEV, "%s has no IOMMU group", address);
+	link[n] = '\0';
+	base = strrchr(link, '/');
+	if (str_u64(base ? base + 1 : link, UINT32_MAX, &group) < 0)
+		return err_set(err, EINVAL, "IOMMU group '%s' of %s", link, address);
+	*ret = (unsigned int)group;
+	return 0;
+}
+
+int pci_give_to_vfio(int sys, const char *address, unsigned int *ret_group, struct err *err)
+{
+	static const char ours[] = "vfio-pci";
+	char path[80], driver[256];
+	ssize_t n;
+	int r = pci_iommu_group(sys, address, ret_group, err);
+
+	if (r < 0)
+		return r;
+	(void)snprintf(path, sizeof(path), "bus/pci/devices/%s/driver", address);
+	n = readlinkat(sys, path, driver, sizeof(driver) - 1);
+	driver[n > 0 ? n : 0] = '\0';
+	if (str_eq(strrchr(driver, '/') ? strrchr(driver, '/') + 1 : driver, ours))
+		return 0;
+	(void)snprintf(path, sizeof(path), "bus/pci/devices/%s/driver_override", address);
+	r = fdio_write_file(sys, path, ours);
+	if (r < 0)
+		return err_sys(err, -r, "write '%s' to /sys/%s", ours, path);
+	(void)snprintf(path, sizeof(path), "bus/pci/devices/%s/driver/unbind", address);
+	r = *driver ? fdio_write_file(sys, path, address) : 0;
+	if (r < 0)
+		return err_sys(err, -r, "write '%s' to /sys/%s", address, path);
+	r = fdio_write_file(sys, "bus/pci/drivers_probe", address);
+	return r < 0 ? err_sys(err, -r, "%s: no driver vfio-pci takes it", address) : 0;
 }

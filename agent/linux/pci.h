@@ -33,6 +33,14 @@ int pci_path_parse(const char *text, struct pci_path *ret, struct err *err);
  * (yet).
  */
 int pci_resolve(int sys, const struct pci_path *path, char rel[PCI_REL_MAX], struct err *err);
+/* "DDDD:BB:SS.F", as the kernel writes it, of such a text in any letters; ".F" may lack. -EINVAL. */
+#define PCI_ADDRESS_MAX 16
+int pci_address(const char *text, size_t len, char ret[PCI_ADDRESS_MAX]);
+/*
+ * Takes the device of that address from its driver and gives it to vfio-pci; *ret_group is its
+ * IOMMU group, in which others may be. Probes: for workers.
+ */
+int pci_give_to_vfio(int sys, const char *address, unsigned int *ret_group, struct err *err);
 #define PCI_RESCAN "bus/pci/rescan" /* below /sys; not there in guests without PCI */
 /* Has the kernel look for new devices. Probes them, too: for workers. */
 int pci_rescan(int sys, struct err *err);

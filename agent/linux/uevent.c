@@ -83,6 +83,11 @@ bool dev_match_path(const struct dev_match *m, const char *subsystem, const char
 		return false;
 	if (!*m->path)
 		return true;
+	if (str_eq(subsystem, "pci")) { /* it ends there */
+		size_t len = strlen(m->path) - 1, all = strlen(devpath);
+
+		return all >= len && strncmp(devpath + all - len, m->path, len) == 0;
+	}
 	at = strstr(devpath, m->path);
 	/* A bridge's path is the beginning of its devices': those are not what is looked for. */
 	return at && !is_pci_function(at + strlen(m->path));
@@ -124,7 +129,7 @@ static bool uevents_has_node(const struct uevents *u, const char *name, const ch
 	return S_ISBLK(st.st_mode) && st.st_rdev == makedev((unsigned int)maj, (unsigned int)min);
 }
 
-/* Does the entry of /sys/class/<subsystem> fit? Its name goes to name. */
+/* Does the entry of /sys/class/<subsystem>, or of the bus, fit? Its name goes to name. */
 static bool uevents_entry_fits(const struct uevents *u, const struct dev_match *m, int dir,
 			       const char *entry, char name[DEV_NAME_MAX])
 {
@@ -137,6 +142,10 @@ static bool uevents_entry_fits(const struct uevents *u, const struct dev_match *
 	link[n] = '\0';
 	if (!dev_match_path(m, m->subsystem, link))
 		return false;
+	if (str_eq(m->subsystem, "pci")) {
+		(void)snprintf(name, DEV_NAME_MAX, "%.*s", DEV_NAME_MAX - 1, entry);
+		return true;
+	}
 	(void)snprintf(path, sizeof(path), "%s/uevent", entry);
 	if (fdio_read_file(dir, path, text, sizeof(text)) < 0)
 		return false;
@@ -158,7 +167,10 @@ bool uevents_lookup(const struct uevents *u, const struct dev_match *m, char nam
 	struct dirent *e;
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "class/%s", m->subsystem);
+	if (str_eq(m->subsystem, "pci"))
+		(void)snprintf(path, sizeof(path), "bus/pci/devices");
+	else
+		(void)snprintf(path, sizeof(path), "class/%s", m->subsystem);
 	fd = openat(u->sys, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	d = fd < 0 ? NULL : fdopendir(fd);
 	if (!d) {

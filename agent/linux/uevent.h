@@ -24,12 +24,15 @@ struct uevent_wait;
 
 /* Which device: all that is given must fit. */
 struct dev_match {
-	const char *subsystem;	 /* "block" (whole disks; partitions only by name) or "net" */
-	char path[256];		 /* part of the device's path in sysfs, with its slashes; "": any */
+	const char *subsystem; /* "block" (whole disks; partitions only by name), "net" or "pci" */
+	char path[256];	       /* part of the device's path in sysfs, with its slashes; "": any */
 	char name[DEV_NAME_MAX]; /* as below /dev, or of the interface; "": any */
 };
 
-/* devname: below /dev, or the interface's name; NULL: timed out. w is free for anything again. */
+/*
+ * devname: below /dev, or the interface's name, or the address; NULL: timed out. w is free for
+ * anything again.
+ */
 typedef void uevent_fn(struct uevent_wait *w, const char *devname);
 
 struct uevent_wait { /* inside its owner, who sets nothing in it */

@@ -30,6 +30,7 @@
 #include "pod/members.h"
 #include "pod/nspath.h"
 #include "pod/oom.h"
+#include "pod/pcimap.h"
 #include "pod/passfd.h"
 #include "pod/process.h"
 #include "pod/sharedmount.h"
@@ -274,6 +275,7 @@ static void container_free(void *arg, const struct err *err)
 	cgroup_free(ctr->cgroup);
 	ctr_rules_release(&ctr->rules);
 	nspath_free(ctr->ns_paths);
+	pci_map_free(&ctr->pci_map);
 	container_hooks_forget(ctr);
 	list_del(&ctr->link);
 	sb->container_count--;
@@ -330,6 +332,9 @@ static void on_devices(void *arg, const struct err *e)
 	struct container *ctr = arg;
 	struct err err = *e;
 
+	if (ctr->state != CTR_ABANDONED && !err.code)
+		(void)pci_map_translate(&ctr->pci_map, ctr->id, ctr->request->oci->process,
+					&ctr->until_created->mem, &err);
 	if (ctr->state == CTR_ABANDONED || err.code || nspath_start(ctr, on_ns_opened, &err) != 0)
 		create_step_done(ctr, &err);
 }
@@ -338,10 +343,11 @@ static int find_devices(struct container *ctr, struct err *err)
 {
 	const Grpc__CreateContainerRequest *req = ctr->request;
 
-	if (req->n_devices == 0)
+	/* 1.x names no VFIO devices: what was plugged is found by looking for it. */
+	if (req->n_devices == 0 && ctr->schema != SCHEMA_1X)
 		return nspath_start(ctr, on_ns_opened, err);
 	return devices_add(ctr->agent, ctr->schema, req->devices, req->n_devices, req->oci,
-			   &ctr->until_created->mem, on_devices, ctr, err);
+			   &ctr->pci_map, &ctr->until_created->mem, on_devices, ctr, err);
 }
 
 static int mount_storages(struct container *ctr, struct err *err)

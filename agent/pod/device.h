@@ -13,6 +13,7 @@
 #include "rpc/call.h"
 
 struct agent;
+struct pci_map;
 
 /*
  * err->code is 0 for success. Called exactly once, from the loop, never before devices_add has
@@ -23,13 +24,15 @@ typedef void devices_done(void *arg, const struct err *err);
 /*
  * Checks the n devices, finds each in turn (waiting up to agent.hotplug_timeout), and sets major
  * and minor of the matching spec->linux->devices and of the device cgroup rules that had the same
- * type and numbers before. devices and spec must live until done: they are the request's, so park
- * the call with call_go_on. SCHEMA_3X also appends an "allow rwm" rule for each device, from mem.
+ * type and numbers before; map gets the addresses that VFIO devices have on the host and here.
+ * devices and spec must live until done: they are the request's, so park the call with call_go_on.
+ * SCHEMA_3X also appends an "allow rwm" rule for each device, from mem. SCHEMA_1X scans the PCI bus
+ * before, for what no request names.
  * Negative errno with *err (bad request): nothing was started, done will not be called. n may be 0.
  */
 int devices_add(struct agent *a, enum schema schema, Grpc__Device *const *devices, size_t n,
-		Grpc__Spec *spec, struct arena *mem, devices_done *done, void *arg,
-		struct err *err);
+		Grpc__Spec *spec, struct pci_map *map, struct arena *mem, devices_done *done,
+		void *arg, struct err *err);
 
 /* Names of the drivers, for GetGuestDetails: NULL after the last. */
 const char *device_driver_name(size_t i);

@@ -114,6 +114,7 @@
 #include "base/reaper.h"
 #include "base/worker.h"
 #include "rpc/call.h"
+#include "pod/pcimap.h"
 #include "pod/storage.h"
 
 struct agent;
@@ -273,6 +274,7 @@ struct container {
 	struct cgroup *cgroup; /* NULL before BUILDING */
 	struct freezer freezer;
 	struct ctr_rules rules;
+	struct pci_map pci_map;	   /* the host's addresses of VFIO devices, and ours */
 	struct nspath *ns_paths;   /* until BUILDING; NULL: it joins none by path */
 	unsigned int own_flags;	   /* namespaces that an exec has to join */
 	uint64_t mount_ns, pid_ns; /* members.c's: its own, without cgroups; 0: it has none */

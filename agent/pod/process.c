@@ -298,6 +298,8 @@ int process_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, str
 		err->rpc = RPC_INTERNAL;
 		return err_wrap(err, "Could not run process");
 	}
+	if (pci_map_translate(&ctr->pci_map, ctr->id, req->process, &c->mem, err) < 0)
+		return -err->code;
 	forget_waited(ctr, req->exec_id);
 	p = process_new(ctr, req->exec_id, req->process->terminal);
 	if (!p)

@@ -11,6 +11,7 @@
 
 #include "base/limits.h"
 #include "test_guest_harness.h"
+#include "pod/pcimap.h"
 
 static struct arena mem;
 static struct err outcome;
@@ -101,6 +102,8 @@ static void on_done(void *arg, const struct err *err)
 	loop_stop(agent.loop);
 }
 
+static struct pci_map map;
+
 static int add(enum schema schema, Grpc__Spec *to, Grpc__Device *list, size_t n)
 {
 	Grpc__Device *pointers[4] = { NULL };
@@ -109,7 +112,7 @@ static int add(enum schema schema, Grpc__Spec *to, Grpc__Device *list, size_t n)
 		pointers[i] = &list[i];
 	outcomes = 0;
 	outcome = (struct err){ 0 };
-	if (devices_add(&agent, schema, pointers, n, to, &mem, on_done, &spec, &outcome) < 0)
+	if (devices_add(&agent, schema, pointers, n, to, &map, &mem, on_done, &spec, &outcome) < 0)
 		return outcome.rpc ? outcome.rpc : RPC_UNKNOWN;
 	cr_assert_eq(outcomes, 0);
 	cr_assert_eq(loop_run(agent.loop), 0);

@@ -384,6 +384,8 @@ start() {
 	image_args
 	transport_args
 	kernel_words
+	# As the 1.x runtime has it; who asks for the IOMMU can't take it back.
+	[[ " ${cmdline[*]} " != *" intel_iommu=on "* ]] || cmdline=("${cmdline[@]/#iommu=off/}")
 	args+=(-object rng-random,id=rng0,filename=/dev/urandom -device virtio-rng-pci,rng=rng0
 		-qmp "unix:$(quote "$dir")/qmp.sock,server=on,wait=off")
 	[[ -z $share ]] || args+=(
