@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SHRINK_MIN 4096u /* free bytes that are worth a realloc */
+
 uint8_t *buf_reserve(struct buf *b, size_t len)
 {
 	size_t have = buf_len(b), want;
@@ -57,6 +59,19 @@ void buf_consume(struct buf *b, size_t len)
 	b->start += len;
 	if (b->start == b->end)
 		buf_free(b);
+}
+
+void buf_shrink(struct buf *b)
+{
+	uint8_t *mem;
+
+	if (b->size - b->end < SHRINK_MIN)
+		return;
+	mem = realloc(b->mem, b->end);
+	if (!mem)
+		return;
+	b->mem = mem;
+	b->size = b->end;
 }
 
 void buf_free(struct buf *b)

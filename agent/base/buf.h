@@ -30,6 +30,8 @@ uint8_t *buf_reserve(struct buf *b, size_t len);
 int buf_append(struct buf *b, const void *data, size_t len);
 /* Drops len bytes from the front; an emptied buffer gives its memory back. */
 void buf_consume(struct buf *b, size_t len);
+/* Gives back what is free behind its end, where that is much. */
+void buf_shrink(struct buf *b);
 void buf_free(struct buf *b);
 
 /* Numbers as they stand on the wire: four bytes, big-endian. */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -260,12 +261,9 @@ int fdio_remove_tree(int dirfd, const char *path)
 
 int fdio_nonblock(int fd, bool on)
 {
-	int flags = fcntl(fd, F_GETFL);
+	int value = on; /* one call, and the other flags stay as they are */
 
-	if (flags < 0)
-		return -errno;
-	flags = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
-	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+	return ioctl(fd, FIONBIO, &value) < 0 ? -errno : 0;
 }
 
 void fdio_close_except(int *keep, size_t count)

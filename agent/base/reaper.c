@@ -29,10 +29,10 @@ static void on_sigchld(struct source *s, uint32_t events)
 	ssize_t n;
 
 	(void)events;
-	/* Fifty deaths may leave one record. */
+	/* Fifty deaths may leave one record; what comes after a short read wakes us anew. */
 	do
 		n = read(s->fd, drop, sizeof(drop));
-	while (n > 0 || (n < 0 && errno == EINTR));
+	while (n == (ssize_t)sizeof(drop) || (n < 0 && errno == EINTR));
 	for (;;) {
 		siginfo_t w = { 0 };
 

@@ -25,7 +25,8 @@
 #define SILENCE_MS 500 /* of those who inherited the pipe of a process that is gone */
 
 /* The wire head of ReadStreamResponse: tag, then the length as a varint of up to four bytes. */
-#define READ_HEAD 5u
+#define READ_HEAD    5u
+#define READ_UNASKED (64u << 10) /* bytes for which memory is taken whatever is there: a pipe's */
 
 static struct stdio_stream *output_of(struct process *p, bool is_err)
 {
@@ -202,11 +203,13 @@ static bool read_for(struct stdio_stream *e, struct call *c, size_t want, bool i
 		end_of_output(e);
 		return true;
 	}
-	/* What is there decides how much memory is taken: most reads are short. */
-	if (ioctl(e->fd, FIONREAD, &available) == 0 && available > 0 && (size_t)available < want)
-		want = (size_t)available;
-	else if (available <= 0 && want > 4096)
-		want = 4096;
+	/* Memory that nothing is written to costs nothing; above that, what is there decides. */
+	if (want > READ_UNASKED) {
+		if (ioctl(e->fd, FIONREAD, &available) < 0 || available < (int)READ_UNASKED)
+			want = READ_UNASKED;
+		else if ((size_t)available < want)
+			want = (size_t)available;
+	}
 	body = call_body(READ_HEAD + want);
 	if (!body.mem) {
 		err_sys(&err, ENOMEM, "read");
@@ -221,6 +224,7 @@ static bool read_for(struct stdio_stream *e, struct call *c, size_t want, bool i
 		buf_data(&body)[0] = 0x0a; /* field 1, length-delimited */
 		put_length(buf_data(&body) + 1, (size_t)n);
 		body.end += READ_HEAD + (size_t)n;
+		buf_shrink(&body);
 		(void)call_reply_body(c, &body);
 		return true;
 	}
@@ -287,7 +291,7 @@ int stdio_read(struct process *p, bool is_err, size_t want, struct call *c, stru
 
 /* --- input --------------------------------------------------------------------------------- */
 
-/* What of a parked WriteStdin has not been written; lives in the call's arena, as its data does. */
+/* What of a WriteStdin has not been written. */
 struct pending_write {
 	const uint8_t *data;
 	size_t len, total;
@@ -377,9 +381,23 @@ static int watch_stdin(struct process *p)
 	return stream_watch(&p->in, EPOLLOUT, on_stdin);
 }
 
+/* The request's bytes end with its handler (M_IN_PLACE): the rest goes into the call's arena. */
+static int park_write(struct process *p, const struct pending_write *w, struct call *c,
+		      struct err *err)
+{
+	struct pending_write *kept = arena_alloc(&c->mem, sizeof(*kept));
+	uint8_t *rest = kept ? arena_alloc(&c->mem, w->len) : NULL;
+
+	if (!rest)
+		return err_sys(err, ENOMEM, "write stdin");
+	(void)memcpy(rest, w->data, w->len);
+	*kept = (struct pending_write){ rest, w->len, w->total };
+	return call_park(c, &p->in.until_ready, NULL, kept);
+}
+
 int stdio_write(struct process *p, const uint8_t *data, size_t len, struct call *c, struct err *err)
 {
-	struct pending_write *w;
+	struct pending_write w = { data, len, len };
 	int r = 0;
 
 	if (len > 0 && p->in.state != STREAM_OPEN && c->schema == SCHEMA_3X)
@@ -388,17 +406,13 @@ int stdio_write(struct process *p, const uint8_t *data, size_t len, struct call 
 		return reply_written(c, 0);
 	if (stdin_fd(p) < 0)
 		return write_failed(err, -EPIPE);
-	w = arena_alloc(&c->mem, sizeof(*w));
-	if (!w)
-		return err_sys(err, ENOMEM, "write stdin");
-	*w = (struct pending_write){ data, len, len };
 	if (list_empty(&p->in.until_ready))
-		r = write_some(p, w);
+		r = write_some(p, &w);
 	if (r > 0)
-		return reply_written(c, w->total);
+		return reply_written(c, w.total);
 	if (r == 0)
 		r = watch_stdin(p);
-	return r < 0 ? write_failed(err, r) : call_park(c, &p->in.until_ready, NULL, w);
+	return r < 0 ? write_failed(err, r) : park_write(p, &w, c, err);
 }
 
 void stdio_close_input(struct process *p)

@@ -61,6 +61,11 @@ enum method_flags {
 	M_SANDBOX = 1, /* only while a sandbox runs: else FAILED_PRECONDITION (1.x) */
 	M_LIFE = 2,    /* of a container's life: an unknown id is INTERNAL in 3.x */
 	M_ANYTIME = 4, /* also while the agent is still starting up */
+	/*
+	 * Bytes that end the request are not copied: they are there until the handler returns, and
+	 * who parks the call copies them.
+	 */
+	M_IN_PLACE = 8,
 };
 
 /*

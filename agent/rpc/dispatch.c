@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "rpc/pb.h"
 
 static bool rpc_same(const char *s, const char *text, size_t len)
 {
@@ -54,9 +55,48 @@ static int rpc_call_handler(struct call *c, const ProtobufCMessage *req, size_t 
 	return c->method->fn(c, req, err);
 }
 
-void rpc_run(struct call *c, uint8_t *body, size_t len)
+/* The field with which the message ends, if it is bytes, which can stay in place; else NULL. */
+static const ProtobufCFieldDescriptor *rpc_last_bytes(const ProtobufCMessageDescriptor *d,
+						      const uint8_t *body, size_t len,
+						      size_t *ret_before, struct pb_field *last)
+{
+	const ProtobufCFieldDescriptor *field;
+	struct pb_reader r = { body, body + len };
+	bool bad = false;
+
+	if (len == 0)
+		return NULL;
+	do
+		*ret_before = (size_t)(r.at - body);
+	while (pb_next(&r, last, &bad) && r.at < r.end);
+	if (bad || last->type != PB_BYTES)
+		return NULL;
+	field = protobuf_c_message_descriptor_get_field(d, last->number);
+	return field && field->type == PROTOBUF_C_TYPE_BYTES &&
+			       field->label != PROTOBUF_C_LABEL_REPEATED
+		       ? field
+		       : NULL;
+}
+
+static ProtobufCMessage *rpc_unpack(struct call *c, uint8_t *body, size_t len)
 {
 	ProtobufCAllocator in_arena = { alloc_in_arena, free_in_arena, &c->mem };
+	const ProtobufCFieldDescriptor *field = NULL;
+	struct pb_field last;
+	size_t before = 0;
+	ProtobufCMessage *req;
+
+	if (c->method->flags & M_IN_PLACE)
+		field = rpc_last_bytes(c->method->request, body, len, &before, &last);
+	req = protobuf_c_message_unpack(c->method->request, &in_arena, field ? before : len, body);
+	if (req && field)
+		*(ProtobufCBinaryData *)(void *)((char *)req + field->offset) =
+			(ProtobufCBinaryData){ last.len, (uint8_t *)(uintptr_t)last.data };
+	return req;
+}
+
+void rpc_run(struct call *c, uint8_t *body, size_t len)
+{
 	struct err err = { 0 };
 	ProtobufCMessage *req;
 	int r = 0;
@@ -66,7 +106,7 @@ void rpc_run(struct call *c, uint8_t *body, size_t len)
 	if (r == 0 && c->schema == SCHEMA_3X && c->method->adopt_3x)
 		c->method->adopt_3x(body, len);
 	if (r == 0) {
-		req = protobuf_c_message_unpack(c->method->request, &in_arena, len, body);
+		req = rpc_unpack(c, body, len);
 		if (!req)
 			r = c->mem.taken + 2 * len + (64u << 10) > c->mem.ceiling
 				    ? err_rpc(&err, RPC_RESOURCE_EXHAUSTED,

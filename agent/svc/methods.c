@@ -41,7 +41,7 @@ static int svc_mem_agent_set(struct call *c, const void *req, struct err *err)
 const struct rpc_method svc_methods[] = {
 	HEALTH("Check", svc_check),
 	HEALTH("Version", svc_version),
-	AGENT("WriteStdin", svc_write_stdin, write_stream_request, M_SANDBOX),
+	AGENT("WriteStdin", svc_write_stdin, write_stream_request, M_SANDBOX | M_IN_PLACE),
 	AGENT("ReadStdout", svc_read_stdout, read_stream_request, M_SANDBOX),
 	AGENT("ReadStderr", svc_read_stderr, read_stream_request, M_SANDBOX),
 	AGENT("CloseStdin", svc_close_stdin, close_stdin_request, M_SANDBOX),

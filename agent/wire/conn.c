@@ -16,7 +16,8 @@
 #include "base/limits.h"
 #include "base/log.h"
 
-#define READ_CHUNK (64u << 10)
+/* 64 KiB of a stream with what a request has around them: one read takes a whole WriteStdin. */
+#define READ_CHUNK (68u << 10)
 
 struct fdconn {
 	struct list link;

@@ -22,7 +22,7 @@
 #include "base/str.h"
 #include "rpc/dispatch.h"
 #include "wire/ids.h"
-#include "wire/pb.h"
+#include "rpc/pb.h"
 
 #define HEADER 10u
 

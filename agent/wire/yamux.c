@@ -25,6 +25,8 @@
 #define WINDOW	       (256u << 10)
 #define BUCKETS	       64u
 #define FRAME_DATA_MAX ((32u << 10) - HEADER) /* a virtio-serial port takes 32 KiB in one write */
+#define FRAMES_MAX     8		      /* written together */
+#define IOV_STREAM     64		      /* pieces of a stream's output looked at together */
 
 enum yamux_type { TYPE_DATA, TYPE_WINDOW, TYPE_PING, TYPE_GO_AWAY };
 enum yamux_flags { FLAG_SYN = 1, FLAG_ACK = 2, FLAG_FIN = 4, FLAG_RST = 8 };
@@ -102,38 +104,44 @@ static size_t yamux_rest_of_frame(const struct yamux_session *s, size_t n)
 }
 
 /*
- * Sends the backlog and then the frame in iov[1..count-1] (iov[0] is left free for the backlog).
- * All of it is taken: what the connection refuses becomes the backlog. 0 or -errno: the session is
- * lost.
+ * Sends the backlog and then the frames in iov[1..count-1] (iov[0] is left free for the backlog),
+ * each of step bytes but for the last. What the connection refuses of a frame that it has begun
+ * becomes the backlog; frames after that are not taken. How many bytes of iov are, or -errno: the
+ * session is lost.
  */
-static int yamux_send(struct yamux_session *s, struct iovec *iov, int count)
+static ssize_t yamux_send(struct yamux_session *s, struct iovec *iov, int count, size_t step)
 {
-	size_t old = buf_len(&s->backlog), skip;
+	size_t old = buf_len(&s->backlog), total = 0, sent, taken, at = 0;
 	ssize_t n = 0;
 	int r = 0;
 
 	iov[0] = (struct iovec){ old ? buf_data(&s->backlog) : NULL, old };
+	for (int i = 1; i < count; i++)
+		total += iov[i].iov_len;
 	if (!s->blocked)
 		n = s->conn->carrier->writev(s->conn, old ? iov : iov + 1, old ? count : count - 1);
 	if (n < 0)
-		return (int)n;
-	skip = (size_t)n < old ? 0 : (size_t)n - old;
+		return n;
+	sent = (size_t)n < old ? 0 : (size_t)n - old;
 	s->begun = old ? yamux_rest_of_frame(s, (size_t)n < old ? (size_t)n : old) : 0;
-	for (int i = 1; i < count && skip > 0; i++)
-		s->begun += iov[i].iov_len;
-	s->begun -= skip;
 	if (n > 0)
 		buf_consume(&s->backlog, (size_t)n < old ? (size_t)n : old);
-	for (int i = 1; i < count && r == 0; i++) {
-		size_t len = iov[i].iov_len;
+	/* To the end of the frame in which the connection stopped. */
+	taken = step ? (sent + step - 1) / step * step : total;
+	if (taken > total)
+		taken = total;
+	if (sent)
+		s->begun += taken - sent;
+	for (int i = 1; i < count && r == 0 && at < taken; i++) {
+		size_t len = iov[i].iov_len < taken - at ? iov[i].iov_len : taken - at;
+		size_t skip = sent <= at ? 0 : sent - at < len ? sent - at : len;
 
-		if (skip < len)
-			r = buf_append(&s->backlog, (uint8_t *)iov[i].iov_base + skip, len - skip);
-		skip -= skip < len ? skip : len;
+		r = buf_append(&s->backlog, (uint8_t *)iov[i].iov_base + skip, len - skip);
+		at += len;
 	}
-	s->blocked = buf_len(&s->backlog) > 0;
+	s->blocked = sent < total || buf_len(&s->backlog) > 0;
 	yamux_pause_if_full(s);
-	return r;
+	return r < 0 ? r : (ssize_t)taken;
 }
 
 /*
@@ -166,31 +174,47 @@ static void yamux_wait_for_room(struct yamux_stream *st)
 		job_queue(s->conn->rpc->loop, &s->flush, yamux_on_flush);
 }
 
-/* Sends one data frame with the len bytes that follow the first skip bytes of iov. */
-static int yamux_send_data(struct yamux_stream *st, const struct iovec *iov, int count, size_t skip,
-			   size_t len)
+/*
+ * Sends the len bytes that follow the first skip bytes of iov, in frames that are written together.
+ * How many are taken, or -errno.
+ */
+static ssize_t yamux_send_data(struct yamux_stream *st, const struct iovec *iov, int count,
+			       size_t skip, size_t len)
 {
-	struct iovec part[2 + 64];
-	uint8_t header[HEADER];
-	int n = 2;
+	struct iovec part[1 + 2 * FRAMES_MAX + IOV_STREAM];
+	uint8_t headers[FRAMES_MAX][HEADER];
+	size_t room = 0; /* in the frame */
+	int n = 1, frames = 0;
+	ssize_t r;
 
-	yamux_put_header(header, TYPE_DATA, 0, st->id, (uint32_t)len);
-	part[1] = (struct iovec){ header, sizeof(header) };
-	for (int i = 0; i < count && len > 0; i++) {
-		size_t here = iov[i].iov_len;
+	for (; count > 0 && skip >= iov->iov_len; iov++, count--)
+		skip -= iov->iov_len;
+	for (int i = 0; i < count && len > 0;) {
+		size_t here = iov[i].iov_len - skip;
 
-		if (skip >= here) {
-			skip -= here;
-			continue;
+		if (room == 0) {
+			if (frames == FRAMES_MAX)
+				break;
+			room = len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX;
+			yamux_put_header(headers[frames], TYPE_DATA, 0, st->id, (uint32_t)room);
+			part[n++] = (struct iovec){ headers[frames++], HEADER };
 		}
-		here -= skip;
-		if (here > len)
-			here = len;
+		if (here > room)
+			here = room;
 		part[n++] = (struct iovec){ (uint8_t *)iov[i].iov_base + skip, here };
-		skip = 0;
+		skip += here;
+		room -= here;
 		len -= here;
+		if (skip == iov[i].iov_len) {
+			skip = 0;
+			i++;
+		}
 	}
-	return yamux_send(st->session, part, n);
+	r = yamux_send(st->session, part, n, HEADER + FRAME_DATA_MAX);
+	if (r < 0)
+		return r;
+	frames = (int)(((size_t)r + HEADER + FRAME_DATA_MAX - 1) / (HEADER + FRAME_DATA_MAX));
+	return r - frames * (ssize_t)HEADER;
 }
 
 static ssize_t yamux_stream_writev(struct conn *c, const struct iovec *iov, int count)
@@ -199,27 +223,25 @@ static ssize_t yamux_stream_writev(struct conn *c, const struct iovec *iov, int 
 	struct yamux_session *s = st->session;
 	size_t total = 0, done = 0;
 
-	if (count > 64)
-		count = 64;
+	if (count > IOV_STREAM)
+		count = IOV_STREAM;
 	for (int i = 0; i < count; i++)
 		total += iov[i].iov_len;
 	/* Whoever waits already comes first. */
 	while (done < total && st->send_window > 0 && !s->blocked &&
 	       (s->serving || list_empty(&s->waiting))) {
 		size_t len = total - done;
-		int r;
+		ssize_t r;
 
 		if (len > st->send_window)
 			len = st->send_window;
-		if (len > FRAME_DATA_MAX)
-			len = FRAME_DATA_MAX;
 		r = yamux_send_data(st, iov, count, done, len);
 		if (r < 0) {
 			s->conn->carrier->hang_up(s->conn);
 			return r;
 		}
-		st->send_window -= (uint32_t)len;
-		done += len;
+		st->send_window -= (uint32_t)r;
+		done += (size_t)r;
 	}
 	st->short_of_window = done < total && st->send_window == 0;
 	if (done < total && !st->short_of_window)
@@ -342,7 +364,7 @@ static int yamux_advance(struct yamux_session *s)
 	int r = 0;
 
 	if (buf_len(&s->backlog) && !s->blocked)
-		r = yamux_send(s, iov, 1);
+		r = (int)yamux_send(s, iov, 1, 0);
 	s->serving = true;
 	while (r == 0 && !s->blocked &&
 	       (st = list_first(&s->waiting, struct yamux_stream, waiting))) {
@@ -379,7 +401,7 @@ static int yamux_protocol_error(struct yamux_session *s, const char *what)
 	log_warn("yamux", "%s: session ended: %s", s->conn->peer, what);
 	yamux_put_header(header, TYPE_GO_AWAY, 0, 0, CODE_PROTOCOL);
 	iov[1] = (struct iovec){ header, sizeof(header) };
-	(void)yamux_send(s, iov, 2);
+	(void)yamux_send(s, iov, 2, 0);
 	return -EPROTO;
 }
 

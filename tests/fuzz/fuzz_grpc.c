@@ -8,7 +8,7 @@
 
 #include "base/limits.h"
 #include "wire/grpc.h"
-#include "wire/pb.h"
+#include "rpc/pb.h"
 
 static void frames(const uint8_t *data, size_t size)
 {

@@ -99,3 +99,18 @@ Test(buf, what_was_in_it_is_wiped)
 	cr_assert_eq(watched_frees, 2);
 	watched = NULL;
 }
+
+Test(buf, shrinks)
+{
+	struct buf b = { 0 };
+
+	cr_assert_not_null(buf_reserve(&b, 100000));
+	cr_assert_eq(buf_append(&b, "abc", 3), 0);
+	buf_shrink(&b);
+	cr_assert_eq(b.size, 3);
+	cr_assert_eq(memcmp(buf_data(&b), "abc", 3), 0);
+	cr_assert_not_null(buf_reserve(&b, 100));
+	buf_shrink(&b);
+	cr_assert_geq(b.size, 103, "so little is left");
+	buf_free(&b);
+}

@@ -217,3 +217,84 @@ Test(call, methods)
 	cr_expect_null(rpc_find(&fake_rpc, NULL, 0, NULL, 0, &known));
 	cr_expect_null(rpc_find(&fake_rpc, "grpc.AgentService", 17, "WriteStdin", 9, &known));
 }
+
+/* What a WriteStdin got: where its bytes are, and how many. */
+static struct {
+	const uint8_t *at;
+	size_t len;
+	char id[20];
+} taken;
+
+static int take_bytes(struct call *c, const void *r, struct err *err)
+{
+	const Grpc__WriteStreamRequest *req = r;
+
+	(void)err;
+	taken.at = req->data.data;
+	taken.len = req->data.len;
+	snprintf(taken.id, sizeof(taken.id), "%s", req->container_id);
+	return call_reply_empty(c);
+}
+
+static void run_in_place(const char *body, size_t len, uint8_t *copy, unsigned int flags)
+{
+	struct rpc_method m = {
+		"grpc.AgentService", "WriteStdin", &grpc__write_stream_request__descriptor,
+		take_bytes,	     flags,	   NULL
+	};
+	struct call *c = call_new(&fake_rpc, &road, NULL, &m, SCHEMA_1X, -1);
+
+	memset(&taken, 0, sizeof(taken));
+	memcpy(copy, body, len);
+	rpc_run(c, copy, len);
+}
+
+Test(call, bytes_at_the_end_stay_in_place)
+{
+	uint8_t copy[64];
+
+	run_in_place("\x0a\x01"
+		     "c\x1a\x03"
+		     "abc",
+		     8, copy, M_IN_PLACE);
+	cr_expect_eq(taken.at, copy + 5);
+	cr_expect_eq(taken.len, 3);
+	cr_expect_str_eq(taken.id, "c");
+	run_in_place("\x0a\x01"
+		     "c\x1a\x03"
+		     "abc",
+		     8, copy, 0);
+	cr_expect_neq(taken.at, copy + 5);
+	cr_expect_eq(taken.len, 3);
+	/* Not at the end, another type, none: as ever. */
+	run_in_place("\x1a\x03"
+		     "abc\x0a\x01"
+		     "c",
+		     8, copy, M_IN_PLACE);
+	cr_expect_neq(taken.at, copy + 2);
+	cr_expect_eq(taken.len, 3);
+	cr_expect_str_eq(taken.id, "c");
+	/* The last one counts. */
+	run_in_place("\x1a\x03"
+		     "abc\x1a\x02"
+		     "de",
+		     9, copy, M_IN_PLACE);
+	cr_expect_eq(taken.at, copy + 7);
+	cr_expect_eq(taken.len, 2);
+	run_in_place("\x1a\x00", 2, copy, M_IN_PLACE);
+	cr_expect_eq(taken.len, 0);
+	run_in_place("", 0, copy, M_IN_PLACE);
+	cr_expect_eq(taken.len, 0);
+	cr_expect_eq(told.answers, 6);
+	run_in_place("\x0a\x05"
+		     "c\x1a\x03"
+		     "abc",
+		     8, copy, M_IN_PLACE);
+	run_in_place("\x0a\x01"
+		     "c\x1a\x04"
+		     "abc",
+		     8, copy, M_IN_PLACE);
+	run_in_place("\x18\x04", 2, copy, M_IN_PLACE);
+	cr_expect_eq(told.answers + told.failures, 9);
+	cr_expect_geq(told.failures, 2);
+}

@@ -185,3 +185,17 @@ Test(fdio, close_except)
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_expect_eq(status, 0);
 }
+
+Test(fdio, nonblock_leaves_other_flags)
+{
+	int p[2];
+
+	cr_assert_eq(pipe2(p, O_CLOEXEC | O_DIRECT), 0);
+	cr_expect_eq(fdio_nonblock(p[1], true), 0);
+	cr_expect_eq(fcntl(p[1], F_GETFL), O_WRONLY | O_NONBLOCK | O_DIRECT);
+	cr_expect_eq(fdio_nonblock(p[1], false), 0);
+	cr_expect_eq(fcntl(p[1], F_GETFL), O_WRONLY | O_DIRECT);
+	close(p[0]);
+	cr_expect_eq(fdio_nonblock(p[0], true), -EBADF);
+	close(p[1]);
+}

@@ -6,7 +6,7 @@
 
 #include "base/limits.h"
 #include "rpc/call.h"
-#include "wire/pb.h"
+#include "rpc/pb.h"
 
 Test(grpc, timeouts)
 {

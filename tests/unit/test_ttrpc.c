@@ -5,7 +5,7 @@
 #include "wire_fake.h"
 
 #include "base/limits.h"
-#include "wire/pb.h"
+#include "rpc/pb.h"
 
 /* A request frame; the length of all of it. */
 static size_t request(uint8_t *out, uint32_t id, const char *service, const char *method,

@@ -149,6 +149,71 @@ Test(yamux, frames_stay_whole)
 	fake_all_over();
 }
 
+/* A ttrpc ReadStdout of that many bytes (below 2 MiB), on a stream that is open; its number is 1. */
+static void feed_read(uint32_t id, uint32_t n)
+{
+	uint8_t read[] =
+		"\0\0\0\x25\0\0\0\1\1\0\x0a\x11grpc.AgentService\x12\x0aReadStdout\x1a\x04\x18xxx";
+
+	read[sizeof(read) - 4] = (uint8_t)(n | 0x80);
+	read[sizeof(read) - 3] = (uint8_t)(n >> 7 | 0x80);
+	read[sizeof(read) - 2] = (uint8_t)(n >> 14);
+	feed(DATA, 0, id, sizeof(read) - 1, read);
+}
+
+Test(yamux, frames_of_an_answer_are_written_together)
+{
+	begin();
+	feed(WINDOW, SYN, 1, 0, NULL);
+	expect(WINDOW, ACK, 1);
+	fake.writes = 0;
+	feed_read(1, 64 << 10);
+	cr_assert_eq(fake.writes, 1);
+	cr_assert_eq(buf_len(&fake.out), 3 * 12 + 10 + 2 + 4 + 4 + (64 << 10));
+	fake_end();
+	fake_all_over();
+}
+
+/* The connection stops anywhere: each stream's bytes are whole and in order, and what waits is bounded. */
+Test(yamux, answers_of_several_streams_by_pieces)
+{
+	static uint8_t got[3][200000];
+	size_t n[3] = { 0 };
+	unsigned int seed = 1;
+
+	begin();
+	fake.room = 0;
+	for (uint32_t i = 0; i < 3; i++) {
+		feed(WINDOW, SYN, 2 * i + 1, 0, NULL);
+		feed_read(2 * i + 1, 150000);
+	}
+	for (int i = 0; i < 4000; i++) {
+		fake.room =
+			(size_t)(rand_r(&seed) % 3 ? rand_r(&seed) % 100 : rand_r(&seed) % 50000);
+		cr_assert_eq(conn_writable(&fake.conn), 0);
+		fake_jobs();
+	}
+	while (buf_len(&fake.out)) {
+		const uint8_t *h = buf_data(&fake.out);
+		uint32_t id = be32_get(h + 4), len = be32_get(h + 8), which = id / 2;
+
+		cr_assert(h[1] == WINDOW || (h[1] == DATA && which < 3 && len <= (32 << 10) - 12));
+		if (h[1] == DATA) {
+			cr_assert_leq(n[which] + len, sizeof(got[0]));
+			memcpy(got[which] + n[which], h + 12, len);
+			n[which] += len;
+		}
+		buf_consume(&fake.out, 12 + (h[1] == DATA ? len : 0));
+	}
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(n[i], 10 + 2 + 4 + 4 + 150000, "stream %d: %zu", i, n[i]);
+		for (size_t k = 0; k < 150000; k++)
+			cr_assert_eq(got[i][20 + k], (uint8_t)(k * 7 + k / 256));
+	}
+	fake_end();
+	fake_all_over();
+}
+
 Test(yamux, windows_are_given_back_by_halves)
 {
 	static uint8_t body[64u << 10];

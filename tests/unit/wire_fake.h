@@ -21,6 +21,7 @@ static struct fake {
 	struct buf out; /* what was written and taken */
 	size_t room;	/* how much more is taken */
 	int dead;	/* -errno that writes get */
+	int writes;	/* how often it was asked to take something */
 	bool hung_up, paused;
 } fake;
 static struct loop *fake_loop;
@@ -62,6 +63,7 @@ static ssize_t fake_writev(struct conn *c, const struct iovec *iov, int count)
 	size_t done = 0;
 
 	(void)c;
+	fake.writes++;
 	if (fake.dead)
 		return fake.dead;
 	for (int i = 0; i < count && done < fake.room; i++) {

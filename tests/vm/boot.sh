@@ -58,6 +58,7 @@ accel    prints kvm or tcg: what 'start' would use, see --accel.
   --share HOSTDIR            export HOSTDIR by 9p, tag kataShared
   --mem SIZE                 default 256M; QEMU's notation
   --cpus N                   default 1
+  --icount                   a clock that counts instructions (TCG only): one is a nanosecond
   --hotplug                  room for more: 4 GiB of memory and 4 processors at most, a PCI bridge
                              pci-bridge-0 at slot 2 and a SCSI controller scsi0
   --append 'WORD...'         more kernel command line; may be repeated
@@ -197,7 +198,7 @@ choose_accel() { # KERNEL; prints kvm or tcg
 # ---- start ----
 
 kernel='' initrd='' image='' root=pmem transport=vsock vhost=auto proxy=yes share='' mem=256M cpus=1
-hotplug='' debug='' accel=${ACCEL:-auto} cid='' watched=$PPID
+hotplug='' icount='' debug='' accel=${ACCEL:-auto} cid='' watched=$PPID
 append=() qemu_args=() faults=()
 
 check_start() {
@@ -305,7 +306,9 @@ accel_args() {
 	else
 		# With several vCPUs at a time, TCG now and then loses a race with the kernel's patching of
 		# its own code (an oops at an int3): then they take turns.
-		args+=(-accel "tcg,thread=$( ((max_cpus > 1)) && echo single || echo multi)" -cpu max,-erms,-fsrm)
+		args+=(-accel "tcg,thread=$( ((max_cpus > 1)) || [[ -n $icount ]] && echo single || echo multi)" -cpu max,-erms,-fsrm)
+		# Time is what has been executed, an instruction a nanosecond, however busy this machine is.
+		[[ -z $icount ]] || args+=(-icount shift=0,sleep=on)
 	fi
 }
 
@@ -459,6 +462,7 @@ while (($# > 0)); do
 	case $opt in
 	--help | -h) usage; exit 0 ;;
 	--hotplug) hotplug=1; shift; continue ;;
+	--icount) icount=1; shift; continue ;;
 	--debug) debug=1; shift; continue ;;
 	esac
 	(($# > 1)) || misuse "$opt: unknown, or its value is missing"

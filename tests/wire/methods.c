@@ -142,7 +142,11 @@ static int destroy(struct call *c, const void *r, struct err *err)
 static const struct rpc_method methods[] = {
 	HEALTH("Check", check),
 	HEALTH("Version", version),
-	AGENT("WriteStdin", write_stream_request, write_stdin),
+	{ .service = "grpc.AgentService",
+	  .name = "WriteStdin",
+	  .request = &grpc__write_stream_request__descriptor,
+	  .fn = write_stdin,
+	  .flags = M_IN_PLACE },
 	AGENT("ReadStdout", read_stream_request, read_stdout),
 	AGENT("WaitProcess", wait_process_request, wait_process),
 	AGENT("SignalProcess", signal_process_request, signal_process),

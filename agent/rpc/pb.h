@@ -3,8 +3,8 @@
  * Protobuf's wire format, read and written in place: for envelopes whose payload isn't to be
  * copied.
  */
-#ifndef WIRE_PB_H
-#define WIRE_PB_H
+#ifndef RPC_PB_H
+#define RPC_PB_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,7 +2,7 @@
 /*
  * Protobuf's wire format. No state.
  */
-#include "wire/pb.h"
+#include "rpc/pb.h"
 
 static bool varint(struct pb_reader *r, uint64_t *ret)
 {
