@@ -56,8 +56,8 @@ Test(mount, accepted)
 Test(mount, refused)
 {
 	static const char *const rows[][5] = {
-		{ "vol", "tmpfs", "tmpfs", "", "not absolute" },
-		{ "", "tmpfs", "tmpfs", "", "not absolute" },
+		{ "", "tmpfs", "tmpfs", "", "would hide" },
+		{ "proc/sys", "tmpfs", "tmpfs", "", "inside /proc" },
 		{ "/a/../../proc/1", "tmpfs", "tmpfs", "", "inside /proc" },
 		{ "/a/..", "tmpfs", "tmpfs", "", "would hide" },
 		{ "/.", "tmpfs", "tmpfs", "", "would hide" },

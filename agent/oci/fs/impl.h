@@ -91,6 +91,8 @@ struct mask {
 
 /* Absolute and without ".."; -EINVAL with the text. what: "masked" or "readonly". */
 int mask_check_path(const char *path, const char *what, struct err *err);
+/* Whether such a path is the root: read-only as a whole then; covering it has no effect. */
+bool mask_is_root(const char *path);
 /* While the guest's own /dev is still visible: takes its null device, verified to be one. */
 int mask_init(struct mask *m, struct err *err);
 void mask_free(struct mask *m);

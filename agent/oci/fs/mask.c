@@ -26,11 +26,17 @@ int mask_check_path(const char *path, const char *what, struct err *err)
 {
 	char clean[LIMIT_PATH];
 
-	if (path[0] != '/' || path_has_dotdot(path) || path_clean(path, clean) < 0 ||
-	    str_eq(clean, "/"))
+	if (path[0] != '/' || path_has_dotdot(path) || path_clean(path, clean) < 0)
 		return err_set(err, EINVAL, "%s path '%s' is not a plain absolute path", what,
 			       path);
 	return 0;
+}
+
+bool mask_is_root(const char *path)
+{
+	char clean[LIMIT_PATH];
+
+	return path_clean(path, clean) == 0 && str_eq(clean, "/");
 }
 
 int mask_init(struct mask *m, struct err *err)

@@ -110,9 +110,7 @@ int mount_check(const Grpc__Mount *m, struct err *err)
 	struct mountopt o;
 	int r;
 
-	if (m->destination[0] != '/')
-		return err_set(err, EINVAL, "mount destination '%s' is not absolute",
-			       m->destination);
+	/* A relative one is "to be interpreted as relative to /", as runtime-spec 1.1 has it. */
 	if (path_clean(m->destination, dest) < 0 || strlen(m->source) >= LIMIT_PATH)
 		return err_set(err, ENAMETOOLONG, "mount destination or source too long");
 	if (str_eq(dest, "/"))

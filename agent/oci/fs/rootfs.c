@@ -474,11 +474,24 @@ static int cover_paths(struct rootfs *rf, const Grpc__Linux *l, struct err *err)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < l->n_readonlypaths; i++)
-		r = mask_readonly(rf->root, l->readonlypaths[i], err);
-	for (size_t i = 0; r == 0 && i < l->n_maskedpaths; i++)
-		r = mask_hide(&rf->mask, rf->root, l->maskedpaths[i], err);
+	for (size_t i = 0; r == 0 && i < l->n_readonlypaths; i++) {
+		if (!mask_is_root(l->readonlypaths[i]))
+			r = mask_readonly(rf->root, l->readonlypaths[i], err);
+	}
+	for (size_t i = 0; r == 0 && i < l->n_maskedpaths; i++) {
+		if (!mask_is_root(l->maskedpaths[i]))
+			r = mask_hide(&rf->mask, rf->root, l->maskedpaths[i], err);
+	}
 	return r;
+}
+
+static bool root_is_readonly(const Grpc__Spec *spec)
+{
+	for (size_t i = 0; spec->linux && i < spec->linux->n_readonlypaths; i++) {
+		if (mask_is_root(spec->linux->readonlypaths[i]))
+			return true;
+	}
+	return spec->root->readonly;
 }
 
 /*
@@ -543,7 +556,7 @@ int rootfs_seal(struct rootfs *rf, struct err *err)
 	}
 	if (r == 0)
 		r = reopen_null(rf, err);
-	if (r == 0 && rf->opts.new_mntns && spec->root->readonly)
+	if (r == 0 && rf->opts.new_mntns && root_is_readonly(spec))
 		r = tree_attr(rf->root, MOUNT_ATTR_RDONLY, 0, false, err);
 	return r;
 }
