@@ -640,7 +640,9 @@ static int unmount_one(int root, const struct unmount_plan *p, bool *stays, stru
 	int64_t pages = 0;
 	int r = 0;
 
-	if (dir == -ENOENT)
+	/* It may have failed for that very parent: then there is nothing of it. */
+	if (dir == -ENOENT ||
+	    (dir < 0 && !p->mounted && !p->made && !p->maybe && !p->tree && !p->n_dirs))
 		return 0;
 	if (dir < 0) {
 		*stays = p->mounted || !p->again;

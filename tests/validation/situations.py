@@ -378,7 +378,8 @@ def by_other(name, bundle, more):
         if more.get('terminal'):
             argv = ['script', '-qefc', ' '.join("'%s'" % a.replace("'", "'\\''") for a in argv), '/dev/null']
         try:
-            r = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
+            # Never /dev/null: with a user namespace the container's root becomes the owner of what its streams are.
+            r = subprocess.run(argv, input=b'', stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
         except subprocess.TimeoutExpired as e:
             return 'timeout', plain((e.stdout or b'').decode(errors='replace')), ''
     return r.returncode, plain(r.stdout.decode(errors='replace')), plain(r.stderr.decode(errors='replace'))
