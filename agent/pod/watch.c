@@ -16,6 +16,9 @@
 #include "base/worker.h"
 #include "pod/agent.h"
 
+/* What has grown too large for a copy is mounted. */
+#define WATCH_CAPS (WORKER_WRITES | UINT64_C(1) << CAP_SYS_ADMIN)
+
 #define WATCH_MS 2000 /* as the reference has it */
 #define FOLDER	 "/watchable/"
 
@@ -89,7 +92,7 @@ static void watch_ended(void *arg, const struct err *err, const struct buf *out)
 
 static void watch_start(struct timer *t)
 {
-	static const struct worker_opts opts = { .caps = WORKER_WRITES };
+	static const struct worker_opts opts = { .caps = WATCH_CAPS };
 	struct watcher *w = container_of(t, struct watcher, start);
 	int r = worker_start(w->agent->loop, w->agent->reaper, &opts, watch_job, watch_ended, w,
 			     &w->worker);
