@@ -115,17 +115,45 @@ static int set_no_v1(struct config *c, const char *v)
 	return 0;
 }
 
-/* 3.x sends whole seconds, 1.x Go's durations. Zero and less are understood, and mean nothing. */
+/* A number of an inline table of a file. */
+static int table_number(const char *table, const char *name, uint64_t max, uint64_t *ret)
+{
+	const char *at = strstr(table, name);
+	char digits[24];
+	size_t n;
+
+	if (!at)
+		return -EINVAL;
+	at += strlen(name);
+	at += strspn(at, " \t=");
+	n = strspn(at, "0123456789");
+	if (n == 0 || n >= sizeof(digits))
+		return -EINVAL;
+	(void)memcpy(digits, at, n);
+	digits[n] = '\0';
+	return str_u64(digits, max, ret);
+}
+
+/*
+ * 3.x sends whole seconds, and has { secs = 7, nanos = 0 } in its file; 1.x Go's durations. Zero and
+ * less are understood, and mean nothing.
+ */
 static int set_hotplug_timeout(struct config *c, const char *v)
 {
-	uint64_t seconds;
+	uint64_t seconds, nanos = 0;
 	int64_t ms;
 	int r = str_u64(v, INT32_MAX, &seconds);
 
-	if (r == 0)
+	if (*v == '{') {
+		r = table_number(v, "secs", INT32_MAX, &seconds);
+		if (r == 0 && strstr(v, "nanos"))
+			r = table_number(v, "nanos", 999999999, &nanos);
+		ms = r == 0 ? (int64_t)(seconds * 1000 + nanos / 1000000) : 0;
+	} else if (r == 0) {
 		ms = (int64_t)seconds * 1000;
-	else
+	} else {
 		r = str_duration_ms(v, &ms);
+	}
 	if (r == 0 && ms > 0)
 		c->hotplug_timeout_ms = ms;
 	return r;
@@ -276,7 +304,7 @@ void config_parse_cmdline(struct config *c, const char *cmdline)
 		log_warn("config", "guest extensions (kata.extension.*) are not served");
 }
 
-/* "key = value", the value with or without quotes, a comment behind it. False: none of that. */
+/* "key = value", the value with or without quotes or an inline table, a comment behind it. False: none of that. */
 static bool config_split(char *line, char **ret_key, char **ret_value)
 {
 	static const char blanks[] = " \t\r\n";
@@ -291,6 +319,8 @@ static bool config_split(char *line, char **ret_key, char **ret_value)
 	if (**ret_value == '"' || **ret_value == '\'') {
 		end = strchr(*ret_value + 1, **ret_value);
 		(*ret_value)++;
+	} else if (**ret_value == '{') {
+		end = strchr(*ret_value, '}');
 	} else {
 		end = *ret_value + strcspn(*ret_value, " \t\r\n#");
 	}

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/auto.h"
+
 static struct config parsed(const char *cmdline)
 {
 	struct config c;
@@ -157,6 +159,37 @@ Test(config, file)
 	cr_expect(c.unified_cgroup_hierarchy);
 	cr_expect_eq(config_parse_file(&c, path), -ENOENT);
 	cr_expect_str_eq(parsed("agent.config_file=/a agent.config_file=/b").file, "/a");
+}
+
+/* As serde writes a Duration. */
+Test(config, times_of_a_file)
+{
+	static const struct {
+		const char *text;
+		int64_t ms;
+	} rows[] = {
+		{ "hotplug_timeout = { secs = 7, nanos = 500000000 }\n", 7500 },
+		{ "hotplug_timeout = {secs=20}\n", 20000 },
+		{ "hotplug_timeout = \"5s\"\n", 5000 },
+		{ "hotplug_timeout = { nanos = 5 }\n", 3000 },
+		{ "hotplug_timeout = { secs = x }\n", 3000 },
+		{ "hotplug_timeout = { secs = 1, nanos = 1000000000 }\n", 3000 },
+		{ "hotplug_timeout = { secs = 99999999999999999999999999 }\n", 3000 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char path[] = "/tmp/test_config.XXXXXX";
+		int fd = mkstemp(path);
+		struct config c;
+
+		cr_assert_eq(write(fd, rows[i].text, strlen(rows[i].text)),
+			     (ssize_t)strlen(rows[i].text));
+		(void)close(fd);
+		config_defaults(&c);
+		cr_expect_eq(config_parse_file(&c, path), 0);
+		(void)unlink(path);
+		cr_expect_eq(c.hotplug_timeout_ms, rows[i].ms, "%s", rows[i].text);
+	}
 }
 
 Test(config, environment)
