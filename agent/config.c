@@ -135,8 +135,8 @@ static int table_number(const char *table, const char *name, uint64_t max, uint6
 }
 
 /*
- * 3.x sends whole seconds, and has { secs = 7, nanos = 0 } in its file; 1.x Go's durations. Zero and
- * less are understood, and mean nothing.
+ * 3.x sends whole seconds, and has { secs = 7, nanos = 0 } in its file; 1.x Go's durations. Zero
+ * and less are understood, and mean nothing.
  */
 static int set_hotplug_timeout(struct config *c, const char *v)
 {
