@@ -213,20 +213,20 @@ $(OWN_KERNEL): $(KERNEL_SRC)
 
 ROOTFS_SRC := $(shell find rootfs-builder -maxdepth 1 -name '*.sh') $(shell find rootfs-builder/busybox \
 	rootfs-builder/scripts -type f 2>/dev/null)
-# What hosts of 3.x ask for beyond the agent (docs/images.md has what each costs): on the image's disk it takes no
-# memory until it is used; the initrd is unpacked into memory, whole.
-INITRD_EXTRAS ?= none
+# What hosts of 3.x ask for beyond the agent: by default what this machine has. docs/images.md has what each costs, and
+# who can do without (none).
+INITRD_EXTRAS ?=
 IMAGE_EXTRAS ?= mkfs iptables
 $(ROOTFS).stamp: KATA_EXTRAS = $(INITRD_EXTRAS)
 $(ROOTFS)-image.stamp: KATA_EXTRAS = $(IMAGE_EXTRAS)
 $(ROOTFS).stamp $(ROOTFS)-image.stamp: %.stamp: $(BUILD)/kata-agent $(ROOTFS_SRC)
 	$(call say,ROOTFS,$*)
-	$(Q)AGENT_INIT=yes KATA_EXTRAS='$(KATA_EXTRAS)' AGENT_SOURCE_BIN=$(abspath $(BUILD)/kata-agent) \
+	$(Q)AGENT_INIT=yes $(if $(KATA_EXTRAS),KATA_EXTRAS='$(KATA_EXTRAS)') AGENT_SOURCE_BIN=$(abspath $(BUILD)/kata-agent) \
 		rootfs-builder/rootfs.sh -o $(VERSION) -r $* busybox >$*.log 2>&1 || { cat $*.log; exit 1; }
 	@touch $@
 $(INITRD): $(ROOTFS).stamp initrd/initrd_builder.sh
 	$(call say,INITRD,$@)
-	$(Q)initrd/initrd_builder.sh -o $@ $(ROOTFS) >$(BUILD)/initrd.log 2>&1 || { cat $(BUILD)/initrd.log; exit 1; }
+	$(Q)initrd/initrd_builder.sh -c zstd -o $@ $(ROOTFS) >$(BUILD)/initrd.log 2>&1 || { cat $(BUILD)/initrd.log; exit 1; }
 
 IMAGE := $(BUILD)/kata-containers.img
 $(IMAGE): $(ROOTFS)-image.stamp $(wildcard image-builder/*.sh)
@@ -297,7 +297,7 @@ $(DEBIAN)/vmlinuz: tests/vm/debian-kernel.sh
 	@touch $@
 $(DEBIAN)-rootfs.stamp: $(DEBIAN)/vmlinuz $(STATIC) $(ROOTFS_SRC)
 	$(call say,ROOTFS,$(DEBIAN)-rootfs)
-	$(Q)AGENT_INIT=yes KATA_EXTRAS='$(INITRD_EXTRAS)' AGENT_SOURCE_BIN=$(abspath $(STATIC)) KERNEL_MODULES=kata \
+	$(Q)AGENT_INIT=yes $(if $(INITRD_EXTRAS),KATA_EXTRAS='$(INITRD_EXTRAS)') AGENT_SOURCE_BIN=$(abspath $(STATIC)) KERNEL_MODULES=kata \
 		KERNEL_MODULES_DIR=$$(echo $(DEBIAN)/modules/*) rootfs-builder/rootfs.sh -o $(VERSION) -r $(DEBIAN)-rootfs busybox \
 		>$(DEBIAN)-rootfs.log 2>&1 || { cat $(DEBIAN)-rootfs.log; exit 1; }
 	@touch $@
