@@ -137,10 +137,11 @@ static int caps_apply_ambient(uint64_t set, struct err *err)
 int caps_apply(const struct caps *caps, uint64_t extra, struct err *err)
 {
 	AUTO(caps_freep) cap_t held = cap_get_proc();
-	AUTO(caps_freep) cap_t wanted = cap_init();
+	/* not cap_init, which asks the kernel for its version once more */
+	AUTO(caps_freep) cap_t wanted = held ? cap_dup(held) : NULL;
 	uint64_t ambient = 0;
 
-	if (!held || !wanted)
+	if (!held || !wanted || cap_clear(wanted) < 0)
 		return err_sys(err, errno, "read capabilities");
 	for (cap_value_t cap = 0; cap < cap_max_bits(); cap++) {
 		const uint64_t bit = (uint64_t)1 << cap;

@@ -9,7 +9,7 @@ counted into the table. --show prints the calls themselves. WORDs choose operati
 is done some times and the least counts: a timer may fire in between, an event come apart from another. What the
 agent itself does is one row, what its children do up to their execve another. How many cgroup hierarchies there are
 decides some of them: such rows name the layout, and other layouts than those in the table are not judged. In these
-rows processes race one another: they may be a twentieth above.
+rows processes race one another: they may be a tenth above.
 """
 import argparse
 import collections
@@ -197,7 +197,7 @@ def main():
                 rows.update(count(Counts(road, made, c, options), trace))
             finally:
                 trace.stop()
-    return table.judge(Tap(), KIND, rows, options.write, lambda name: 0.05 if ';' in name else 0)
+    return table.judge(Tap(), KIND, rows, options.write, lambda name: 0.1 if ';' in name else 0)
 
 
 if __name__ == '__main__':

@@ -340,11 +340,11 @@ int cgroup_attach_beside(const struct cgroup *cg, int init_pidfd)
 static int cgroup_enter(const struct cgroup *cg, const struct hierarchy *h, const char *file,
 			struct err *err)
 {
-	AUTO_CLOSE int fd = FD_NONE;
 	struct cgroup_path path;
-	int r = cgroup_path(cg, h, file, &path);
+	int r = cgroup_path(cg, h, file, &path), fd = FD_NONE;
 
 	if (r == 0) {
+		/* Not closed here: the child sheds all that it doesn't keep, at once. */
 		fd = openat(h->fd, path.text, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 		r = fd < 0 ? -errno : 0;
 	}
