@@ -190,7 +190,7 @@ def main():
     look_at_root()
     ap = argparse.ArgumentParser()
     ap.add_argument('--jobs', type=int, default=1)
-    ap.add_argument('--limit', type=int, default=900, help='seconds for one program')
+    ap.add_argument('--limit', type=int, default=int(os.environ.get('RUN_LIMIT', 900)), help='seconds for one program')
     ap.add_argument('programs', nargs='*')
     args = ap.parse_args()
     os.makedirs(LOGS, exist_ok=True)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc
+// ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=malloc_trim
 #include "rpc/call.h"
 
 #include "wire_fake.h"
@@ -91,6 +91,26 @@ Test(call, answered)
 	cr_expect_eq(told.answers, 2);
 	cr_expect_eq(told.len, 0);
 	cr_expect_eq(fake_rpc.calls, 0);
+}
+
+static int trims;
+
+int __wrap_malloc_trim(size_t pad);
+int __wrap_malloc_trim(size_t pad)
+{
+	(void)pad;
+	trims++;
+	return 1;
+}
+
+Test(call, a_burst_gives_its_memory_back)
+{
+	for (int i = 0; i < 100; i++)
+		(void)call("SignalProcess", "", 0, -1, SCHEMA_1X);
+	run(500);
+	cr_expect_eq(trims, 0, "not while it may go on");
+	run(700);
+	cr_expect_eq(trims, 1, "once for all of it");
 }
 
 Test(call, failed)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=accept4
+// ldflags: -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=accept4 -Wl,--wrap=clock_gettime
 #include "wire/conn.h"
 
 #include "wire_fake.h"
@@ -22,6 +22,18 @@
 static const uint8_t check_call[] = { 0,    0,	 0,   20,   0,	 0,   0,   1,	1,   0,
 				      0x0a, 11,	 'g', 'r',  'p', 'c', '.', 'H', 'e', 'a',
 				      'l',  't', 'h', 0x12, 5,	 'C', 'h', 'e', 'c', 'k' };
+
+static time_t later; /* seconds that have passed besides */
+
+int __real_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	int r = __real_clock_gettime(clock, ts);
+
+	ts->tv_sec += later;
+	return r;
+}
 
 static void on_stop(struct timer *t)
 {
@@ -127,11 +139,27 @@ Test(conn, a_spoken_connection_has_no_deadline)
 		     (ssize_t)sizeof(check_call) - 1);
 	run(20);
 	cr_expect_eq(read(fd, buf, sizeof(buf)), 16);
-	/* Loops wait for timers: none is left that would end it. */
+	later += LIMIT_FIRST_BYTE_MS / 1000 + 10;
+	run(20);
 	cr_expect_eq(recv(fd, buf, 1, MSG_DONTWAIT), -1);
-	cr_expect_eq(errno, EAGAIN);
+	cr_expect_eq(errno, EAGAIN, "it lives");
 	close(fd);
 	run(20);
+}
+
+Test(conn, a_silent_connection_has_one)
+{
+	char c;
+	int fd = open_one(detect_start);
+
+	later += LIMIT_FIRST_BYTE_MS / 1000 - 10;
+	run(20);
+	cr_expect_eq(recv(fd, &c, 1, MSG_DONTWAIT), -1);
+	cr_expect_eq(errno, EAGAIN, "not yet");
+	later += 20;
+	run(20);
+	cr_expect_eq(recv(fd, &c, 1, MSG_DONTWAIT), 0);
+	close(fd);
 }
 
 Test(conn, without_memory)

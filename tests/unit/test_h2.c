@@ -174,6 +174,86 @@ Test(h2, an_answer_without_memory_ends_the_connection)
 	fake_all_over();
 }
 
+static size_t frame(uint8_t *to, uint8_t type, uint8_t flags, uint32_t stream, const void *data,
+		    size_t len)
+{
+	const uint8_t head[9] = { (uint8_t)(len >> 16),
+				  (uint8_t)(len >> 8),
+				  (uint8_t)len,
+				  type,
+				  flags,
+				  (uint8_t)(stream >> 24),
+				  (uint8_t)(stream >> 16),
+				  (uint8_t)(stream >> 8),
+				  (uint8_t)stream };
+
+	memcpy(to, head, sizeof(head));
+	if (len)
+		memcpy(to + sizeof(head), data, len);
+	return sizeof(head) + len;
+}
+
+static size_t header(uint8_t *to, const char *name, const char *value)
+{
+	size_t n = 0;
+
+	to[n++] = 0; /* a literal, not indexed */
+	to[n++] = (uint8_t)strlen(name);
+	memcpy(to + n, name, strlen(name));
+	n += strlen(name);
+	to[n++] = (uint8_t)strlen(value);
+	memcpy(to + n, value, strlen(value));
+	return n + strlen(value);
+}
+
+/* The headers of a call. */
+static size_t head_of(uint8_t *to, uint32_t stream, const char *path)
+{
+	uint8_t block[300];
+	size_t n = header(block, ":method", "POST");
+
+	n += header(block + n, ":scheme", "http");
+	n += header(block + n, ":path", path);
+	n += header(block + n, "content-type", "application/grpc");
+	n += header(block + n, "te", "trailers");
+	return frame(to, 1, 4, stream, block, n);
+}
+
+/* A peer that asks and takes nothing: so many answers are made for it, and no more. */
+Test(h2, unread_answers_end_what_is_run)
+{
+	static const uint8_t wide[] = { 0, 4, 0x7f, 0xff, 0xff, 0xff }, more[] = { 0x7f, 0, 0, 0 };
+	static const uint8_t read_all[] = {
+		0, 0, 0, 0, 4, 0x18, 0x80, 0x80, 0x40
+	}; /* len: LIMIT_READ */
+	uint8_t req[1000];
+	size_t n;
+	int run;
+
+	begin();
+	n = frame(req, 4, 0, 0, wide, sizeof(wide));
+	n += frame(req + n, 8, 0, 0, more, sizeof(more));
+	cr_assert_eq(fake_feed(req, n, n), 0);
+	fake.room = 0;
+	for (uint32_t i = 0; i < 30; i++) {
+		n = head_of(req, 2 * i + 1, "/grpc.AgentService/ReadStdout");
+		n += frame(req + n, 0, 1, 2 * i + 1, read_all, sizeof(read_all));
+		cr_assert_eq(fake_feed(req, n, n), 0);
+	}
+	run = fake_service.run;
+	cr_expect_geq(run, (int)(LIMIT_H2_UNSENT / LIMIT_READ));
+	cr_expect_leq(run, (int)(LIMIT_H2_UNSENT / LIMIT_READ) + 1);
+	for (int i = 0; i < 1000 && fake_service.run < 30; i++) {
+		fake.room = 200000;
+		cr_assert_eq(conn_writable(&fake.conn), 0);
+		fake_jobs();
+		buf_free(&fake.out);
+	}
+	cr_expect_eq(fake_service.run, 30, "they had to wait");
+	fake_end();
+	fake_all_over();
+}
+
 Test(h2, dead_peer)
 {
 	uint8_t req[1000];

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+// ldflags: -Wl,--wrap=recvmsg -Wl,--wrap=mnl_socket_get_fd
 /*
  * Uevents and the search for devices, in a made-up sysfs: who is found, who is not, who waits, and
  * that every waiter is told exactly once.
@@ -13,12 +14,46 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/socket.h>
 #include <sys/sysmacros.h>
+#include <linux/netlink.h>
+#include <unistd.h>
 
 #include "base/auto.h"
 #include "base/fdio.h"
 #include "linux/devfind.h"
 #include "linux/hotplug.h"
+
+/* The kernel's side of the socket, where a test wants to have it. */
+static int kernel = FD_NONE, kernel_peer = FD_NONE;
+static bool overrun; /* events are lost, once */
+static unsigned int kernel_pid;
+
+struct mnl_socket;
+int __real_mnl_socket_get_fd(const struct mnl_socket *s);
+int __wrap_mnl_socket_get_fd(const struct mnl_socket *s);
+int __wrap_mnl_socket_get_fd(const struct mnl_socket *s)
+{
+	return kernel_peer >= 0 ? kernel_peer : __real_mnl_socket_get_fd(s);
+}
+
+ssize_t __real_recvmsg(int fd, struct msghdr *head, int flags);
+ssize_t __wrap_recvmsg(int fd, struct msghdr *head, int flags);
+ssize_t __wrap_recvmsg(int fd, struct msghdr *head, int flags)
+{
+	ssize_t n;
+
+	if (overrun) {
+		overrun = false;
+		errno = ENOBUFS;
+		return -1;
+	}
+	n = __real_recvmsg(fd, head, flags);
+	if (fd == kernel_peer && head->msg_name)
+		*(struct sockaddr_nl *)head->msg_name =
+			(struct sockaddr_nl){ .nl_family = AF_NETLINK, .nl_pid = kernel_pid };
+	return n;
+}
 
 static char dir[] = "/tmp/test_uevent.XXXXXX";
 static struct loop *loop;
@@ -80,6 +115,17 @@ static void setup(void)
 	cr_assert_eq(loop_new(&loop), 0);
 	cr_assert_eq(reaper_new(loop, &reaper), 0);
 	cr_assert_eq(uevents_new_at(loop, reaper, at("sys"), at("dev"), &u), 0);
+}
+
+/* With a kernel of our own. */
+static void setup_kernel(void)
+{
+	int fds[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+	kernel = fds[0];
+	kernel_peer = fds[1];
+	setup();
 }
 
 static void teardown(void)
@@ -235,6 +281,66 @@ Test(uevent, looks_once_more_before_it_gives_up)
 	cr_assert_eq(loop_run(loop), 0);
 	cr_assert_str_eq(a.name, "eth1");
 	cr_assert_str_eq(b.name, "(none)");
+}
+
+static void lose(struct timer *t)
+{
+	plug(t);
+	overrun = true;
+	cr_assert_eq(write(kernel, "x", 1), 1);
+}
+
+Test(uevent_kernel, looks_again_when_events_were_lost, .init = setup_kernel, .fini = teardown,
+     .timeout = 20)
+{
+	struct dev_match m = { .subsystem = "net", .path = "/0000:00:05.0/" };
+	struct told a = { .times = 0 };
+	struct timer t = { .loop = NULL };
+	int64_t began = loop_now_ms();
+
+	to_tell = 1;
+	uevent_wait(u, &a.wait, &m, 10000, tell);
+	timer_set(loop, &t, 15, lose);
+	cr_assert_eq(loop_run(loop), 0);
+	cr_assert_str_eq(a.name, "eth1");
+	cr_assert_lt(loop_now_ms() - began, 5000, "at once");
+}
+
+static void announce(struct timer *t)
+{
+	static const char event[] =
+		"add@/devices/pci0000:00/0000:00:05.0/virtio1/net/eth1\0ACTION=add\0"
+		"DEVPATH=/devices/pci0000:00/0000:00:05.0/virtio1/net/eth1\0SUBSYSTEM=net\0INTERFACE=eth1";
+
+	plug(t);
+	cr_assert_eq(write(kernel, event, sizeof(event)), (ssize_t)sizeof(event));
+}
+
+/* How long a waiter waits for a device whose event comes at once, from there. */
+static int64_t heard_after(unsigned int from)
+{
+	struct dev_match m = { .subsystem = "net", .path = "/0000:00:05.0/" };
+	struct told a = { .times = 0 };
+	struct timer t = { .loop = NULL };
+	int64_t began = loop_now_ms();
+
+	to_tell = 1;
+	kernel_pid = from;
+	uevent_wait(u, &a.wait, &m, 1500, tell);
+	timer_set(loop, &t, 5, announce);
+	cr_assert_eq(loop_run(loop), 0);
+	cr_assert_str_eq(a.name, "eth1");
+	return loop_now_ms() - began;
+}
+
+Test(uevent_kernel, hears_the_kernel, .init = setup_kernel, .fini = teardown, .timeout = 20)
+{
+	cr_expect_lt(heard_after(0), 1400);
+}
+
+Test(uevent_kernel, hears_nobody_else, .init = setup_kernel, .fini = teardown, .timeout = 20)
+{
+	cr_expect_geq(heard_after(4711), 1400, "only the last look finds it");
 }
 
 Test(uevent, cancelled_is_silent)
