@@ -108,6 +108,7 @@ help:
 ##                          quotes; T=tests/ns/test_rpc.py:network only the cases with that word in their names
 ## make counts              what operations cost in system calls, against tests/counts/table
 ## make faults              thousands of lives with one fault each: system calls, allocations, deaths (minutes; root)
+## make mutants             puts faults into the source, and looks whether tests fail for them (half an hour; root)
 ## make soak                100,000 lives of containers on this host, 2,000 in a guest: what is left of them (hours; root)
 ## make bench               figures of size, memory and time, in build/bench.json
 ## make images              kernel, initrd, disk image
@@ -432,6 +433,10 @@ faults: deps-test
 faults-all: all $(SHARED)
 	@/usr/bin/python3 tests/faults/sweep.py $(FAULTS)
 	@/usr/bin/python3 tests/faults/sweep.py --pidns --errors 1 error kill
+
+.PHONY: mutants
+mutants: all $(SHARED) $(BUILD)/kata-agent-san
+	@/usr/bin/python3 tests/mutants/run.py $(MUTANTS)
 
 SOAK ?= 100000
 SOAK_GUEST ?= 2000

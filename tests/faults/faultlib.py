@@ -127,9 +127,11 @@ class Faults:
         except ZeroDivisionError:
             raise RuntimeError('the tracer (%s) does not heed: %s' % (self.process.poll(), self.HEAD.unpack_from(self.map))) from None
 
-    def order(self, mode=0, process=0, number=0, error=0):
-        """Trace from here on; mode 0 only counts."""
+    def order(self, mode=0, process=0, number=0, error=0, only=''):
+        """Trace from here on; mode 0 only counts. only: system calls of that name."""
         self.end()
+        nr = next(n for n, name in _syscalls().items() if name == only) if only else 0
+        self.map[44:48] = struct.pack('=i', nr)
         self.map[48:4096] = bytes(4048)
         self.HEAD.pack_into(self.map, 0, mode, process, number, error, 0, 0, 0, 0, 0, 0)
         self._send(1)

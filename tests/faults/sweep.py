@@ -68,7 +68,7 @@ class Place:
         self.snapshot.same()
 
 
-def one(place, kind, process, number, error):
+def one(place, kind, process, number, error, only=''):
     """What was wrong; None: nothing; False: there is no such call."""
     if not place.agent:
         place.start()
@@ -78,7 +78,7 @@ def one(place, kind, process, number, error):
         if kind in DEATHS:
             life.run(**{kind + '_dies': number})
         else:
-            place.faults.order(KINDS[kind], process, number, error)
+            place.faults.order(KINDS[kind], process, number, error, only)
             try:
                 life.run()
             finally:
@@ -111,11 +111,11 @@ def run(place, todo, say):
     lives = bad = 0
     ends = {}       # of a process, the first number that it did not come to
     for point in todo:
-        if point[2] >= ends.get(point[:2], 1 << 30):
+        if point[2] >= ends.get(point[:2] + point[4:], 1 << 30):
             continue
         said = one(place, *point)
         if said is False:
-            ends[point[:2]] = point[2] + (0 if point[0] == 'short' else 4)
+            ends[point[:2] + point[4:]] = point[2] + (0 if point[0] == 'short' or point[4:] else 4)
             continue
         lives += 1
         if said:

@@ -43,7 +43,7 @@ struct orders {
 	int32_t attached;
 	int32_t wanted; /* 0: let all go */
 	int32_t ready;	/* for orders */
-	int32_t unused;
+	int32_t only;	/* count calls with this number only; 0: all (read is none of those) */
 	int32_t counts[PROCESSES];
 	char hit_path[64];
 };
@@ -266,6 +266,8 @@ static void on_entry(struct tracee *t, const struct __ptrace_syscall_info *info)
 	uint64_t nr = info->entry.nr;
 
 	if (t->process < 0 || t->process >= PROCESSES || spared(nr))
+		return;
+	if (orders->only && (int)nr != orders->only)
 		return;
 	if (orders->mode == MODE_SHORT && !can_be_short(t->pid, info))
 		return;

@@ -63,6 +63,17 @@ Test(arena, big_ones_keep_the_open_chunk)
 	arena_free(&a);
 }
 
+Test(arena, a_big_one_first)
+{
+	struct arena a;
+
+	arena_init(&a, 1u << 20);
+	cr_assert_not_null(arena_zalloc(&a, 50000));
+	cr_assert_not_null(arena_zalloc(&a, 50000));
+	cr_assert_not_null(arena_zalloc(&a, 16));
+	arena_free(&a);
+}
+
 Test(arena, texts)
 {
 	struct arena a;

@@ -77,6 +77,15 @@ Test(env, without_equals_sign)
 	cr_expect_null(envp);
 }
 
+Test(env, a_name_is_all_of_a_name)
+{
+	char longer[] = "PATHS=1", path[] = "PATH=2", *list[] = { longer, path, NULL },
+	     *none[] = { longer, NULL };
+
+	cr_expect_str_eq(env_get(list, "PATH"), "2");
+	cr_expect_null(env_get(none, "PATH"));
+}
+
 /* Quadratic it would take a minute. */
 Test(env, many, .timeout = 10)
 {

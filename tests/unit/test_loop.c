@@ -424,6 +424,37 @@ Test(loop, worker_answers)
 	cr_expect_eq(seen.err.code, EPIPE);
 }
 
+/* How many descriptors it has. */
+static int job_counts_descriptors(void *arg, int out, struct err *err)
+{
+	char text[32];
+	int n = 0;
+
+	(void)err;
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	(void)arg;
+	return fdio_write_all(out, text, (size_t)snprintf(text, sizeof(text), "%d", n));
+}
+
+Test(loop, worker_sheds_descriptors)
+{
+	static const struct worker_opts opts = { .timeout_ms = 4000, .max_out = 100 };
+	int before, after, pair[2];
+
+	work(job_counts_descriptors, &opts);
+	seen.out[seen.out_len] = '\0';
+	before = atoi(seen.out);
+	cr_expect_leq(before, 5, "the standard ones and its two pipes");
+	cr_assert_eq(pipe(pair), 0); /* not close-on-exec: it would be inherited */
+	work(job_counts_descriptors, &opts);
+	seen.out[seen.out_len] = '\0';
+	after = atoi(seen.out);
+	cr_expect_eq(after, before);
+	(void)close(pair[0]);
+	(void)close(pair[1]);
+}
+
 Test(loop, worker_has_what_it_needs)
 {
 	static const struct worker_opts opts[] = {

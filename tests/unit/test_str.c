@@ -107,6 +107,8 @@ Test(str, utf8)
 		{ "a\0b", 3, false },
 		{ "\xff", 1, false },
 		{ "\xc3", 1, false },
+		{ "\xc3\xc3", 2, false },
+		{ "\xe2\x82\xe2", 3, false },
 		{ "\xc0\x80", 2, false },
 		{ "\xe0\x80\x80", 3, false },
 		{ "\xed\xa0\x80", 3, false },

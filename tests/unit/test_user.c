@@ -48,6 +48,7 @@ static void setup(void)
 			 "alice:x:1001:\n"
 			 "broken:x:zz:alice\n"
 			 "audio:x:29:alice\n"
+			 "short:x:77\n"
 			 "video:x:44:alicea,xalice");
 }
 
