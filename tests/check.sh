@@ -71,6 +71,7 @@ alone() {
 	git ls-files 'agent/*.h' 'init/*.h' | xargs -P 2 -I H sh -c \
 		'gcc -std=gnu11 -Ulinux -D_GNU_SOURCE -Wall -fsyntax-only -iquote agent -iquote init -isystem build/gen -include H -x c /dev/null 2>&1 | head -2'
 }
+secured() { /usr/bin/python3 tests/docs.py; }
 circles() { /usr/bin/python3 tests/names.py circles; }
 names() { /usr/bin/python3 tests/names.py names; }
 python() { { pyflakes3 tests/*.py tests/*/*.py 2>&1 || true; } | find_lines -v 'may be undefined\|unable to detect undefined\|import \*'; }
@@ -85,5 +86,6 @@ check_silent "clang-format has nothing to say" formatted
 check_silent "each header stands alone" alone
 check_silent "no circle of files" circles
 check_silent "one name, one thing" names
+check_silent "each row of docs/security.md has its tests" secured
 check_silent "the tests' Python knows its names" python
 done_testing

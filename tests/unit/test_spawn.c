@@ -33,7 +33,7 @@ static void serve(void)
 {
 	struct timer t = { 0 };
 
-	timer_set(l, &t, 20, stop);
+	timer_set(l, &t, 4, stop);
 	(void)loop_run(l);
 	timer_cancel(&t);
 }
