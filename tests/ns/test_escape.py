@@ -143,6 +143,7 @@ def spied(text):
     return int(text.split('seen ')[1])
 
 
+# Ten thousand starts under the spy: SPY_SECONDS=90 tests/run.py tests/ns/test_escape.py:undressed
 SPY_SECONDS = int(os.environ.get('SPY_SECONDS', '2'))
 
 
@@ -169,7 +170,7 @@ def nobody_is_seen_undressed_in_a_shared_pid_namespace(agent, road):
     image = marked_image(road)
     road.ctl('create-sandbox', '--id', 'sb', '--pidns', check=0)
     try:
-        first = road.popen('run', *road.where, '-n', road.bundle(
+        first = road.popen('run', *road.where, '-n', '--id', 'spy', road.bundle(
             'exec snoop undressed %s %d' % (test_spec.agent_ns(agent, 'mnt'), SPY_SECONDS),
             lambda c: with_ptrace(c, image)))
         expect(first.stdout.readline(), b'up\n')
@@ -181,8 +182,12 @@ def nobody_is_seen_undressed_in_a_shared_pid_namespace(agent, road):
             r = road.run('exit 3', lambda c: (with_ptrace(c, image), edit(c), n % 2 and c.update(hooks={
                 'createContainer': [{'path': '/bin/sleep', 'args': ['sleep', '0.02']}]})))
             expect(r.returncode, 3, r.stderr)
+            for args in ((), ('-t',), ('-u', '7')):
+                road.ctl('exec', *args, *(() if args == ('-t',) else ('-n',)), 'spy', 'true')
             n += 1
-        expect(spied(first.communicate(timeout=30)[0].decode()) > 0, True, 'anybody was seen in %d runs' % n)
+        seen = spied(first.communicate(timeout=30)[0].decode())
+        print('# seen %d times in %d containers and %d execs' % (seen, n, 3 * n))
+        expect(seen > 0, True, 'anybody was seen in %d runs' % n)
     finally:
         road.ctl('destroy-sandbox', check=0)
 
