@@ -249,8 +249,9 @@ static int act_for_child(const struct spawn_plan *plan, int *ret_mqueue, struct 
 
 void spawn_died(struct spawn *s)
 {
-	if (s->middle && s->sync >= 0)
-		(void)shutdown(s->sync, SHUT_WR);
+	/* Who has CAP_SYS_PTRACE may have taken a copy of its end: it ends with the process. */
+	if (s->sync >= 0)
+		(void)shutdown(s->sync, s->middle ? SHUT_WR : SHUT_RDWR);
 }
 
 static pid_t clone_into(const struct spawn_plan *plan, bool middle, int cgroup_fd, int *pidfd)

@@ -50,7 +50,10 @@ int spawn_start(const struct spawn_plan *plan, struct spawn *s, spawn_fn *fn, st
  * 0 or -errno with *err.
  */
 int spawn_map_ids(struct spawn *s, const Grpc__Spec *spec, int oom_score_adj, struct err *err);
-/* s->pid is dead; one that it has made and not told of must not wait for ever. */
+/*
+ * s->pid is dead: what it has said is heard yet, and then that it has ended; one that it has made
+ * and not told of must not wait for ever.
+ */
 void spawn_died(struct spawn *s);
 /* Lets a child go on that stopped at SPAWN_MOUNTED or SPAWN_READY. 0 or -errno (it died). */
 int spawn_continue(struct spawn *s);

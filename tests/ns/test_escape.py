@@ -192,6 +192,20 @@ def nobody_is_seen_undressed_in_a_shared_pid_namespace(agent, road):
         road.ctl('destroy-sandbox', check=0)
 
 
+def stolen_descriptors_stall_nobody(agent, road):
+    """A container with CAP_SYS_PTRACE keeps the socket on which the agent follows an exec: its end is the process's, too."""
+    image = marked_image(road)
+    with road.kept(edit=lambda c: with_ptrace(c, image)) as c:
+        spy = road.popen('exec', '-n', c.id, 'snoop', 'steal', str(SPY_SECONDS))
+        expect(spy.stdout.readline(), b'up\n')
+        end = time.monotonic() + SPY_SECONDS - 0.2
+        while time.monotonic() < end:
+            with took_less(1):
+                c.exec('true', check=0)
+        text = spy.communicate(timeout=30)[0].decode()
+        expect(int(text.split('stolen ')[1].split()[0]) > 0, True, text)
+
+
 def pause_process_has_nothing(agent, road):
     """Number 1 of a shared pid namespace, as a container with CAP_SYS_PTRACE finds it: no memory, root or power of the agent."""
     image = marked_image(road)

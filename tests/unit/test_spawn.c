@@ -165,6 +165,31 @@ Test(spawn, heeds_so_many)
 	end();
 }
 
+/* Somebody keeps a copy of its end: that the process is dead is enough, after what it said. */
+Test(spawn, ends_with_its_process)
+{
+	struct spawn_msg m = { .kind = MSG_FAILED, .err = { .code = ENOENT, .msg = "said" } };
+
+	begin(false, true, true);
+	spawn_died(&s);
+	serve();
+	cr_expect_eq(count[SPAWN_RUNNING], 1);
+	end();
+	begin(false, false, false);
+	spawn_died(&s);
+	serve();
+	cr_expect_eq(count[SPAWN_FAILED], 1);
+	end();
+	begin(false, true, true);
+	cr_assert_eq(send(peer, &m, sizeof(m), 0), (ssize_t)sizeof(m));
+	spawn_died(&s);
+	cr_expect_lt(send(peer, &m, sizeof(m), MSG_NOSIGNAL), 0, "nobody says more");
+	serve();
+	cr_expect_eq(count[SPAWN_FAILED], 1);
+	cr_expect_eq(last.code, ENOENT);
+	end();
+}
+
 /* Whatever is in a message: a failure has an errno, and a text that ends. */
 Test(spawn, believes_no_message)
 {

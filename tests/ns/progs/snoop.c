@@ -9,6 +9,7 @@
  *				containers have a file /marker
  *	snoop memory DROWSSAP SECONDS	with CAP_SYS_PTRACE, too: looks in their memory for the word, told from its end,
  *				so that telling it does not put it there
+ *	snoop steal SECONDS	with CAP_SYS_PTRACE: takes copies of their descriptors and keeps them
  *	snoop swap A B SECONDS	exchanges two names as fast as it can
  */
 #include <dirent.h>
@@ -20,6 +21,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -325,6 +327,21 @@ static void memory(const char *pid)
 		close(mem);
 }
 
+static int stolen;
+
+/* Copies of its descriptors, kept to our end: whoever waits for theirs waits for us. */
+static void steal(const char *pid)
+{
+	int fd, pidfd = (int)syscall(SYS_pidfd_open, atoi(pid), 0);
+
+	for (int n = 3; pidfd >= 0 && n < 64; n++) {
+		fd = (int)syscall(SYS_pidfd_getfd, pidfd, n, 0);
+		stolen += fd >= 0;
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+}
+
 static void look(void (*fn)(const char *pid))
 {
 	DIR *d = opendir("/proc");
@@ -364,9 +381,10 @@ int main(int argc, char **argv)
 			look(strcmp(argv[1], "write") == 0	 ? try_write
 			     : strcmp(argv[1], "undressed") == 0 ? undressed
 			     : strcmp(argv[1], "memory") == 0	 ? memory
+			     : strcmp(argv[1], "steal") == 0	 ? steal
 								 : try_all);
 		}
 	}
-	printf("seen %d\n", seen);
+	printf("stolen %d\nseen %d\n", stolen, seen);
 	return 0;
 }
