@@ -27,6 +27,7 @@
  *			ids, the other capability sets
  *	find_executable	with the process's own rights
  *	all descriptors closed but the streams and the socket
+ *	filter		by a middle whose container, or another of the pod, has SYS_PTRACE
  *	be_born		a middle: clone3 with CLONE_PARENT; BORN -> go; the middle is killed
  *	session, controlling terminal, RLIMIT_NPROC
  *	READY -> go	init: device rules are set, CreateContainer answers; StartContainer says go
@@ -538,6 +539,35 @@ static int set_up(struct child *c, const struct child_io *io, struct err *err)
 	return r;
 }
 
+static long clone_sibling(int *pidfd)
+{
+	struct clone_args args = {
+		.flags = CLONE_PARENT | CLONE_PIDFD,
+		.pidfd = (uint64_t)(uintptr_t)pidfd,
+	};
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	/* Filters can't look into its arguments, and say that it isn't there or is forbidden. */
+	return pid < 0 && (errno == ENOSYS || errno == EPERM)
+		       ? syscall(SYS_clone, (unsigned long)args.flags, NULL, pidfd, NULL, NULL)
+		       : pid;
+}
+
+/*
+ * A process without its filter, or with what loading it takes, is a way out for who may trace it:
+ * the middle, which nobody sees, loads it then, and the profile must know what we call from here on.
+ */
+static int shut_before_birth(struct child *c, struct err *err)
+{
+	int r;
+
+	if (!c->plan->spied || !c->filter.count)
+		return 0;
+	r = seccomp_prog_load(&c->filter, err);
+	c->filter.count = 0;
+	return r < 0 ? r : caps_apply(&c->plan->rules->caps, 0, err);
+}
+
 /*
  * The middle makes the process that the container sees, which has the container's root, its
  * standard streams and the socket; and whose parent is the agent. Only that one returns: when the
@@ -546,13 +576,12 @@ static int set_up(struct child *c, const struct child_io *io, struct err *err)
 static int be_born(struct child *c, struct err *err)
 {
 	struct pollfd closed = { .fd = c->sync };
-	int pidfd = FD_NONE, r;
-	struct clone_args args = {
-		.flags = CLONE_PARENT | CLONE_PIDFD,
-		.pidfd = (uint64_t)(uintptr_t)&pidfd,
-	};
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	int pidfd = FD_NONE, r = shut_before_birth(c, err);
+	long pid;
 
+	if (r < 0)
+		return r;
+	pid = clone_sibling(&pidfd);
 	if (pid < 0)
 		return err_sys(err, errno, "clone3");
 	if (pid == 0) {

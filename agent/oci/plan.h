@@ -65,8 +65,9 @@ struct spawn_plan {
 	/* init: stop at SPAWN_MOUNTED for hooks that the agent runs, a bit 1 << HOOK_... each */
 	unsigned int parent_hooks;
 	const struct hook_ctx *hooks; /* init: what is to be said to those that the child runs */
-	int init_pidfd;		      /* exec: whose namespaces to join */
-	unsigned int join_flags;      /* exec: CLONE_NEW* bits to join */
+	bool spied; /* who sees the process may have CAP_SYS_PTRACE, and do with it what he likes */
+	int init_pidfd;		 /* exec: whose namespaces to join */
+	unsigned int join_flags; /* exec: CLONE_NEW* bits to join */
 };
 
 /*

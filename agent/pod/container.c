@@ -489,6 +489,7 @@ static int build_init(struct container *ctr, struct err *err)
 		.parent_hooks = hooks,
 		.hooks = &ctx,
 		.init_pidfd = FD_NONE,
+		.spied = container_is_spied(ctr),
 	};
 	r = spawn_start(&plan, &ctr->init->spawn, on_init_event, err);
 	nspath_free(TAKE_PTR(ctr->ns_paths));

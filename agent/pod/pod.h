@@ -102,6 +102,7 @@
 #ifndef POD_POD_H
 #define POD_POD_H
 
+#include <linux/capability.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -323,6 +324,16 @@ static inline bool container_is_over(const struct container *ctr)
 static inline bool container_is_removing(const struct container *ctr)
 {
 	return ctr->state >= CTR_ABANDONED;
+}
+
+/* Who may see its processes may trace them: it, or another of the pod. */
+static inline bool container_is_spied(const struct container *ctr)
+{
+	list_for_each(struct container, other, &ctr->sandbox->containers, link) {
+		if (other->rules.caps.bounding & UINT64_C(1) << CAP_SYS_PTRACE)
+			return true;
+	}
+	return false;
 }
 
 static inline bool container_is_paused(const struct container *ctr)

@@ -316,6 +316,7 @@ int process_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, str
 		.cgroup = ctr->cgroup,
 		.init_pidfd = ctr->init->spawn.pidfd,
 		.join_flags = ctr->own_flags,
+		.spied = container_is_spied(ctr),
 	};
 	r = spawn_start(&plan, &p->spawn, on_exec_event, err);
 	if (r < 0) {

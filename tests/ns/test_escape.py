@@ -147,12 +147,16 @@ def spied(text):
 SPY_SECONDS = int(os.environ.get('SPY_SECONDS', '2'))
 
 
+FILTERED = {'defaultAction': 'SCMP_ACT_ALLOW', 'syscalls': [{'names': ['kexec_load', 'clone3'], 'action': 'SCMP_ACT_ERRNO'}]}
+
+
 def nobody_is_seen_undressed(agent, road):
     """A container with CAP_SYS_PTRACE looks at its execs, with and without terminal and filter."""
     image = marked_image(road)
-    filtered = {'defaultAction': 'SCMP_ACT_ALLOW', 'syscalls': [{'names': ['kexec_load'], 'action': 'SCMP_ACT_ERRNO'}]}
     seen = n = 0
-    for edit in (lambda c: None, lambda c: c['linux'].update(seccomp=filtered), lambda c: (test_spec.userns(c), all_caps(c))):
+    for edit in (lambda c: None, lambda c: c['linux'].update(seccomp=FILTERED),
+                 lambda c: (c['linux'].update(seccomp=FILTERED), c['process'].update(noNewPrivileges=False)),
+                 lambda c: (test_spec.userns(c), all_caps(c))):
         with road.kept(edit=lambda c, e=edit: (with_ptrace(c, image), e(c))) as c:
             spy = road.popen('exec', '-n', c.id, 'snoop', 'undressed', test_spec.agent_ns(agent, 'mnt'), str(SPY_SECONDS))
             expect(spy.stdout.readline(), b'up\n')
@@ -178,8 +182,9 @@ def nobody_is_seen_undressed_in_a_shared_pid_namespace(agent, road):
         n = 0
         while time.monotonic() < end:
             edit = (lambda c: None, lambda c: namespaces(c, 'network', 'cgroup'),
-                    lambda c: (test_spec.userns(c), all_caps(c)))[n % 3]
-            r = road.run('exit 3', lambda c: (with_ptrace(c, image), edit(c), n % 2 and c.update(hooks={
+                    lambda c: (test_spec.userns(c), all_caps(c)),
+                    lambda c: (c['linux'].update(seccomp=FILTERED), c['process'].update(noNewPrivileges=False)))[n % 4]
+            r = road.run('exit 3', lambda c: (with_ptrace(c, image), edit(c), n % 3 == 1 and c.update(hooks={
                 'createContainer': [{'path': '/bin/sleep', 'args': ['sleep', '0.02']}]})))
             expect(r.returncode, 3, r.stderr)
             for args in ((), ('-t',), ('-u', '7')):

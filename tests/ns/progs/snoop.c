@@ -232,7 +232,7 @@ static void ns_of(const char *pid, const char *kind, char *ret)
 	ret[n < 0 ? 0 : n] = '\0';
 }
 
-/* More capabilities than we have, but for CAP_SYS_ADMIN, in our own user namespace. */
+/* More capabilities than we have in our own user namespace. */
 static void undressed_caps(const char *pid)
 {
 	unsigned long long ours = 0, theirs = 0;
@@ -251,7 +251,7 @@ static void undressed_caps(const char *pid)
 		if (f)
 			fclose(f);
 	}
-	if (theirs & ~ours & ~(1ULL << 21)) {
+	if (theirs & ~ours) {
 		snprintf(line, sizeof(line), "%llx", theirs);
 		undressed_got(pid, "capabilities", line);
 	}
