@@ -555,7 +555,7 @@ static long clone_sibling(int *pidfd)
 
 /*
  * A process without its filter, or with what loading it takes, is a way out for who may trace it:
- * the middle, which nobody sees, loads it then, and the profile must know what we call from here on.
+ * the middle, which nobody sees, loads it then. The profile must know what we call from here on.
  */
 static int shut_before_birth(struct child *c, struct err *err)
 {
