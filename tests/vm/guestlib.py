@@ -104,9 +104,9 @@ VIRTIOFSD = ('/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd')
 
 
 @contextlib.contextmanager
-def virtiofsd(tag, roots=None):
-    """The back end of a share; yields its directory and QEMU's arguments, or None where there is no virtiofsd. With
-    roots {name in the share: directory} the share is read-only, as hosts of 3.x export it, but for those."""
+def virtiofsd(tag, read_only=False):
+    """The back end of a share; yields its directory and QEMU's arguments, or None where there is no virtiofsd.
+    read_only: for the guest, as hosts of 3.x export it."""
     program = next((p for p in VIRTIOFSD if os.access(p, os.X_OK)), None)
     if not program or os.geteuid() != 0:
         yield None, []
@@ -115,12 +115,9 @@ def virtiofsd(tag, roots=None):
         directory, sock = os.path.join(work, 'share'), os.path.join(work, 'sock')
         os.mkdir(directory)
         argv = [program, '--socket-path=' + sock, '-o', 'source=' + directory, '-o', 'cache=auto']
-        if roots is not None:
-            script = ['mount --bind %s %s' % (directory, directory), 'mount -o remount,bind,ro ' + directory]
-            for name, path in roots.items():
-                os.makedirs(os.path.join(directory, name))
-                script.append('mount --bind %s %s/%s' % (path, directory, name))
-            argv = ['unshare', '-m', 'sh', '-ec', '\n'.join([*script, 'exec "$@"']), 'sh', *argv]
+        if read_only:
+            argv = ['unshare', '-m', 'sh', '-ec', 'mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"; exec "$@"',
+                    directory, *argv]
         daemon = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
         try:
             retry(lambda: os.stat(sock))

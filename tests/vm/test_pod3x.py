@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole pod in the order of the Go shim's calls, over vsock with ttrpc, on cgroup v2: network before the sandbox,
 pause container, two containers that share volumes, probes, updates, logs, stop as CRI stops. Twice in one guest: with
-a virtio-fs share, where a ConfigMap is a watchable bind, and with nothing shared, where root file systems are disks
-and files come by CopyFile. TAP.
+a virtio-fs share, where a ConfigMap is a watchable bind, and with nothing shared, where files come by CopyFile. Then
+what hosts ask of the guest's own programs and of its swap. TAP.
 """
 import contextlib
 import json
@@ -34,17 +34,28 @@ PAUSE, WEB, AIDE = 'f00dpause', 'f00dweb', 'f00daide'
 CONTAINERS = (PAUSE, WEB, AIDE)
 
 
-class Shared:
-    """A host with a virtio-fs share, which it exports read-only but for the root file systems."""
+class Disks:
+    """A disk for each root file system, as a block-based snapshotter has them. Not by virtio-fs: its back end writes to
+    memory behind QEMU's back, which then runs what it has translated of the code that was there before."""
 
-    def __init__(self, shim, directory):
-        self.shim, self.directory = shim, directory
-        self.storages = [dict(driver='virtio-fs', source='kataShared', fstype='virtiofs', mount_point=SHARE + '/',
-                              options=['nodev'])]
-        os.mkdir(os.path.join(directory, 'watchable'))
+    def __init__(self, shim, slots):
+        self.shim, self.slots = shim, slots
 
     def root(self, cid):
-        return [], '%s/%s/rootfs' % (SHARE, cid)
+        return [dict(driver='blk', source=self.slots[cid], fstype='ext4', mount_point='%s/%s' % (SHARE, cid))], \
+            '%s/%s/rootfs' % (SHARE, cid)
+
+
+class Shared(Disks):
+    """A host with a virtio-fs share, which it exports read-only."""
+
+    def __init__(self, shim, slots, directory):
+        super().__init__(shim, slots)
+        self.directory = directory
+        self.storages = [dict(driver='virtio-fs', source='kataShared', fstype='virtiofs', mount_point=SHARE + '/',
+                              options=['nodev'])]
+        for name in ('watchable', *CONTAINERS):
+            os.mkdir(os.path.join(directory, name))
 
     def file(self, name, text):
         with open(os.path.join(self.directory, name), 'w') as f:
@@ -69,15 +80,10 @@ class Shared:
         retry(lambda: has(log(), '..data\n'), 20)       # inotify in the container has said so
 
 
-class Nothing:
-    """A host that shares nothing: a disk for each root file system, all else by CopyFile."""
+class Nothing(Disks):
+    """A host that shares nothing: all but the disks comes by CopyFile."""
 
-    def __init__(self, shim, slots):
-        self.shim, self.slots, self.storages = shim, slots, []
-
-    def root(self, cid):
-        return [dict(driver='blk', source=self.slots[cid], fstype='ext4', mount_point='%s/%s' % (SHARE, cid))], \
-            '%s/%s/rootfs' % (SHARE, cid)
+    storages = ()
 
     def file(self, name, text):
         self.shim.copy(name, text.encode())
@@ -96,7 +102,13 @@ class Containers:
 
     def __init__(self, shim, host):
         self.shim, self.c, self.host = shim, shim.c, host
-        self.output, self.ends, self.ended = {}, {}, 0
+        self.written, self.ends, self.ended = {}, {}, []
+
+    def sandbox(self):
+        shm = dict(driver='ephemeral', source='shm', fstype='tmpfs', mount_point=SANDBOX + '/shm',
+                   options=['noexec', 'nosuid', 'nodev', 'mode=1777', 'size=67108864'])
+        self.c.CreateSandbox(hostname='pod-1', dns=['nameserver 10.0.2.3', 'search pods.test'], sandbox_id=PAUSE,
+                             storages=[*self.host.storages, shm])
 
     def spec(self, cid, root, args, binds, kind='container', **resources):
         text = subprocess.run([CTL, 'spec', '--rootfs', root, '--cmd', 'true'], stdout=subprocess.PIPE, check=True).stdout
@@ -121,7 +133,7 @@ class Containers:
                                storages=[*roots, *storages], sandbox_pidns=False, _timeout=60)
         self.c.StartContainer(container_id=cid)
         self.ends[cid] = self.c.WaitProcess(container_id=cid, exec_id=cid, _later=True)
-        self.output[cid] = ''
+        self.written[cid] = []
         for read in (self.c.ReadStdout, self.c.ReadStderr):
             threading.Thread(target=self.copy_loop, args=(cid, read), daemon=True).start()
 
@@ -130,9 +142,13 @@ class Containers:
             while True:
                 data = read(container_id=cid, exec_id=cid, len=32768, _timeout=300).data
                 if not data:
-                    self.ended += 1
+                    self.ended.append(cid)
                     return
-                self.output[cid] += data.decode()
+                self.written[cid].append(data.decode())
+
+    def output(self, cid):
+        """Of both streams, in the order in which it came."""
+        return ''.join(self.written[cid])
 
     def signal(self, cid, number):
         """As CRI's stop: exec_id ""."""
@@ -166,9 +182,7 @@ def network(c):
 def whole_pod(shim, host):
     c, run = shim.c, Containers(shim, host)
     network(c)
-    c.CreateSandbox(hostname='pod-1', dns=['nameserver 10.0.2.3', 'search pods.test'], sandbox_id=PAUSE, storages=[
-        *host.storages, dict(driver='ephemeral', source='shm', fstype='tmpfs', mount_point=SANDBOX + '/shm',
-                             options=['noexec', 'nosuid', 'nodev', 'mode=1777', 'size=67108864'])])
+    run.sandbox()
     details = c.GetGuestDetails(mem_block_size=True, mem_hotplug_probe=True)
     expect(details.mem_block_size_bytes, 128 * MIB)
 
@@ -184,11 +198,11 @@ def whole_pod(shim, host):
     volumes = [dict(driver='ephemeral', source='tmpfs', fstype='tmpfs', mount_point=memory),
                dict(driver='local', source='local', fstype='local', mount_point=local, options=['mode=0777'])]
     common = [('/etc/resolv.conf', resolv), ('/etc/hosts', hosts), ('/cache', local), ('/fast', memory)]
-    run.start(WEB, ['sh', '-c', 'trap "" TERM; cat /config/key; cat /secret/key >&2; echo web >/cache/who; moved /config & '
-                    'while :; do sleep 0.2; done'],
+    run.start(WEB, ['sh', '-c', 'trap "" TERM; cat /config/key; cat /secret/key >&2; echo web >/cache/who; moved /config 2>&1 & '
+                    'sleep 1000 & wait'],
               [*common, ('/config', config_source, 'ro'), ('/secret', secret_source, 'ro')],
               [*config, *secret, *volumes], cpu=dict(shares=512, quota=50000, period=100000), memory=dict(limit=64 * MIB))
-    run.start(AIDE, ['sh', '-c', 'trap "echo bye; exit 9" TERM; echo aide; while :; do sleep 0.1; done'], common, volumes,
+    run.start(AIDE, ['sh', '-c', 'trap "echo bye; exit 9" TERM; echo aide; sleep 1000 & wait'], common, volumes,
               memory=dict(limit=32 * MIB))
     expect([e.done() for e in run.ends.values()], [False] * 3)
 
@@ -222,8 +236,9 @@ def whole_pod(shim, host):
         expect((s.memory_stats.usage.limit, s.memory_stats.usage.usage > 0, s.cpu_stats.cpu_usage.total_usage > 0),
                (limit * MIB, True, True), cid)
     has(c.GetMetrics().metrics, 'kata_guest_meminfo', 'kata_agent_threads')
+    retry(lambda: has(run.output(WEB), 'watching\n'), 20)
     host.volume('web-config', 'two', 'second\n')
-    host.updated(lambda: run.output[WEB])
+    host.updated(lambda: run.output(WEB))
     retry(lambda: expect(shim.shell(WEB, 'cat /config/key; readlink /config/..data'), 'second\n..two\n'), 10)
     expect(shim.shell(WEB, 'cat /secret/key'), 'hush\n')
     expect(shim.shell(WEB, 'echo x >/config/new 2>/dev/null', 1), '')
@@ -236,12 +251,49 @@ def whole_pod(shim, host):
     expect(run.stop(AIDE, 15), 9)
     expect(run.stop(WEB, 15, 9), 137)
     expect(run.stop(PAUSE, 9), 137)
-    retry(lambda: expect(run.ended, 6, 'copy loops at their ends'))
-    expect(run.output[AIDE], 'aide\nbye\n')
-    has(run.output[WEB], 'first\n', 'hush\n', 'watching\n')
-    expect(run.output[PAUSE], '')
+    retry(lambda: expect(sorted(run.ended), sorted(CONTAINERS * 2), 'copy loops at their ends'))
+    expect(run.output(AIDE), 'aide\nbye\n')
+    has(run.output(WEB), 'first\n', 'hush\n', 'watching\n')
+    expect(run.output(PAUSE), '')
     c.DestroySandbox()
     fails(grpc.StatusCode.INTERNAL, killed.result, 20)
+
+
+def programs(shim, host):
+    """mkfs.ext4 for an emptyDir on a disk of 252 GiB, iptables for those who look at the pod's rules."""
+    c, run, where = shim.c, Containers(shim, host), SANDBOX + '/storage/blank'
+    run.sandbox()
+    blank = dict(driver='blk', source=host.slots['blank'], fstype='ext4', mount_point=where, shared=True,
+                 driver_options=['create_filesystem'])
+    run.start(WEB, ['sleep', '1000'], [('/cache', where)], [blank])
+    expect(shim.shell(WEB, 'echo x >/cache/x && grep " /cache " /proc/mounts | cut -d " " -f 3'), 'ext4\n')
+    size = int(shim.shell(WEB, 'df -k /cache | tail -n 1').split()[1])
+    expect(240 << 20 < size < 253 << 20, True, 'KiB of the new file system: %d' % size)
+    run.stop(WEB, 9)
+    for is_ipv6, rule in ((False, '-A INPUT -s 192.0.2.7/32 -j DROP'), (True, '-A INPUT -s 2001:db8::7/128 -j DROP')):
+        c.SetIPTables(is_ipv6=is_ipv6, data=('*filter\n:INPUT ACCEPT [0:0]\n%s\nCOMMIT\n' % rule).encode())
+        has(c.GetIPTables(is_ipv6=is_ipv6).data.decode(), '*filter', rule)
+    c.DestroySandbox()
+
+
+def swap(shim, host):
+    """By PCI path and by name; a container that is larger than its memory uses it, and its figures say how much."""
+    c, run = shim.c, Containers(shim, host)
+    run.sandbox()
+    c.AddSwap(PCIPath=[int(host.slots['swap1'], 16)])
+    fails(grpc.StatusCode.INTERNAL, c.AddSwap, PCIPath=[int(host.slots['swap1'], 16)], words='busy')
+    run.start(WEB, ['sleep', '1000'], memory=dict(limit=16 * MIB, swap=64 * MIB))
+    used = lambda: [line.split()[2] for line in shim.shell(WEB, 'cat /proc/swaps').splitlines()[1:]]
+    expect(used(), [str(32 * 1024 - 4)])
+    names = shim.shell(WEB, 'ls /sys/block | grep ^vd').split()
+    c.AddSwapPath(path='/dev/' + names[-1])
+    expect(used(), [str(32 * 1024 - 4)] * 2)
+    shim.shell(WEB, 'dd if=/dev/zero of=/dev/shm/f bs=1M count=30 2>/dev/null')
+    memory = c.StatsContainer(container_id=WEB).cgroup_stats.memory_stats
+    expect((memory.usage.usage <= 16 * MIB, memory.swap_usage.limit), (True, 48 * MIB))
+    expect(10 * MIB < memory.swap_usage.usage < 48 * MIB, True, 'swap in use: %d' % memory.swap_usage.usage)
+    run.stop(WEB, 9)
+    c.DestroySandbox()
 
 
 def tree(path):
@@ -257,43 +309,49 @@ def tree(path):
 
 
 def disks(work):
-    """A disk for each container, its root file system in a folder: QEMU's arguments, and the slots by container."""
+    """A disk for each container, its root file system in a folder, an empty one, two for swap: QEMU's arguments, and
+    the slots by name."""
     args, slots = [], {}
-    for i, cid in enumerate(CONTAINERS):
-        top, path, slot = os.path.join(work, 'd-' + cid), os.path.join(work, cid + '.ext4'), 0x15 + i
-        tree(os.path.join(top, 'rootfs'))
-        subprocess.run(['mkfs.ext4', '-q', '-F', '-d', top, path, '16M'], check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
-        args += ['-drive', 'if=none,format=raw,id=%s,file=%s' % (cid, path),
-                 '-device', 'virtio-blk-pci,drive=%s,addr=%x' % (cid, slot)]
-        slots[cid] = '%02x' % slot
+    for i, name in enumerate((*CONTAINERS, 'blank', 'swap1', 'swap2')):
+        top, path = os.path.join(work, 'd-' + name), os.path.join(work, name + '.disk')
+        quiet = dict(check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if name in CONTAINERS:
+            tree(os.path.join(top, 'rootfs'))
+            subprocess.run(['mkfs.ext4', '-q', '-F', '-d', top, path, '16M'], **quiet)
+        else:
+            with open(path, 'wb') as f:
+                f.truncate(252 << 30 if name == 'blank' else 32 * MIB)
+        if name.startswith('swap'):
+            subprocess.run(['mkswap', path], **quiet)
+        args += ['-drive', 'if=none,format=raw,id=%s,file=%s' % (name, path),
+                 '-device', 'virtio-blk-pci,drive=%s,addr=%x' % (name, 0x15 + i)]
+        slots[name] = '%02x' % (0x15 + i)
     return args, slots
 
 
 def main():
-    tap = Tap()
+    tap, only = Tap(), sys.argv[1:]
     need_root()
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(tempfile.TemporaryDirectory(prefix='pod-', dir='/tmp'))
         args, slots = disks(work)
-        roots = {cid + '/rootfs': os.path.join(work, 'r-' + cid) for cid in CONTAINERS}
-        for path in roots.values():
-            tree(path)
-        directory, share = stack.enter_context(virtiofsd('kataShared', roots))
+        directory, share = stack.enter_context(virtiofsd('kataShared', read_only=True))
         card = ['-netdev', 'user,id=pod', '-device', 'virtio-net-pci,netdev=pod,romfile=,addr=%s,mac=%s' % (SLOT, MAC)]
         guest = stack.enter_context(Guest(append=['cgroup_no_v1=all', 'systemd.unified_cgroup_hierarchy=1'],
                                           qemu_arg=card + args + share))
         guest.wait_agent()
         bridge = Bridge(guest)
         shim = Shim(bridge.path)
-        hosts = [('a pod, nothing shared', lambda: Nothing(shim, slots)), ('a pod with a virtio-fs share', lambda: Shared(
-            shim, directory))]
-        for name, host in hosts:
+        nothing = Nothing(shim, slots)
+        for name, case, host in (('a pod, nothing shared', whole_pod, nothing), ('a pod with a virtio-fs share', whole_pod, None),
+                                 ("the guest's programs", programs, nothing), ('swap', swap, nothing)):
+            if only and not any(word in name for word in only):
+                continue
             with tap.case(name):
-                if not directory and 'virtio-fs' in name:
+                if not directory and not host:
                     raise Skip('no virtiofsd: apt-get install qemu-system-common')
                 try:
-                    whole_pod(shim, host())
+                    case(shim, host or Shared(shim, slots, directory))
                 except BaseException:
                     shim.c.DestroySandbox()
                     raise

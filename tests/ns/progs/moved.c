@@ -10,8 +10,10 @@ int main(int argc, char **argv)
 	char buf[4096] __attribute__((aligned(8)));
 	int fd = inotify_init1(IN_CLOEXEC);
 
-	if (argc != 2 || inotify_add_watch(fd, argv[1], IN_MOVED_TO | IN_CREATE) < 0)
+	if (argc != 2 || inotify_add_watch(fd, argv[1], IN_MOVED_TO | IN_CREATE) < 0) {
+		perror("watch");
 		return 1;
+	}
 	printf("watching\n");
 	fflush(stdout);
 	for (;;) {
