@@ -551,6 +551,12 @@ def wait_process(agent, c, road):
         expect(sb.wait('y', 'gone').status, 143)
         abandoned = sb.wait('y', _later=True)       # a waiter that leaves does no harm
         abandoned.cancel()
+        for _ in range(9):      # nor do more of them than there may be calls at once: none stays
+            many = Ttrpc(agent.sock)
+            for _ in range(1000):
+                many.WaitProcess(container_id='y', exec_id='y', _later=True)
+            many.Check()
+            many.close()
         c.SignalProcess(container_id='y', exec_id='y', signal=9)
         expect(sb.wait('y').status, 137)
 

@@ -106,6 +106,19 @@ Test(caps, apply_none)
 	cr_expect_eq(caps_apply_bounding(&none, &err), -EPERM);
 }
 
+/* What may be had later stays, though it is not had now. */
+Test(caps, bounding_is_not_permitted)
+{
+	struct caps some = { .bounding = 1u << CAP_CHOWN | 1u << CAP_SETPCAP };
+	struct err err = { 0 };
+
+	if (geteuid() != 0)
+		cr_skip_test("needs root");
+	cr_assert_eq(caps_apply_bounding(&some, &err), 0, "%s", err.msg);
+	cr_expect_eq(prctl(PR_CAPBSET_READ, CAP_CHOWN, 0, 0, 0), 1);
+	cr_expect_eq(prctl(PR_CAPBSET_READ, CAP_KILL, 0, 0, 0), 0);
+}
+
 Test(caps, ambient_needs_permitted_and_inheritable)
 {
 	struct caps caps = {

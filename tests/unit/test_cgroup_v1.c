@@ -207,6 +207,11 @@ Test(cgroup_v1, limits)
 	expect_file(CTL_MEMORY, "memory.memsw.limit_in_bytes", "33554432");
 	expect_file(CTL_CPU, "cpu.cfs_quota_us", "-1");
 	expect_file(CTL_PIDS, "pids.max", "max");
+	mem.limit = 8 << 20; /* alone: the sum of both stays as it is */
+	mem.swap = 0;
+	cr_expect_eq(cgroup_update(cg, &res, &err), 0, "%s", err.msg);
+	expect_file(CTL_MEMORY, "memory.limit_in_bytes", "8388608");
+	expect_file(CTL_MEMORY, "memory.memsw.limit_in_bytes", "33554432");
 	mem.limit = -1;
 	mem.swap = 0;
 	cr_expect_eq(cgroup_update(cg, &res, &err), 0, "%s", err.msg);
@@ -489,6 +494,10 @@ Test(cgroup_v1, statistics)
 	cr_expect(s.use_hierarchy);
 	cr_expect_eq(s.pids, 1);
 	cr_expect_eq(s.pids_limit, 70);
+	pids.limit = -1;
+	cr_expect_eq(cgroup_update(cg, &res, &err), 0, "%s", err.msg);
+	cr_assert_eq(cgroup_stats(cg, &mem, &s, &err), 0, "%s", err.msg);
+	cr_expect_eq(s.pids_limit, 0, "none");
 	arena_free(&mem);
 	cr_expect_eq(cgroup_kill(cg, SIGKILL), 1);
 	(void)status_of(child);

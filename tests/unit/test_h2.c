@@ -254,6 +254,26 @@ Test(h2, unread_answers_end_what_is_run)
 	fake_all_over();
 }
 
+/* What unfinished requests hold is bounded over all connections. */
+Test(h2, bodies_of_all_together)
+{
+	uint8_t req[1000];
+	size_t n = fake_read_seed("h2/read", req, sizeof(req));
+
+	begin();
+	fake_rpc.held += LIMIT_BODIES;
+	cr_assert_eq(fake_feed(req, n, n), 0);
+	cr_expect_eq(fake_service.run, 0);
+	fake_rpc.held -= LIMIT_BODIES;
+	cr_expect_eq(fake_rpc.held, 0);
+	fake_end();
+	begin();
+	cr_assert_eq(fake_feed(req, n, n), 0);
+	cr_expect_eq(fake_service.run, 1);
+	fake_end();
+	fake_all_over();
+}
+
 Test(h2, dead_peer)
 {
 	uint8_t req[1000];

@@ -140,6 +140,8 @@ Test(seccomp, actions)
 
 Test(seccomp, errno_of_3x)
 {
+	struct seccomp_prog prog;
+	struct err err = { 0 };
 	struct profile p;
 
 	init(&p, WORD("SCMP_ACT_ALLOW"));
@@ -154,6 +156,8 @@ Test(seccomp, errno_of_3x)
 	p.rule3[0].has_errnoret_case = GRPC__LINUX_SYSCALL3X__HAS_ERRNORET_ERRNORET;
 	p.rule3[0].errnoret = ENOTTY;
 	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), ENOTTY);
+	p.rule3[0].errnoret = 0x10000 | ENOTTY; /* no other action is smuggled in */
+	cr_expect_eq(seccomp_compile(&p.s, &prog, &err), -EINVAL);
 	p.rule3[0].errnoret = 0; /* how runtime-rs says nothing */
 	cr_expect_eq(WEXITSTATUS(run(&p, call_getppid)), EPERM);
 	/* A 2.0 runtime speaks 3.x's road with 1.x's list. */

@@ -4,6 +4,8 @@
 
 #include "wire_fake.h"
 
+#include "base/limits.h"
+
 enum { DATA, WINDOW, PING, GO_AWAY };
 enum { SYN = 1, ACK = 2, FIN = 4, RST = 8 };
 
@@ -77,6 +79,22 @@ Test(yamux, a_call)
 	feed(WINDOW, FIN, 1, 0, NULL);
 	expect(WINDOW, FIN, 1);
 	cr_assert_eq(buf_len(&fake.out), 0);
+	fake_end();
+	fake_all_over();
+}
+
+Test(yamux, one_stream_too_many)
+{
+	begin();
+	for (uint32_t i = 0; i < LIMIT_YAMUX_STREAMS; i++) {
+		feed(WINDOW, SYN, 2 * i + 1, 0, NULL);
+		expect(WINDOW, ACK, 2 * i + 1);
+	}
+	feed(WINDOW, SYN, 99999, 0, NULL);
+	expect(WINDOW, RST, 99999);
+	feed(WINDOW, RST, 1, 0, NULL);
+	feed(WINDOW, SYN, 100001, 0, NULL);
+	expect(WINDOW, ACK, 100001);
 	fake_end();
 	fake_all_over();
 }
