@@ -452,7 +452,7 @@ soak-all: all $(VM_TOOLS) $(OWN_KERNEL) $(INITRD)
 bench: deps-test
 	@$(MAKE) --no-print-directory bench-all
 .PHONY: bench-all
-bench-all: all $(VM_TOOLS) $(OWN_KERNEL) $(INITRD)
+bench-all: all $(VM_TOOLS) $(OWN_KERNEL) $(INITRD) $(IMAGE)
 	@python3 tests/bench.py
 
 # --- looking harder ---------------------------------------------------------------------------

@@ -4,35 +4,44 @@
 
 Sizes are bytes, memory kB, times ms. Guests run under TCG unless ACCEL says otherwise, so that the
 figures of two machines compare only as ratios. Each line has our aim, and what the Go agent 1.13
-measured under the same QEMU settings, where there is such a figure.
+measured under the same QEMU settings, where there is such a figure. The ..._by_floor are ratios to
+tests/floor, the kernel's part of the same in the same guest.
 """
 import json
 import os
 import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, 'lib'), os.path.join(HERE, 'vm')]
-from roads import Road, error_of  # noqa: E402
+sys.path[:0] = [os.path.join(HERE, 'lib'), os.path.join(HERE, 'vm'), os.path.join(HERE, 'ns')]
+import nsagent  # noqa: E402
+from roads import Road, error_of, make_rootfs  # noqa: E402
 from server import Agent  # noqa: E402
 from tap import BUILD  # noqa: E402
 from vmlib import Guest  # noqa: E402
+
+FLOOR_PORT, FLOOR_MIB = 7000, 16
 
 # name, unit, aim ("<" or ">", number), the Go agent's figure
 ROWS = [
     ('agent_bytes', 'bytes', ('<', 3000000), 14989144),
     ('initrd_bytes', 'bytes', ('<', 2500000), 6679300),
     ('kernel_bytes', 'bytes', ('<', 5500000), None),
-    ('agent_rss_kb', 'kB', ('<', 1600), 11696),
-    ('agent_anon_kb', 'kB', ('<', 200), 1352),
+    ('agent_rss_kb', 'kB', ('<', 1077), 11696),
+    ('agent_anon_kb', 'kB', ('<', 136), 1352),
     ('agent_threads', '', ('<', 2), 9),
-    ('rss_per_container_kb', 'kB', ('<', 20), 185),
+    ('rss_per_container_kb', 'kB', ('<', 4), 185),
+    ('guest_used_initrd_kb', 'kB', None, None),
+    ('guest_used_pmem_kb', 'kB', None, None),
+    ('guest_used_blk_kb', 'kB', None, None),
     ('init_to_ready_ms', 'ms', ('<', 30), None),
     ('boot_to_ready_ms', 'ms', None, None),
     ('check_ms', 'ms', None, 2.2),
@@ -41,6 +50,10 @@ ROWS = [
     ('cycle_ms', 'ms', None, None),
     ('stdout_mb_s', 'MiB/s', ('>', 15), 0.3),
     ('stdin_mb_s', 'MiB/s', ('>', 15), 0.29),
+    ('create_start_by_floor', 'times', ('<', 1.5), None),
+    ('exec_by_floor', 'times', ('<', 1.5), None),
+    ('stdout_by_floor', 'times', ('>', 0.6), None),
+    ('stdin_by_floor', 'times', ('>', 0.6), None),
     ('serial_check_ms', 'ms', None, 2.2),
     ('serial_exec_ms', 'ms', None, 684),
     ('serial_stdout_mb_s', 'MiB/s', None, 0.3),
@@ -49,6 +62,10 @@ ROWS = [
     ('ttrpc_stdout_mb_s', 'MiB/s', None, None),
     ('ttrpc_stdin_mb_s', 'MiB/s', None, None),
     ('host_cycle_ms', 'ms', ('<', 2), None),
+    ('host_create_start_by_floor', 'times', ('<', 1.5), None),
+    ('host_exec_by_floor', 'times', ('<', 1.5), None),
+    ('host_stdout_by_floor', 'times', ('>', 0.6), None),
+    ('host_stdin_by_floor', 'times', ('>', 0.6), None),
     ('host_crun_ms', 'ms', None, None),
     ('host_runc_ms', 'ms', None, None),
 ]
@@ -84,10 +101,15 @@ def measure_guest(figures, transport, protocols, first):
                 figures['boot_to_ready_ms'] = int(m.group(2)) / 1000
             for protocol in protocols:
                 road = Road(guest.address, protocol, share)
-                if first and protocol == 'grpc':
+                floor = GuestFloor(guest, road) if first and protocol == 'grpc' else None
+                if floor:
                     measure_memory(figures, road)
+                    floor.measure()
                 measure_streams(figures, road, {'vsock': '', 'serial': 'serial_'}[transport]
                                 if protocol == 'grpc' else 'ttrpc_')
+                if floor:
+                    floor.measure()
+                    floor.compare(figures)
     finally:
         shutil.rmtree(share, ignore_errors=True)
 
@@ -111,6 +133,106 @@ def measure_memory(figures, road):
     figures['agent_rss_kb'], figures['agent_anon_kb'] = one['rss'], one['anon']
     figures['agent_threads'] = one['threads']
     figures['rss_per_container_kb'] = (many['rss'] - one['rss']) / 10
+
+
+def bare(config):
+    """A container with the agent's namespaces, its cgroups and all capabilities: where tests/floor runs."""
+    see_guest_proc(config)
+    config['mounts'].append({'destination': '/sys/fs/cgroup', 'type': 'bind', 'source': '/sys/fs/cgroup',
+                             'options': ['rbind', 'rw']})
+    config['linux']['namespaces'] = [n for n in config['linux']['namespaces'] if n['type'] == 'mount']
+    nsagent.all_caps(config)
+
+
+class Floor:
+    """tests/floor, before and after what it is compared with: the mean counts. Here: on this host, by Unix sockets."""
+
+    def __init__(self, rootfs):
+        self.sums, self.rounds, self.rootfs = {}, 0, rootfs
+        self.program = os.path.join(rootfs, 'bin', 'floor')
+        subprocess.run(['gcc', '-O2', '-Wall', '-D_GNU_SOURCE', '-static', '-s', '-o', self.program,
+                        os.path.join(HERE, 'floor', 'floor.c')], check=True)
+
+    def execute(self, *args):
+        return subprocess.run(['unshare', '--mount', self.program, *args], stdout=subprocess.PIPE, check=True,
+                              timeout=200).stdout
+
+    def listen(self):
+        """(a listening socket, the file that it is, what the program calls it)"""
+        path = os.path.join(self.rootfs, 'floor.sock')
+        s = socket.socket(socket.AF_UNIX)
+        s.bind(path)
+        s.listen(1)
+        return s, path, path
+
+    def _stream(self, way):
+        """MiB/s of FLOOR_MIB."""
+        listener, path, where = self.listen()
+
+        def serve():
+            with listener.accept()[0] as s:
+                s.settimeout(60)
+                if way == 'in':
+                    for _ in range(FLOOR_MIB * 16):
+                        s.sendall(bytes(65536))
+                while s.recv(1 << 18):
+                    pass
+        with listener:
+            listener.settimeout(60)
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            us = int(self.execute(way, where, str(FLOOR_MIB)))
+            thread.join(60)
+        os.unlink(path)
+        return FLOOR_MIB * 1000000 / us
+
+    def measure(self, inner):
+        got = {'create_ms': int(self.execute('create', inner, '20')) / 1000,
+               'exec_ms': int(self.execute('exec', inner, '20')) / 1000,
+               'stdout_mb_s': self._stream('out'), 'stdin_mb_s': self._stream('in')}
+        self.rounds += 1
+        for name, value in got.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+
+    def compare(self, figures, prefix=''):
+        for ours, floor in (('create_start_ms', 'create_ms'), ('exec_ms', 'exec_ms'), ('stdout_mb_s', 'stdout_mb_s'),
+                            ('stdin_mb_s', 'stdin_mb_s')):
+            mean = self.sums[floor] / self.rounds
+            figures['%sfloor_%s' % (prefix, floor)] = mean
+            figures[prefix + re.sub('_(ms|mb_s)$', '_by_floor', ours)] = figures[prefix + ours] / mean
+
+
+class GuestFloor(Floor):
+    """The same in a guest, in a container that has the agent's namespaces, by vsock."""
+
+    def __init__(self, guest, road):
+        super().__init__(road.rootfs)
+        self.guest, self.road, self.container = guest, road, None
+        make_rootfs(os.path.join(road.rootfs, 'inner'))
+
+    def execute(self, *args):
+        return self.container.exec('/bin/floor', *args, check=0, timeout=200).stdout
+
+    def listen(self):
+        return self.guest.listen(FLOOR_PORT), self.guest.path('vsock.sock_%d' % FLOOR_PORT), str(FLOOR_PORT)
+
+    def measure(self, inner='/inner'):
+        with self.road.kept(edit=bare) as self.container:
+            super().measure(inner)
+
+
+def measure_used(figures):
+    """What of the guest's memory is gone when the agent is idle, kernel included, for each kind of root."""
+    for root in ('initrd', 'pmem', 'blk'):
+        image = os.path.join(BUILD, 'kata-containers.img')
+        with Guest(**({} if root == 'initrd' else {'image': image, 'root': root})) as guest:
+            guest.wait_agent()
+            used = json.loads(guest.agent_ctl('call', 'GetMetrics', '{}').stdout)['metrics']
+            figures['guest_used_%s_kb' % root] = (meminfo(used, 'mem_total') - meminfo(used, 'mem_available')) // 1024
+
+
+def meminfo(metrics, item):
+    return int(float(re.search(r'^kata_guest_meminfo\{item="%s"\} (\S+)$' % item, metrics, re.M).group(1)))
 
 
 def make_more(road, bundle, cid):
@@ -137,14 +259,18 @@ def measure_host(figures):
             c['process']['args'] = ['/bin/true']
             c['root']['path'] = road.rootfs
         bundle = road.bundle(None, edit)
+        floor = Floor(road.rootfs)
+        floor.measure(road.rootfs)
         r = road.ctl('bench', '--json', '--no-share', '--containers', '50', bundle, timeout=300)
         if r.returncode != 0:
             print('# agent-ctl bench: ' + error_of(r))
         else:
             got = json.loads(r.stdout)
-            for name in ('cycle_ms', 'create_ms', 'start_ms', 'wait_ms', 'remove_ms', 'exec_ms', 'stdout_mb_s', 'stdin_mb_s'):
+            for name in ('cycle_ms', 'create_ms', 'start_ms', 'create_start_ms', 'wait_ms', 'remove_ms', 'exec_ms', 'stdout_mb_s', 'stdin_mb_s'):
                 if name in got:
                     figures['host_' + name] = got[name]
+            floor.measure(road.rootfs)
+            floor.compare(figures, 'host_')
         # crun 1.8 refuses a host that has v1 and v2 cgroups at once: both run where only v1 is mounted,
         # and what getting there takes is taken off.
         inside = ['unshare', '--mount', 'sh', '-c',
@@ -191,6 +317,7 @@ def main():
     }
     measure_guest(figures, 'vsock', ('grpc', 'ttrpc'), True)
     measure_guest(figures, 'serial', ('grpc',), False)
+    measure_used(figures)
     measure_host(figures)
     measure_images(figures)
     with open(os.path.join(BUILD, 'bench.json'), 'w') as f:

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -170,20 +171,35 @@ int pci_rescan(int sys, struct err *err)
 	return r < 0 ? err_sys(err, -r, "write /sys/" PCI_RESCAN) : 0;
 }
 
+/* So many hexadecimal digits at most, and what ends them; sscanf would be 120 kB of the program. */
+static bool pci_digits(const char **at, size_t max, char end, unsigned int *ret)
+{
+	size_t n = strspn(*at, "0123456789abcdefABCDEF");
+
+	if (n == 0 || n > max || (*at)[n] != end)
+		return false;
+	*ret = (unsigned int)strtoul(*at, NULL, 16);
+	*at += n + (end != '\0');
+	return true;
+}
+
 int pci_address(const char *text, size_t len, char ret[PCI_ADDRESS_MAX])
 {
 	unsigned int domain, bus, slot, function = 0;
-	char buf[PCI_ADDRESS_MAX], rest;
-	int n;
+	char buf[PCI_ADDRESS_MAX];
+	const char *at = buf;
+	bool whole;
 
 	if (len >= sizeof(buf) || strspn(text, "0123456789abcdefABCDEF:.") < len)
 		return -EINVAL;
 	(void)memcpy(buf, text, len);
 	buf[len] = '\0';
-	n = sscanf(buf, "%4x:%2x:%2x.%1x%c", &domain, &bus, &slot, &function, &rest);
-	if (n == 3 && sscanf(buf, "%4x:%2x:%2x%c", &domain, &bus, &slot, &rest) != 3)
+	whole = strchr(buf, '.');
+	if (!pci_digits(&at, 4, ':', &domain) || !pci_digits(&at, 2, ':', &bus) ||
+	    !pci_digits(&at, 2, whole ? '.' : '\0', &slot) ||
+	    (whole && !pci_digits(&at, 1, '\0', &function)))
 		return -EINVAL;
-	if ((n != 3 && n != 4) || slot > SLOT_MAX || function > FUNCTION_MAX)
+	if (slot > SLOT_MAX || function > FUNCTION_MAX)
 		return -EINVAL;
 	(void)snprintf(ret, PCI_ADDRESS_MAX, "%04x:%02x:%02x.%x", domain & 0xffff, bus & 0xff, slot,
 		       function);
