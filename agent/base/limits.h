@@ -11,9 +11,10 @@
 #define LIMIT_CALLS	   1024u       /* calls open on one connection */
 #define LIMIT_CALLS_TOTAL  8192u       /* calls open in the agent */
 #define LIMIT_BODIES	   (64u << 20) /* request bodies held by all connections together */
-#define LIMIT_CONNS	   1024u       /* connections open at once */
-#define LIMIT_HEADERS	   8192u       /* header list of one request, in bytes */
-#define LIMIT_FDS	   65536u      /* descriptors that the agent asks for */
+#define LIMIT_BODY_ANYTIME 64u	  /* but a request that is no longer is always taken: a Check */
+#define LIMIT_CONNS	   1024u  /* connections open at once */
+#define LIMIT_HEADERS	   8192u  /* header list of one request, in bytes */
+#define LIMIT_FDS	   65536u /* descriptors that the agent asks for */
 #define LIMIT_CONTAINERS   256u
 #define LIMIT_PROCESSES	   1024u /* processes of one container */
 #define LIMIT_DRAINS	   1024u /* pipes of a container's background processes that nobody reads */
@@ -29,6 +30,7 @@
 #define LIMIT_READ	   (1u << 20)  /* bytes that one ReadStdout may return */
 
 /* What waits for a peer to read it; above that nothing more of the peer's is read or run. */
+#define LIMIT_UNSENT	   (64u << 20) /* of all together: then nobody has more than one answer waiting */
 #define LIMIT_H2_UNSENT	   (16u << 20)
 #define LIMIT_TTRPC_UNSENT (1u << 20)
 #define LIMIT_YAMUX_UNSENT (64u << 10)

@@ -148,7 +148,8 @@ struct agent *call_agent(const struct call *c)
 struct call *call_new(struct rpc_server *s, const struct call_road *road, void *stream,
 		      const struct rpc_method *method, enum schema schema, int64_t timeout_ms)
 {
-	struct call *c = s->calls < LIMIT_CALLS_TOTAL ? calloc(1, sizeof(*c)) : NULL;
+	bool full = s->calls >= LIMIT_CALLS_TOTAL && !(method->flags & M_ANYTIME);
+	struct call *c = full ? NULL : calloc(1, sizeof(*c));
 
 	if (!c)
 		return NULL;

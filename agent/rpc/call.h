@@ -95,6 +95,7 @@ struct rpc_server {
 	bool trace;	    /* log each call with its duration */
 	unsigned int calls; /* open, parked ones included */
 	size_t held;	    /* bytes of request bodies that roads hold, all together */
+	size_t unsent;	    /* bytes of answers that wait for their peers, all together */
 	struct timer quiet; /* armed by the end of a call, until memory has been given back */
 };
 
@@ -119,7 +120,8 @@ struct call {
 
 /*
  * For roads: a new call, which rpc_run then hands to its handler. timeout_ms < 0: no deadline. NULL
- * when memory or LIMIT_CALLS_TOTAL is out, and nothing has happened.
+ * when memory or LIMIT_CALLS_TOTAL is out, and nothing has happened; methods that are served at any
+ * time, which answer at once, don't count for that.
  */
 struct call *call_new(struct rpc_server *s, const struct call_road *road, void *stream,
 		      const struct rpc_method *method, enum schema schema, int64_t timeout_ms);

@@ -27,6 +27,7 @@ struct fdconn {
 	struct job hang_up;
 	struct timer linger; /* until the first byte; and after our end */
 	int fd;
+	bool heard;   /* it has said something */
 	bool paused;  /* nothing is read until the peer has taken its answers */
 	bool blocked; /* the socket is full: EPOLLOUT is being waited for */
 	bool leaving; /* shut down; waiting for the peer to have read everything */
@@ -163,6 +164,7 @@ static void fdconn_on_event(struct source *s, uint32_t events)
 		n = recv(f->fd, chunk, sizeof(chunk), MSG_DONTWAIT);
 		if (n > 0 && !f->leaving) {
 			timer_cancel(&f->linger);
+			f->heard = true;
 			r = conn_input(&f->conn, chunk, (size_t)n);
 		}
 		if (n > 0)
@@ -178,12 +180,25 @@ static void fdconn_on_event(struct source *s, uint32_t events)
 	}
 }
 
+/* All are taken: whoever has been silent the longest, since it came, makes room. */
+static void fdconn_make_room(void)
+{
+	list_for_each(struct fdconn, f, &conns.list, link) {
+		if (!f->heard && !f->leaving) {
+			fdconn_free(f);
+			return;
+		}
+	}
+}
+
 int fdconn_start(struct loop *l, struct rpc_server *rpc, int fd, const char *peer,
 		 conn_start *start)
 {
 	AUTO_FREE struct fdconn *f = NULL;
 	int r;
 
+	if (conns.count >= LIMIT_CONNS)
+		fdconn_make_room();
 	if (conns.count < LIMIT_CONNS)
 		f = calloc(1, sizeof(*f));
 	if (!f) {

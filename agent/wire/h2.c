@@ -106,6 +106,12 @@ static void h2_release_input(struct h2_stream *st)
 	buf_free(&st->in.body);
 }
 
+static void h2_count_out(struct h2_session *s, size_t more, size_t less)
+{
+	s->out_bytes += more - less;
+	s->conn->rpc->unsent += more - less;
+}
+
 static void h2_stream_free(struct h2_stream *st)
 {
 	struct call *c = st->call;
@@ -114,7 +120,7 @@ static void h2_stream_free(struct h2_stream *st)
 	if (c)
 		call_cancelled(c);
 	h2_release_input(st);
-	st->session->out_bytes -= buf_len(&st->out);
+	h2_count_out(st->session, 0, buf_len(&st->out));
 	if (out.active && st->batch == out.batch) {
 		out.dead[out.dead_count++] = st->out;
 		st->out = (struct buf){ 0 };
@@ -192,7 +198,7 @@ static void h2_answer(struct call *c, struct buf *body)
 	be32_put(prefix + 1, len);
 	st->out = *body;
 	*body = (struct buf){ 0 };
-	st->session->out_bytes += buf_len(&st->out);
+	h2_count_out(st->session, buf_len(&st->out), 0);
 	h2_submitted(st->session, nghttp2_submit_response(st->session->ng, st->id, headers,
 							  ARRAY_LEN(headers), &provider));
 }
@@ -509,7 +515,7 @@ static int h2_on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint
 	if (st->answered)
 		return 0;
 	before = buf_len(&st->in.body);
-	if (rpc->held + len > LIMIT_BODIES)
+	if (rpc->held + len > LIMIT_BODIES && before + len > LIMIT_BODY_ANYTIME)
 		r = err_rpc(&err, RPC_RESOURCE_EXHAUSTED, "too many bytes of unfinished requests");
 	else
 		r = grpc_read(&st->in, data, len, &err);
@@ -543,6 +549,7 @@ static void h2_run_ready(struct h2_session *s)
 	struct h2_stream *st;
 
 	while (s->out_bytes < LIMIT_H2_UNSENT &&
+	       (s->out_bytes == 0 || s->conn->rpc->unsent < LIMIT_UNSENT) &&
 	       (st = list_first(&s->ready, struct h2_stream, ready))) {
 		struct buf body = st->in.body;
 		int64_t left = -1;
@@ -618,7 +625,7 @@ static int h2_on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint
 		return NGHTTP2_ERR_WOULDBLOCK;
 	(void)h2_on_send(ng, head, 9, 0, user);
 	h2_out_add(buf_data(&st->out), len);
-	st->session->out_bytes -= len;
+	h2_count_out(st->session, 0, len);
 	st->out.start += len; /* not buf_consume: the bytes are still to be written */
 	st->batch = out.batch;
 	return 0;

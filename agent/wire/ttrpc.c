@@ -113,6 +113,7 @@ static int ttrpc_flush(struct ttrpc_session *s)
 		if (n < 0)
 			return (int)n;
 		s->out_bytes -= (size_t)n;
+		s->conn->rpc->unsent -= (size_t)n;
 		for (left = (size_t)n; left > 0;) {
 			struct ttrpc_stream *st = list_first(&s->out, struct ttrpc_stream, link);
 			size_t len = buf_len(&st->out);
@@ -149,9 +150,10 @@ static void ttrpc_send(struct ttrpc_stream *st, struct buf *frame)
 	st->out = *frame;
 	*frame = (struct buf){ 0 };
 	s->out_bytes += buf_len(&st->out);
+	s->conn->rpc->unsent += buf_len(&st->out);
 	list_del(&st->link);
 	list_add_tail(&s->out, &st->link);
-	if (s->out_bytes > LIMIT_TTRPC_UNSENT)
+	if (s->out_bytes > LIMIT_TTRPC_UNSENT || s->conn->rpc->unsent > LIMIT_UNSENT)
 		ttrpc_pause(s, true);
 	job_queue(s->conn->rpc->loop, &s->flush, ttrpc_on_flush);
 }
@@ -494,6 +496,7 @@ static void ttrpc_closed(struct conn *c)
 	}
 	while ((st = list_first(&s->out, struct ttrpc_stream, link)))
 		ttrpc_stream_free(st);
+	s->conn->rpc->unsent -= s->out_bytes;
 	ttrpc_release_body(s);
 	buf_free(&s->stalled);
 	free(s);

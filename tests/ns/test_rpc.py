@@ -24,7 +24,7 @@ import nsagent  # noqa: E402
 import server  # noqa: E402
 from rpc import Client, Ttrpc, fails, agent_pb2, grpc, oci_pb2, types_pb2  # noqa: E402
 from tap import Tap, expect, has, need_root, retry  # noqa: E402
-from wire import pb  # noqa: E402
+from wire import pb, ttrpc_request  # noqa: E402
 
 S = grpc.StatusCode
 IDS = ('', '/', '..', '.', 'a/b', '../../etc', 'a\0b', 'a\nb', ' ', 'x' * 100000, '\u00fcber', '%s%n', '-', '*')
@@ -1144,6 +1144,29 @@ def a_thousand_parked_calls(agent, c, road):
         expect({p.result(30).status for p in parked}, {137})
 
 
+def check_is_always_answered(agent, c, road):
+    """With more calls parked than the agent takes, and more connections that say nothing than it keeps."""
+    with Sandbox(c, road) as sb:
+        sb.start('x')
+        wait = pb((1, 'x'), (2, 'x'))
+        talking = [agent.connect() for _ in range(9)]
+        for s in talking:
+            s.sendall(b''.join(ttrpc_request(1 + 2 * i, 'WaitProcess', wait) for i in range(1000)))
+        silent = [agent.connect() for _ in range(1100)]
+        try:
+            for protocol in (Client, Ttrpc):
+                client = protocol(agent.sock)
+                began = time.monotonic()
+                client.Check(_timeout=10)
+                expect(time.monotonic() - began < 5, True, 'seconds until a Check was answered')
+                client.close()
+            fails(S.RESOURCE_EXHAUSTED, c.ListInterfaces)
+        finally:
+            for s in talking + silent:
+                s.close()
+        retry(c.ListInterfaces, on=(grpc.RpcError,))
+
+
 # ---- everything at once ------------------------------------------------------------------------
 
 class Storm(threading.Thread):
@@ -1251,7 +1274,7 @@ CASES = [health, without_a_sandbox, sandbox_life, sandbox_destroyed_twice, sandb
          standard_streams, cancelled_reader_takes_nothing_along, close_stdin_behind_a_blocked_write,
          workers_hold_nobodys_streams, terminal, oom_event,
          network, guest_details, guest_errors, copy_file, tracing, methods_of_3x, bad_ids, bad_bytes, too_large,
-         unknown_methods, a_thousand_parked_calls]
+         unknown_methods, a_thousand_parked_calls, check_is_always_answered]
 
 
 def main():

@@ -184,12 +184,19 @@ Test(call, work_that_goes_on)
 Test(call, so_many_and_no_more)
 {
 	static struct call *calls[LIMIT_CALLS_TOTAL];
+	struct rpc_method check = { .service = "grpc.Health", .name = "Check" };
+	struct call *one;
 
 	for (size_t i = 0; i < LIMIT_CALLS_TOTAL; i++) {
 		calls[i] = call("WaitProcess", "", 0, -1, SCHEMA_1X);
 		cr_assert_not_null(calls[i]);
 	}
 	cr_expect_null(call("WaitProcess", "", 0, -1, SCHEMA_1X));
+	/* What is answered at once and at any time is not kept out. */
+	check.flags = M_ANYTIME;
+	one = call_new(&fake_rpc, &road, NULL, &check, SCHEMA_1X, -1);
+	cr_assert_not_null(one);
+	call_cancelled(one);
 	for (size_t i = 0; i < LIMIT_CALLS_TOTAL; i++)
 		call_cancelled(calls[i]);
 	cr_expect_eq(fake_rpc.calls, 0);

@@ -117,6 +117,17 @@ Test(conn, limit)
 
 	for (unsigned int i = 0; i < LIMIT_CONNS; i++)
 		fds[i] = open_one(detect_start);
+	/* Those that say nothing make room, the oldest first. */
+	for (unsigned int i = 0; i < 3; i++) {
+		int fd = open_one(detect_start);
+
+		cr_expect_eq(read(fds[i], pair, 1), 0, "it is closed");
+		close(fds[i]);
+		fds[i] = fd;
+	}
+	for (unsigned int i = 0; i < LIMIT_CONNS; i++)
+		cr_assert_eq(write(fds[i], check_call, 1), 1);
+	run(200);
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	cr_expect_lt(fdconn_start(fake_loop, &fake_rpc, pair[1], "test", detect_start), 0);
 	cr_expect_eq(read(pair[0], pair, 1), 0, "it is closed");

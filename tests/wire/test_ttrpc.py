@@ -8,6 +8,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import h2  # noqa: E402
 from server import Service  # noqa: E402
 from tap import Tap, expect  # noqa: E402
 from wire import pb, recv_exact, ttrpc_answer, ttrpc_frame, ttrpc_request, unpb  # noqa: E402
@@ -185,6 +186,29 @@ def main():
             if g[0] <= 2 * n - 1:
                 expect(unpb(g[3])[1] == want, True, "bytes of the answer")
 
+    def unread_by_many():
+        """Each gRPC connection may have 16 MiB of answers waiting; all together 64 MiB, and one answer each."""
+        read = h2.message(pb((1, "c"), (3, 1 << 20)))
+        before, peers = srv.rss_kb(), []
+        for _ in range(40):
+            peers.append(h2.H2(srv.connect()))
+            for i in range(10):
+                peers[-1].request(1 + 2 * i, h2.grpc_headers("/grpc.AgentService/ReadStdout"), read)
+        s = srv.connect()
+        s.sendall(ttrpc_request(1, "Check", service="grpc.Health"))
+        expect(ttrpc_answer(s)[1], 0)
+        more = (srv.rss_kb() - before) >> 10
+        expect(40 < more < 200, True, "%d MiB" % more)
+        # Who reads has them all, whatever the others do.
+        p = peers[0]
+        p.send(h2.frame(h2.WINDOW_UPDATE, 0, 0, (1 << 26).to_bytes(4, "big")),
+               *(h2.frame(h2.WINDOW_UPDATE, 0, 1 + 2 * i, (1 << 22).to_bytes(4, "big")) for i in range(10)))
+        for _ in range(10):
+            p.until(lambda kind, flags, stream, payload: kind == h2.HEADERS and flags & h2.END_STREAM, "an answer's end")
+        for p in peers:
+            p.s.close()
+        s.close()
+
     def wrong_first_byte():
         s = srv.connect()
         s.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -197,7 +221,8 @@ def main():
 
     tests = [simple, empty_answer_bytes, byte_by_byte, many_in_one_write, random_splits, big_message, too_big,
              even_id, malformed, bad_payload, unknown, failures, frame_types, extras, deadline, parked_and_others,
-             lost_connections, too_many_calls, slow_reader, used_twice, resumes, wrong_first_byte, bye]
+             lost_connections, too_many_calls, slow_reader, used_twice, resumes, unread_by_many,
+             wrong_first_byte, bye]
     for t in tests:
         tap.run("ttrpc: " + t.__name__, t)
     srv.stop()
