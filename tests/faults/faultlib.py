@@ -405,8 +405,13 @@ class Life:
     shared_pid = False
     may_die = False     # somebody is killed: what he would have said is missing
 
+    edit = None         # of the spec
+
     def spec(self):
-        return spec(self.image, 'sh', '-c', 'trap "" USR1; echo hello; cat')
+        made = spec(self.image, 'sh', '-c', 'trap "" USR1; echo hello; cat')
+        if self.edit:
+            self.edit(made)
+        return made
 
     def expect(self, got, want):
         if got != want:
