@@ -14,6 +14,7 @@ comma := ,
 say = @printf '  %-8s %s\n' $(1) $(2)
 
 CC := gcc
+HOST_CC := $(CC)
 BUILD := build
 VERSION := $(shell cat VERSION)
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
@@ -25,12 +26,16 @@ PKG_IMAGE := busybox-static cpio gzip zstd e2fsprogs iptables
 PKG_KERNEL := linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils lz4 perl kmod
 PKG_RUN := qemu-system-x86 python3
 PKG_TEST := libcriterion-dev clang clang-format pyflakes3 libclang-rt-14-dev python3-grpcio python3-protobuf python3-hpack mmdebstrap xfsprogs erofs-utils cryptsetup-bin \
-	yamllint patchelf lld gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static dnf createrepo-c rpm crun runc iproute2 fdisk procps strace \
+	yamllint patchelf lld qemu-user-static dnf createrepo-c rpm crun runc iproute2 fdisk procps strace \
 	golang-go golang-google-grpc-dev golang-github-containerd-ttrpc-dev golang-github-hashicorp-yamux-dev gogoprotobuf
 
-PKG_debian := $(PKG_BUILD) $(PKG_IMAGE) $(PKG_RUN) kmod
+PKG_cross_arm64 := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm
+PKG_cross_ppc64le := gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross qemu-system-ppc
+PKG_cross_s390x := gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-system-misc
+PKG_debian = $(PKG_BUILD) $(PKG_IMAGE) $(PKG_RUN) kmod $(if $(CROSS),$(PKG_cross_$(ARCH)))
 PKG_run := $(PKG_BUILD) $(PKG_IMAGE) $(PKG_KERNEL) $(PKG_RUN)
-PKG_test := $(PKG_run) $(PKG_TEST)
+PKG_deb := $(PKG_BUILD) dpkg-dev
+PKG_test := $(PKG_run) dpkg-dev lintian $(PKG_TEST) $(PKG_cross_arm64) $(PKG_cross_ppc64le) $(PKG_cross_s390x)
 
 # --- flags ------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wshadow -Wundef -Wvla -Wformat=2 -Wconversion -Wsign-conversion -Wcast-qual \
@@ -57,19 +62,36 @@ OBJ := $(BUILD)/obj
 AGENT := $(BUILD)/kata-agent
 endif
 CFLAGS = $(BASE) $(WARN) $(INC)
-# ARCH=arm64: the same agent, built with Debian's cross compiler and libraries of that architecture.
-ifeq ($(ARCH),arm64)
-CC := aarch64-linux-gnu-gcc
-STRIP := aarch64-linux-gnu-strip
-SYSROOT := $(BUILD)/sysroot-arm64
-OBJ := $(BUILD)/obj-arm64
-AGENT := $(BUILD)/kata-agent-arm64
+# ARCH=arm64, ppc64le, s390x: the same agent, built with Debian's cross compiler and libraries of that architecture.
+ifneq ($(ARCH),)
+ifeq ($(filter x86_64 $(shell uname -m),$(ARCH)),)
+DEB_arm64 := arm64
+DEB_ppc64le := ppc64el
+DEB_s390x := s390x
+TRIPLE_arm64 := aarch64-linux-gnu
+TRIPLE_ppc64le := powerpc64le-linux-gnu
+TRIPLE_s390x := s390x-linux-gnu
+TRIPLE := $(or $(TRIPLE_$(ARCH)),$(error ARCH=$(ARCH): choose one of x86_64 arm64 ppc64le s390x))
+CROSS := -$(ARCH)
+CC := $(TRIPLE)-gcc
+STRIP := $(TRIPLE)-strip
+SYSROOT := $(BUILD)/sysroot$(CROSS)
+OBJ := $(BUILD)/obj$(CROSS)
+AGENT := $(BUILD)/kata-agent$(CROSS)
 RELR :=
-INC += -isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/aarch64-linux-gnu
-AGENT_LDFLAGS += -L$(SYSROOT)/usr/lib/aarch64-linux-gnu
-MNL_A := $(wildcard $(SYSROOT)/usr/lib/aarch64-linux-gnu/libmnl.a)
+INC += -isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/$(TRIPLE)
+AGENT_LDFLAGS += -L$(SYSROOT)/usr/lib/$(TRIPLE)
+# glibc has no static programs that can be loaded anywhere (rcrt1.o) for the other two, and what it has for the plain ones
+# refers to the tables that startup.ld leaves out.
+ifneq ($(ARCH),arm64)
+STARTUP :=
+AGENT_LDFLAGS := -static -Wl,--gc-sections,-z,relro,-z,now -L$(SYSROOT)/usr/lib/$(TRIPLE)
+endif
+MNL_A := $(wildcard $(SYSROOT)/usr/lib/$(TRIPLE)/libmnl.a)
 $(SYSROOT):
-	tests/cross/sysroot.sh arm64 $@.new && mv $@.new $@
+	$(call say,FETCH,"$@ (Debian's libraries for $(ARCH))")
+	$(Q)tests/cross/sysroot.sh $(DEB_$(ARCH)) $@.new && mv $@.new $@
+endif
 endif
 STRIP ?= strip
 # libmnl: Debian has no archive of it. Where none is found, agent/linux/mnl.c stands in for it in static builds.
@@ -99,7 +121,7 @@ help:
 ## make                     build the agent and agent-ctl (make agent ARCH=arm64: cross-built;
 ##                          LINK=shared: build/kata-agent-shared, against the system's libraries)
 ## make run [CMD='...']     boot a guest and run a command in a container
-##                          (ROOT=initrd|pmem|blk, TRANSPORT=vsock|serial, PROTOCOL=grpc|ttrpc, ACCEL=tcg|kvm,
+##                          (ROOT=initrd|pmem|blk|verity|erofs, TRANSPORT=vsock|serial, PROTOCOL=grpc|ttrpc, ACCEL=tcg|kvm,
 ##                          KERNEL=own|debian: ours, which takes minutes to build, or Debian's, downloaded)
 ## make shell               the same with an interactive shell in the container
 ## make test                every test
@@ -166,41 +188,41 @@ $(BUILD)/obj-host/tools/agent-ctl/schema.o $(BUILD)/obj-san/tools/agent-ctl/sche
 $(BUILD)/obj-host/%.o: %.c | $(GEN)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(BASE) $(WARN) -isystem $(BUILD)/gen $(HOST_CFLAGS) -c -o $@ $<
+	$(Q)$(HOST_CC) $(BASE) $(WARN) -isystem $(BUILD)/gen $(HOST_CFLAGS) -c -o $@ $<
 $(BUILD)/obj-host/gen/%.o: $(BUILD)/gen/%.c | $(GEN)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(BASE) -isystem $(BUILD)/gen $(HOST_CFLAGS) -w -c -o $@ $<
+	$(Q)$(HOST_CC) $(BASE) -isystem $(BUILD)/gen $(HOST_CFLAGS) -w -c -o $@ $<
 $(BUILD)/agent-ctl: $(CTL_OBJ)
 	$(call say,LD,$@)
-	$(Q)$(CC) -o $@ $(CTL_OBJ) -lnghttp2 -lprotobuf-c -ljson-c
+	$(Q)$(HOST_CC) -o $@ $(CTL_OBJ) -lnghttp2 -lprotobuf-c -ljson-c
 -include $(CTL_OBJ:.o=.d)
 
 # The vsock device in user space, and the guard that ends what a test started.
 VSOCK_OBJ := $(patsubst %.c,$(BUILD)/obj-host/%.o,$(sort $(wildcard tools/vhost-user-vsock/*.c)))
 $(BUILD)/vhost-user-vsock: $(VSOCK_OBJ)
 	$(call say,LD,$@)
-	$(Q)$(CC) -o $@ $(VSOCK_OBJ)
+	$(Q)$(HOST_CC) -o $@ $(VSOCK_OBJ)
 $(BUILD)/vm-guard: $(BUILD)/obj-host/tests/vm/guard/vm-guard.o
 	$(call say,LD,$@)
-	$(Q)$(CC) -o $@ $^
+	$(Q)$(HOST_CC) -o $@ $^
 -include $(VSOCK_OBJ:.o=.d)
 # A guest program and a sanitized device for the tests of the device itself.
 $(BUILD)/vsock-guest: tests/vm/guest/vsock-guest.c
 	$(call say,CC,$<)
-	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -static -s -o $@ $<
+	$(Q)$(HOST_CC) -std=gnu11 -D_GNU_SOURCE -O2 -static -s -o $@ $<
 $(BUILD)/kernel-probe: tests/vm/guest/kernel-probe.c
 	$(call say,CC,$<)
-	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O2 -static -s -o $@ $<
+	$(Q)$(HOST_CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O2 -static -s -o $@ $<
 $(BUILD)/vhost-user-vsock-san: $(wildcard tools/vhost-user-vsock/*.[ch])
 	$(call say,CC-SAN,$@)
-	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g $(SANITIZE) -o $@ $(filter %.c,$^)
+	$(Q)$(HOST_CC) -std=gnu11 -D_GNU_SOURCE -O1 -g $(SANITIZE) -o $@ $(filter %.c,$^)
 VM_TOOLS := $(BUILD)/agent-ctl $(BUILD)/vhost-user-vsock $(BUILD)/vm-guard
 
 # --- packages, images -------------------------------------------------------------------------
 # Installs what is missing, as root or through sudo; without either it says what to do.
-.PHONY: deps deps-run deps-build deps-debian deps-test
+.PHONY: deps deps-run deps-build deps-debian deps-deb deps-test
 deps: deps-test
-deps-build deps-debian deps-run deps-test: deps-%:
+deps-build deps-debian deps-run deps-deb deps-test: deps-%:
 	@tests/deps.sh $(PKG_$*)
 
 OWN_KERNEL := $(BUILD)/kata-vmlinuz
@@ -233,6 +255,16 @@ IMAGE := $(BUILD)/kata-containers.img
 $(IMAGE): $(ROOTFS)-image.stamp $(wildcard image-builder/*.sh)
 	$(call say,IMAGE,$@)
 	$(Q)AGENT_INIT=yes image-builder/image_builder.sh -o $@ $(ROOTFS)-image >$(BUILD)/image.log 2>&1 || { cat $(BUILD)/image.log; exit 1; }
+
+# The same tree measured (a second partition with dm-verity's hashes; their root is in root_hash_verity.txt), and as the
+# smallest image, compressed.
+VERITY := $(BUILD)/kata-containers-verity.img
+EROFS := $(BUILD)/kata-containers-erofs.img
+$(VERITY): IMAGE_WAY = BUILD_VARIANT=verity MEASURED_ROOTFS=yes
+$(EROFS): IMAGE_WAY = FS_TYPE=erofs EROFS_COMPRESSION=lz4hc IMAGE_SIZE_ALIGNMENT_MB=2
+$(VERITY) $(EROFS): $(ROOTFS)-image.stamp $(wildcard image-builder/*.sh)
+	$(call say,IMAGE,$@)
+	$(Q)$(IMAGE_WAY) AGENT_INIT=yes image-builder/image_builder.sh -o $@ $(ROOTFS)-image >$@.log 2>&1 || { cat $@.log; exit 1; }
 
 .PHONY: kernel initrd image images rootfs list-distros
 kernel: $(OWN_KERNEL)
@@ -280,6 +312,32 @@ install: $(AGENT) $(BUILD)/agent-ctl images-all
 	install -D -m 644 $(INITRD) $(SHARE)/kata-containers-initrd.img
 	install -D -m 644 $(IMAGE) $(SHARE)/kata-containers.img
 
+# --- what is given to others ------------------------------------------------------------------
+DIST := $(BUILD)/kata-static-$(VERSION)-$(shell uname -m).tar.zst
+# For hosts of any distribution.
+$(BUILD)/agent-ctl-static: $(CTL_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(HOST_CC) -static-pie -Wl,-z,relro,-z,now -s -o $@ $(CTL_OBJ) -lnghttp2 -lprotobuf-c -ljson-c
+$(DIST): $(BUILD)/agent-ctl-static $(OWN_KERNEL) $(INITRD) $(IMAGE) $(wildcard tools/dist/*.sh) $(BUILD)/version LICENSE
+	$(call say,DIST,$@)
+	$(Q)BUILD=$(abspath $(BUILD)) tools/dist/dist.sh $(VERSION_TEXT) $@
+DEB := $(BUILD)/kata-agent-c_$(VERSION)_$(shell dpkg --print-architecture 2>/dev/null).deb
+$(DEB): $(SHARED) $(BUILD)/agent-ctl $(wildcard tools/dist/*.sh rootfs-builder/systemd/*) LICENSE
+	$(call say,DEB,$@)
+	$(Q)BUILD=$(abspath $(BUILD)) tools/dist/deb.sh $(VERSION) $@
+
+## make dist                kernel, images and agent-ctl in one archive, laid out as kata-deploy's: build/kata-static-*.tar.zst
+## make deb                 a package of the agent, linked with Debian's libraries, and agent-ctl: build/kata-agent-c_*.deb
+.PHONY: dist dist-file deb deb-file
+dist: deps-run
+	@$(MAKE) --no-print-directory dist-file
+dist-file: $(DIST)
+	@ls -l $^
+deb: deps-deb
+	@$(MAKE) --no-print-directory deb-file
+deb-file: $(DEB)
+	@ls -l $^
+
 # --- run --------------------------------------------------------------------------------------
 CMD ?= uname -a; id; cat /proc/1/cgroup
 ROOT ?= initrd
@@ -288,17 +346,19 @@ PROTOCOL ?= grpc
 export ACCEL ROOT TRANSPORT PROTOCOL
 # A word of the command line, not of the environment of what is run.
 unexport KERNEL
-RUN_KERNEL = $(or $(KERNEL),$(if $(wildcard $(OWN_KERNEL)),own,debian))
+RUN_KERNEL = $(or $(KERNEL),$(if $(CROSS),debian),$(if $(wildcard $(OWN_KERNEL)),own,debian))
 
 # Debian's kernel: its package's files, and an initrd with the modules that Kata's devices need.
-DEBIAN := $(BUILD)/debian-kernel
-$(DEBIAN)/vmlinuz: tests/vm/debian-kernel.sh
-	$(call say,FETCH,"$@ (Debian's linux-image-amd64)")
-	$(Q)tests/vm/debian-kernel.sh $(DEBIAN)
+DEBIAN := $(BUILD)/debian-kernel$(CROSS)
+DEBIAN_IMAGE := linux-image-$(if $(CROSS),$(subst ppc64le,powerpc64le,$(ARCH)),amd64)
+$(DEBIAN)/vmlinuz: tests/vm/debian-kernel.sh | $(SYSROOT)
+	$(call say,FETCH,"$@ (Debian's $(DEBIAN_IMAGE))")
+	$(Q)$(if $(CROSS),APT_CONFIG=$(abspath $(SYSROOT))/apt.conf) DEBIAN_KERNEL_PACKAGE=$(DEBIAN_IMAGE) tests/vm/debian-kernel.sh $(DEBIAN)
 	@touch $@
+run_cross = $(if $(CROSS),ARCH=$(ARCH) BUSYBOX=$(abspath $(SYSROOT))/bin/busybox)
 $(DEBIAN)-rootfs.stamp: $(DEBIAN)/vmlinuz $(STATIC) $(ROOTFS_SRC)
 	$(call say,ROOTFS,$(DEBIAN)-rootfs)
-	$(Q)AGENT_INIT=yes $(if $(INITRD_EXTRAS),KATA_EXTRAS='$(INITRD_EXTRAS)') AGENT_SOURCE_BIN=$(abspath $(STATIC)) KERNEL_MODULES=kata \
+	$(Q)AGENT_INIT=yes $(if $(INITRD_EXTRAS),KATA_EXTRAS='$(INITRD_EXTRAS)') AGENT_SOURCE_BIN=$(abspath $(STATIC)) KERNEL_MODULES=kata $(run_cross) \
 		KERNEL_MODULES_DIR=$$(echo $(DEBIAN)/modules/*) rootfs-builder/rootfs.sh -o $(VERSION) -r $(DEBIAN)-rootfs busybox \
 		>$(DEBIAN)-rootfs.log 2>&1 || { cat $(DEBIAN)-rootfs.log; exit 1; }
 	@touch $@
@@ -308,10 +368,10 @@ $(DEBIAN)-initrd.img: $(DEBIAN)-rootfs.stamp initrd/initrd_builder.sh
 
 # What is misspelled is refused before anything is built or booted.
 one_of = $(if $(filter-out 1,$(words $($1)))$(filter-out $2,$($1)),$(error $1=$($1): choose one of $2))
-run_words = $(call one_of,ROOT,initrd pmem blk)$(call one_of,TRANSPORT,vsock serial)$(call one_of,PROTOCOL,grpc \
+run_words = $(if $(CROSS),$(if $(filter own,$(KERNEL)),$(error KERNEL=own: with x86_64 only; ARCH=$(ARCH) boots Debian's kernel)))$(call one_of,ROOT,initrd pmem blk verity erofs)$(call one_of,TRANSPORT,vsock serial)$(call one_of,PROTOCOL,grpc \
 	ttrpc)$(if $(KERNEL),$(call one_of,KERNEL,own debian))$(if $(filter debian,$(RUN_KERNEL)),$(if $(filter initrd,$(ROOT)),,$(error \
 	ROOT=$(ROOT): Debian's kernel has the drivers as modules and boots from an initrd only; KERNEL=own, or make kernel)))
-debian_said = $(if $(KERNEL),,@echo "run: with Debian's kernel ('make kernel' builds a trimmed one in some minutes, which boots in less than half the time)" >&2)
+debian_said = $(if $(KERNEL)$(CROSS),,@echo "run: with Debian's kernel ('make kernel' builds a trimmed one in some minutes, which boots in less than half the time)" >&2)
 # As it was typed: make would take each $$ for a variable of its own.
 run_cmd = KATA_CMD='$(subst ','\'',$(value CMD))'
 
@@ -319,7 +379,8 @@ run_cmd = KATA_CMD='$(subst ','\'',$(value CMD))'
 run_ready = @$(MAKE) --no-print-directory $(jobs) run-$(RUN_KERNEL) >&2
 # As many jobs as processors, unless whoever called make has said how many: the first container is waited for.
 jobs = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
-run_guest = $(if $(filter debian,$(RUN_KERNEL)),VM_KERNEL=$(abspath $(DEBIAN)/vmlinuz) VM_INITRD=$(abspath $(DEBIAN)-initrd.img)) tests/vm/run.sh
+run_guest = $(if $(filter debian,$(RUN_KERNEL)),VM_KERNEL=$(abspath $(DEBIAN)/vmlinuz) VM_INITRD=$(abspath $(DEBIAN)-initrd.img)) \
+	$(if $(CROSS),VM_ARCH=$(ARCH) VM_ROOTFS=$(abspath $(DEBIAN)-rootfs) VM_MEM=512M VM_TIMEOUT=180) tests/vm/run.sh
 
 .PHONY: run shell run-own run-debian
 run:
@@ -331,13 +392,20 @@ shell:
 	@[ -t 0 ] || { echo 'make shell needs a terminal as its standard input; make run takes a CMD' >&2; exit 1; }
 	$(run_ready)
 	@KATA_CMD='exec sh' KATA_TERMINAL=1 $(run_guest)
+PKG_run += $(if $(filter verity,$(ROOT)),cryptsetup-bin) $(if $(filter erofs,$(ROOT)),erofs-utils)
 run-own: deps-run
 	@$(MAKE) --no-print-directory run-own-files
 run-debian: deps-debian
 	@$(MAKE) --no-print-directory run-debian-files
 .PHONY: run-own-files run-debian-files
-run-own-files: $(VM_TOOLS) $(OWN_KERNEL) $(if $(filter initrd,$(ROOT)),$(INITRD),$(IMAGE)) $(ROOTFS).stamp
-run-debian-files: $(VM_TOOLS) $(DEBIAN)/vmlinuz $(DEBIAN)-initrd.img $(ROOTFS).stamp
+ROOT_FILE = $(or $(ROOT_FILE_$(ROOT)),$(IMAGE))
+ROOT_FILE_initrd := $(INITRD)
+ROOT_FILE_verity := $(VERITY)
+ROOT_FILE_erofs := $(EROFS)
+run-own-files: $(VM_TOOLS) $(OWN_KERNEL) $(ROOT_FILE) $(ROOTFS).stamp
+	@:
+run-debian-files: $(VM_TOOLS) $(DEBIAN)/vmlinuz $(DEBIAN)-initrd.img $(if $(CROSS),,$(ROOTFS).stamp)
+	@:
 
 # --- tests ------------------------------------------------------------------------------------
 # Unit tests link with archives of sanitized objects, so that each takes what it uses.

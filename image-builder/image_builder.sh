@@ -106,7 +106,7 @@ verity_make() {
 	root_hash="root_hash=$hash,salt=$verity_salt,data_blocks=$blocks,data_block_size=4096,hash_block_size=4096"
 	printf '%s\n' "$root_hash" > "$dir/root_hash${BUILD_VARIANT:+_$BUILD_VARIANT}.txt"
 	OK "Root hash $hash (in $dir/root_hash${BUILD_VARIANT:+_$BUILD_VARIANT}.txt). Kernel command line with /dev/pmem0 (or vda1, vda2):"
-	info "dm-mod.create=\"dm-verity,,,ro,0 $((blocks * 8)) verity 1 /dev/pmem0p1 /dev/pmem0p2 4096 4096 $blocks 0 sha256 $hash $verity_salt\" root=/dev/dm-0 ro rootfstype=$FS_TYPE"
+	info "dm-mod.create=\"dm-verity,,,ro,0 $((blocks * 8)) verity 1 /dev/pmem0p1 /dev/pmem0p2 4096 4096 $blocks 0 sha256 $hash $verity_salt 1 panic_on_corruption\" root=/dev/dm-0 ro rootfstype=$FS_TYPE"
 }
 
 # --- the image -------------------------------------------------------------------------------------

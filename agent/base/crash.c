@@ -48,6 +48,10 @@ static void on_fatal(int sig, siginfo_t *info, void *context)
 	pc = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
 #elif defined(__aarch64__)
 	pc = uc->uc_mcontext.pc;
+#elif defined(__powerpc64__)
+	pc = uc->uc_mcontext.gp_regs[PT_NIP];
+#elif defined(__s390x__)
+	pc = uc->uc_mcontext.psw.addr;
 #else
 	(void)uc;
 #endif

@@ -105,8 +105,80 @@ __asm__(".pushsection .rodata.pause, \"a\"\n"
 	"	svc	#0\n"
 	"pause_code_end:\n"
 	".popsection\n");
+#elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
+#define PAUSE_MACHINE EM_PPC64
+#define PAUSE_ARCH    AUDIT_ARCH_PPC64LE
+#define PAUSE_FLAGS   2 /* the second ABI: the entry is the code's address */
+__asm__(".pushsection .rodata.pause, \"a\"\n"
+	".balign 4\n"
+	"pause_code:\n"
+	"	li	0, 171\n" /* prctl(PR_SET_NAME, "pause") */
+	"	li	3, 15\n"
+	"	lis	4, 0x40\n"
+	"	ori	4, 4, 0xb0\n"
+	"	sc\n"
+	"	li	0, 171\n" /* prctl(PR_SET_DUMPABLE, 0) */
+	"	li	3, 4\n"
+	"	li	4, 0\n"
+	"	sc\n"
+	"	li	0, 171\n" /* prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) */
+	"	li	3, 22\n"
+	"	li	4, 2\n"
+	"	lis	5, 0x40\n"
+	"	ori	5, 5, 0xb8\n"
+	"	sc\n"
+	"	bso	2f\n"
+	"1:	li	0, 281\n" /* ppoll(NULL, 0, NULL, NULL) */
+	"	li	3, 0\n"
+	"	li	4, 0\n"
+	"	li	5, 0\n"
+	"	li	6, 0\n"
+	"	sc\n"
+	"	b	1b\n"
+	"2:	li	0, 234\n" /* exit_group(1) */
+	"	li	3, 1\n"
+	"	sc\n"
+	"pause_code_end:\n"
+	".popsection\n");
+#elif defined(__s390x__)
+#define PAUSE_MACHINE EM_S390
+#define PAUSE_ARCH    AUDIT_ARCH_S390X
+#define PAUSE_DATA    ELFDATA2MSB
+__asm__(".pushsection .rodata.pause, \"a\"\n"
+	".balign 4\n"
+	"pause_code:\n"
+	"	lghi	%r2, 15\n" /* prctl(PR_SET_NAME, "pause") */
+	"	llilf	%r3, 0x4000b0\n"
+	"	svc	172\n"
+	"	lghi	%r2, 4\n" /* prctl(PR_SET_DUMPABLE, 0) */
+	"	lghi	%r3, 0\n"
+	"	svc	172\n"
+	"	lghi	%r2, 22\n" /* prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) */
+	"	lghi	%r3, 2\n"
+	"	llilf	%r4, 0x4000b8\n"
+	"	svc	172\n"
+	"	ltgr	%r2, %r2\n"
+	"	jne	2f\n"
+	"1:	lghi	%r1, 302\n" /* ppoll(NULL, 0, NULL, NULL) */
+	"	lghi	%r2, 0\n"
+	"	lghi	%r3, 0\n"
+	"	lghi	%r4, 0\n"
+	"	lghi	%r5, 0\n"
+	"	svc	0\n"
+	"	j	1b\n"
+	"2:	lghi	%r2, 1\n" /* exit_group(1) */
+	"	svc	248\n"
+	"pause_code_end:\n"
+	".popsection\n");
 #else
 #error "no pause program for this architecture"
+#endif
+
+#ifndef PAUSE_FLAGS
+#define PAUSE_FLAGS 0
+#endif
+#ifndef PAUSE_DATA
+#define PAUSE_DATA ELFDATA2LSB
 #endif
 
 extern const char pause_code[] __attribute__((visibility("hidden")));
@@ -129,12 +201,13 @@ static_assert(offsetof(struct pause_image, prog) == PAUSE_PROG - PAUSE_BASE, "as
 static const struct pause_image image = {
 	.elf = {
 		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3,
-			     ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+			     ELFCLASS64, PAUSE_DATA, EV_CURRENT },
 		.e_type = ET_EXEC,
 		.e_machine = PAUSE_MACHINE,
 		.e_version = EV_CURRENT,
 		.e_entry = PAUSE_BASE + sizeof(struct pause_image),
 		.e_phoff = offsetof(struct pause_image, load),
+		.e_flags = PAUSE_FLAGS,
 		.e_ehsize = sizeof(Elf64_Ehdr),
 		.e_phentsize = sizeof(Elf64_Phdr),
 		.e_phnum = 2,

@@ -33,6 +33,10 @@ static uint32_t seccomp_arch_native_audit(void)
 	return AUDIT_ARCH_X86_64;
 #elif defined(__aarch64__)
 	return AUDIT_ARCH_AARCH64;
+#elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
+	return AUDIT_ARCH_PPC64LE;
+#elif defined(__s390x__)
+	return AUDIT_ARCH_S390X;
 #else
 #error "which AUDIT_ARCH_... is it?"
 #endif

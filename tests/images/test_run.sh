@@ -14,7 +14,7 @@ misuse() { # NAME TEXT WORDS...: make run must say so, and do nothing
 	why="exit status $status: $said"
 	if [[ $status -eq 2 && $said == *"$text"* && $said != *guest:* ]]; then ok "$name"; else not_ok "$name"; fi
 }
-misuse 'ROOT that is none' 'ROOT=inird: choose one of initrd pmem blk' ROOT=inird
+misuse 'ROOT that is none' 'ROOT=inird: choose one of initrd pmem blk verity erofs' ROOT=inird
 misuse 'ROOT of two words' 'ROOT=pmem blk: choose one of' 'ROOT=pmem blk'
 misuse 'TRANSPORT that is none' 'TRANSPORT=tcp: choose one of vsock serial' TRANSPORT=tcp
 misuse 'PROTOCOL that is none' 'PROTOCOL=http: choose one of grpc ttrpc' PROTOCOL=http
@@ -73,10 +73,37 @@ EOF
 	why=$(cat "$work/shell")
 	check "$1: make shell is a shell on a terminal" grep -q -z '42-there.*/dev/pts/' "$work/shell"
 }
+# The other roots, with our kernel.
+roots() {
+	local out at status=0
+	out=$(make -s run KERNEL=own ROOT=erofs CMD='echo here' 2> "$work/err") || :
+	is 'ROOT=erofs' "$out" here
+	out=$(make -s run KERNEL=own ROOT=verity CMD='grep -o "verity 1 /dev/pmem0p1 /dev/pmem0p2" /proc/cmdline' 2> "$work/err") || :
+	is 'ROOT=verity: the root hash is on the kernel line' "$out" 'verity 1 /dev/pmem0p1 /dev/pmem0p2'
+	# A byte of the agent changes on the host.
+	cp --sparse=always build/kata-containers-verity.img "$work/changed.img"
+	at=$(/usr/bin/python3 - build/kata-agent "$work/changed.img" << 'EOF'
+import sys
+agent, image = open(sys.argv[1], 'rb').read(4096), sys.argv[2]
+at = open(image, 'rb').read().find(agent)
+with open(image, 'r+b') as f:
+    f.seek(at + 4000)
+    f.write(bytes([agent[4000] ^ 1]))
+print(at)
+EOF
+	)
+	check 'the agent is in the image' test "$at" -gt 0
+	tests/vm/boot.sh start --dir "$work/vm" --kernel build/kata-vmlinuz --image "$work/changed.img" --verity build/root_hash_verity.txt
+	tests/vm/boot.sh wait --dir "$work/vm" --timeout 60 2> "$work/err" || status=$?
+	tests/vm/boot.sh stop --dir "$work/vm"
+	is 'a changed byte is a boot that fails' "$status" 1
+	why=$(tail -n 20 "$work/vm/console.log")
+	check 'and the kernel says why' grep -q 'dm-verity device corrupted' "$work/vm/console.log"
+}
 if ! command -v qemu-system-x86_64 > /dev/null; then
 	skip 'guests' 'qemu-system-x86_64 is not installed (package qemu-system-x86)'
 else
-	if [[ -e build/kata-vmlinuz ]]; then guests own; else skip 'own: make run' 'no guest kernel is built: make kernel'; fi
+	if [[ -e build/kata-vmlinuz ]]; then guests own; roots; else skip 'own: make run' 'no guest kernel is built: make kernel'; fi
 	if [[ -n ${TEST_NETWORK:-} ]]; then guests debian; else skip 'debian: make run' 'set TEST_NETWORK=1'; fi
 fi
 done_testing

@@ -14,12 +14,12 @@ APPLETS = ('sh cat echo sleep true false dd ls id env head stty kill yes sha256s
 
 
 class Road:
-    def __init__(self, address, protocol='grpc', share=None):
+    def __init__(self, address, protocol='grpc', share=None, busybox='/bin/busybox'):
         self.address, self.protocol, self.share = address, protocol, share
         self.work = share or tempfile.mkdtemp(prefix='e2e-', dir='/tmp')
         self.count = 0
         self.rootfs = os.path.join(self.work, 'base')
-        make_rootfs(self.rootfs)
+        make_rootfs(self.rootfs, busybox)
 
     def __enter__(self):
         return self
@@ -98,9 +98,9 @@ class Kept:
         return self.exec('sh', '-c', cmd, check=check, **kw).stdout.decode()
 
 
-def make_rootfs(path):
+def make_rootfs(path, busybox='/bin/busybox'):
     os.makedirs(os.path.join(path, 'bin'), exist_ok=True)
-    shutil.copy('/bin/busybox', os.path.join(path, 'bin', 'busybox'))
+    shutil.copy(busybox, os.path.join(path, 'bin', 'busybox'))
     for d in ('proc', 'dev', 'sys', 'tmp', 'etc', 'root'):
         os.makedirs(os.path.join(path, d), exist_ok=True)
     for a in APPLETS:

@@ -10,14 +10,26 @@ top=$(cd "$here/../.." && pwd)
 build=${BUILD:-$top/build}
 readonly here top build
 
-qemu=${QEMU:-qemu-system-x86_64}
 agent_ctl=${AGENT_CTL:-$build/agent-ctl}
-readonly qemu agent_ctl
+readonly agent_ctl
 
 # Sockets get up to 22 more characters ("/vsock.sock_4294967295"), and the kernel takes 107.
 readonly dir_max=85
 readonly probe_seconds=3	# how long a KVM guest may stay silent before we give it up
-readonly early_console=earlycon=uart8250,io,0x3f8
+
+# What differs from one architecture to another. The early console is QEMU's serial port; s390x and ppc64le have one
+# console, the firmware's. arm64 and ppc64le have PCI, s390x channels (ccw).
+declare -A qemu_of=([x86_64]=qemu-system-x86_64 [arm64]=qemu-system-aarch64 [ppc64le]=qemu-system-ppc64 [s390x]=qemu-system-s390x)
+declare -A machine_of=([x86_64]=q35 [arm64]=virt [ppc64le]=pseries [s390x]=s390-ccw-virtio)
+declare -A tcg_cpu_of=([x86_64]=max,-erms,-fsrm [arm64]=max,pauth-impdef=on [ppc64le]=power9 [s390x]=max)
+declare -A bus_of=([x86_64]=pci [arm64]=pci [ppc64le]=pci [s390x]=ccw)
+declare -A package_of=([x86_64]=qemu-system-x86 [arm64]=qemu-system-arm [ppc64le]=qemu-system-ppc [s390x]=qemu-system-misc)
+declare -A early_of=([x86_64]=uart8250,io,0x3f8 [arm64]=pl011,0x9000000)
+declare -A words_of=([x86_64]='tsc=reliable no_timer_check rcupdate.rcu_expedited=1 i8042.direct=1 i8042.dumbkbd=1
+	i8042.nopnp=1 i8042.noaux=1 noreplace-smp reboot=k console=hvc0 cryptomgr.notests net.ifnames=0 pci=lastbus=0 iommu=off'
+	[arm64]='console=hvc0 cryptomgr.notests net.ifnames=0 iommu.passthrough=0'
+	[ppc64le]='console=hvc0 cryptomgr.notests net.ifnames=0'
+	[s390x]='console=ttysclp0 cryptomgr.notests net.ifnames=0')
 
 usage() {
 	cat <<EOF
@@ -49,12 +61,16 @@ stop     ends the guest and all that was started with it. Stopping what is not t
 console  prints what the guest has printed.  status: prints and returns whether it runs.
 accel    prints kvm or tcg: what 'start' would use, see --accel.
 
+  --arch ARCH                x86_64 (default), arm64, ppc64le or s390x, the last with --transport serial only
   --transport vsock|serial   default vsock: /dev/vhost-vsock where it is usable, else our own device
   --vhost auto|user|kernel   which of these two (default auto)
   --proxy yes|no             with --transport serial: 'agent-ctl proxy' holds the port, as
                              kata-proxy does on a real host (default yes; no if there is no
                              agent-ctl; then DIR/address is the port itself)
   --root pmem|blk            how IMAGE is attached: as NVDIMM with DAX (default) or virtio-blk
+  --fs ext4|xfs|erofs        the file system in it (default ext4)
+  --verity ROOT_HASH         IMAGE is a measured one (image_builder.sh -m), and this the file root_hash.txt that was
+                             written beside it: the kernel gets the hash on its command line
   --share HOSTDIR            export HOSTDIR by 9p, tag kataShared
   --mem SIZE                 default 256M; QEMU's notation
   --cpus N                   default 1
@@ -153,7 +169,7 @@ probe_kvm() { # KERNEL; succeeds if a guest under KVM prints anything
 	timeout -k 1 $((probe_seconds + 1)) "$qemu" -nodefaults -no-user-config -no-reboot \
 		-display none -machine q35,accel=kvm -cpu host,pmu=off -m 128M \
 		-chardev "file,id=c,path=$tmp/console" -device isa-serial,chardev=c \
-		-kernel "$1" -append "console=ttyS0 $early_console panic=-1" >/dev/null 2>&1 &
+		-kernel "$1" -append "console=ttyS0 earlycon=${early_of[x86_64]} panic=-1" >/dev/null 2>&1 &
 	pid=$!
 	end=$(($(now_ms) + probe_seconds * 1000))
 	while [[ ! -s $tmp/console ]] && (($(now_ms) < end)) && kill -0 $pid 2>/dev/null; do
@@ -168,6 +184,10 @@ probe_kvm() { # KERNEL; succeeds if a guest under KVM prints anything
 
 choose_accel() { # KERNEL; prints kvm or tcg
 	local key file verdict
+	if [[ $arch != x86_64 ]]; then
+		echo tcg
+		return
+	fi
 	case $accel in
 	kvm | tcg) echo "$accel"; return ;;
 	auto) ;;
@@ -197,14 +217,14 @@ choose_accel() { # KERNEL; prints kvm or tcg
 
 # ---- start ----
 
-kernel='' initrd='' image='' root=pmem transport=vsock vhost=auto proxy=yes share='' mem=256M cpus=1
+kernel='' initrd='' image='' arch=x86_64 root=pmem fs=ext4 verity='' transport=vsock vhost=auto proxy=yes share='' mem=256M cpus=1
 hotplug='' icount='' debug='' accel=${ACCEL:-auto} cid='' watched=$PPID
 append=() qemu_args=() faults=()
 
 check_start() {
 	local f
 	command -v "$qemu" >/dev/null ||
-		die "$qemu is not installed: run 'make deps', or 'apt-get install qemu-system-x86'"
+		die "$qemu is not installed: run 'make deps', or 'apt-get install ${package_of[$arch]}'"
 	[[ -n $kernel ]] || misuse "start needs --kernel"
 	[[ -r $kernel ]] || die "kernel '$kernel' cannot be read; kernel-config/build-kernel.sh makes one"
 	[[ -n $initrd || -n $image ]] || misuse "start needs --initrd or --image"
@@ -214,7 +234,11 @@ check_start() {
 	[[ -z $image || -r $image ]] ||
 		die "image '$image' cannot be read; image-builder/image_builder.sh makes one"
 	[[ -z $share || -d $share ]] || die "--share $share: no such directory"
+	[[ -z $image && -z $hotplug || $arch == x86_64 ]] || misuse "--image, --hotplug: with x86_64 only"
+	[[ $transport == serial || $arch != s390x ]] || misuse "--arch s390x: QEMU has no vsock device of the user space's there: --transport serial"
 	[[ $root == pmem || $root == blk ]] || misuse "--root $root: one of pmem, blk"
+	[[ $fs == ext4 || $fs == xfs || $fs == erofs ]] || misuse "--fs $fs: one of ext4, xfs, erofs"
+	[[ -z $verity || -r $verity ]] || die "root hash '$verity' cannot be read; image-builder/image_builder.sh -m makes one"
 	[[ $transport == vsock || $transport == serial ]] ||
 		misuse "--transport $transport: one of vsock, serial"
 	[[ $vhost == auto || $vhost == user || $vhost == kernel ]] ||
@@ -243,12 +267,12 @@ bytes() {
 # These add to what start() assembles: args, cmdline, machine, slots, max_mem, address.
 
 image_args() {
-	local size
+	local size part flags=''
 	[[ -n $image ]] || return 0
 	if [[ $root == blk ]]; then
+		part=/dev/vda
 		args+=(-drive "if=none,id=image,format=raw,readonly=on,file=$(quote "$image")"
 			-device virtio-blk-pci,drive=image,serial=image)
-		cmdline+=(root=/dev/vda1 rootflags=data=ordered,errors=remount-ro)
 	else
 		size=$(stat -Lc %s "$image")
 		((size > 0 && size % (2 << 20) == 0)) ||
@@ -258,9 +282,33 @@ image_args() {
 		max_mem=$((max_mem + size))
 		args+=(-object "memory-backend-file,id=nv0mem,share=on,readonly=on,size=$size,mem-path=$(quote "$image")"
 			-device nvdimm,id=nv0,memdev=nv0mem,unarmed=on)
-		cmdline+=(root=/dev/pmem0p1 rootflags=dax,data=ordered,errors=remount-ro)
+		part=/dev/pmem0p
+		# What is read through dm-verity can't be mapped past it.
+		[[ -n $verity ]] || flags=dax
 	fi
-	cmdline+=(ro rootfstype=ext4)
+	[[ $fs != ext4 ]] || flags+=${flags:+,}data=ordered,errors=remount-ro
+	if [[ -n $verity ]]; then
+		cmdline+=("$(verity_table "$part")" root=/dev/dm-0)
+	else
+		cmdline+=("root=${part}1")
+	fi
+	cmdline+=(${flags:+"rootflags=$flags"} ro "rootfstype=$fs")
+}
+
+# The kernel's word for a device of dm-verity over the first partition, with its tree in the second. Without the panic a
+# kernel that can't read /sbin/init goes on to /bin/sh.
+verity_table() { # DEVICE, to which the partition's number is added
+	local word root_hash='' salt='' data_blocks='' data_block_size=4096 hash_block_size=4096
+	local -a words
+	IFS=, read -r -a words <"$verity"
+	for word in "${words[@]}"; do
+		case $word in
+		root_hash=* | salt=* | data_blocks=* | data_block_size=* | hash_block_size=*) declare "$word" ;;
+		esac
+	done
+	[[ -n $root_hash && -n $salt && -n $data_blocks ]] || die "$verity: no root_hash=, salt= and data_blocks= in it"
+	printf 'dm-mod.create="dm-verity,,,ro,0 %s verity 1 %s1 %s2 %s %s %s 0 sha256 %s %s 1 panic_on_corruption"' $((data_blocks * data_block_size / 512)) \
+		"$1" "$1" "$data_block_size" "$hash_block_size" "$data_blocks" "$root_hash" "$salt"
 }
 
 transport_args() {
@@ -291,12 +339,18 @@ transport_args() {
 }
 
 console_args() {
+	args+=(-device "virtio-serial-$bus,id=serial0,max_ports=2")
 	# The early console's words go where the later one's do: one file, both append.
-	args+=(-chardev "file,id=early,path=$(quote "$dir")/console.log,append=on"
-		-device isa-serial,chardev=early
-		-device virtio-serial-pci,id=serial0,max_ports=2
-		-chardev "socket,id=charconsole0,path=$(quote "$dir")/console.sock,server=on,wait=off,logfile=$(quote "$dir")/console.log,logappend=on"
-		-device virtconsole,chardev=charconsole0,id=console0)
+	case $arch in
+	x86_64) args+=(-chardev "file,id=early,path=$(quote "$dir")/console.log,append=on" -device isa-serial,chardev=early) ;;
+	arm64) args+=(-chardev "file,id=early,path=$(quote "$dir")/console.log,append=on" -serial chardev:early) ;;
+	esac
+	args+=(-chardev "socket,id=charconsole0,path=$(quote "$dir")/console.sock,server=on,wait=off,logfile=$(quote "$dir")/console.log,logappend=on")
+	case $arch in
+	ppc64le) args+=(-device spapr-vty,chardev=charconsole0) ;;
+	s390x) args+=(-device sclpconsole,chardev=charconsole0) ;;
+	*) args+=(-device virtconsole,chardev=charconsole0,id=console0) ;;
+	esac
 }
 
 accel_args() {
@@ -306,7 +360,7 @@ accel_args() {
 	else
 		# With several vCPUs at a time, TCG now and then loses a race with the kernel's patching of
 		# its own code (an oops at an int3): then they take turns.
-		args+=(-accel "tcg,thread=$( ((max_cpus > 1)) || [[ -n $icount ]] && echo single || echo multi)" -cpu max,-erms,-fsrm)
+		args+=(-accel "tcg,thread=$( ((max_cpus > 1)) || [[ -n $icount ]] && echo single || echo multi)" -cpu "${tcg_cpu_of[$arch]}")
 		# Time is what has been executed, an instruction a nanosecond, however busy this machine is.
 		[[ -z $icount ]] || args+=(-icount shift=0,sleep=on)
 	fi
@@ -363,7 +417,7 @@ start_proxy() {
 }
 
 start() {
-	local machine=q35 args=() cmdline=() address='' slots=0 max_mem max_cpus=$cpus mem_bytes
+	local machine=${machine_of[$arch]} bus=${bus_of[$arch]} args=() cmdline=() address='' slots=0 max_mem max_cpus=$cpus mem_bytes
 	local memory
 
 	check_start
@@ -378,9 +432,8 @@ start() {
 	args+=(-name kata-test -nodefaults -no-user-config -no-reboot -display none -vga none)
 	# The runtime names hvc1 as well, after hvc0. The one named last ends the early console when
 	# it comes up, and hvc1 never does: every line would be there twice.
-	cmdline+=(tsc=reliable no_timer_check rcupdate.rcu_expedited=1 i8042.direct=1 i8042.dumbkbd=1
-		i8042.nopnp=1 i8042.noaux=1 noreplace-smp reboot=k console=hvc0
-		cryptomgr.notests net.ifnames=0 pci=lastbus=0 iommu=off "$early_console")
+	read -r -d '' -a cmdline <<<"${words_of[$arch]}" || true
+	[[ -z ${early_of[$arch]:-} ]] || cmdline+=("earlycon=${early_of[$arch]}")
 	hotplug_args
 	accel_args
 	console_args
@@ -389,11 +442,11 @@ start() {
 	kernel_words
 	# As the 1.x runtime has it; who asks for the IOMMU can't take it back.
 	[[ " ${cmdline[*]} " != *" intel_iommu=on "* ]] || cmdline=("${cmdline[@]/#iommu=off/}")
-	args+=(-object rng-random,id=rng0,filename=/dev/urandom -device virtio-rng-pci,rng=rng0
+	args+=(-object rng-random,id=rng0,filename=/dev/urandom -device "virtio-rng-$bus,rng=rng0"
 		-qmp "unix:$(quote "$dir")/qmp.sock,server=on,wait=off")
 	[[ -z $share ]] || args+=(
 		-fsdev "local,id=extra-9p-kataShared,path=$(quote "$(realpath "$share")"),security_model=none,multidevs=remap"
-		-device virtio-9p-pci,id=virtio-9p-kataShared,fsdev=extra-9p-kataShared,mount_tag=kataShared)
+		-device "virtio-9p-$bus,id=virtio-9p-kataShared,fsdev=extra-9p-kataShared,mount_tag=kataShared")
 	memory=size=$((mem_bytes >> 10))K
 	((slots == 0)) || memory+=,slots=$slots,maxmem=$((max_mem >> 10))K
 	args+=(-m "$memory" -smp "$cpus,maxcpus=$max_cpus" -machine "$machine" -kernel "$kernel")
@@ -472,7 +525,10 @@ while (($# > 0)); do
 	--kernel) kernel=$2 ;;
 	--initrd) initrd=$2 ;;
 	--image) image=$2 ;;
+	--arch) arch=$2 ;;
 	--root) root=$2 ;;
+	--fs) fs=$2 ;;
+	--verity) verity=$2 ;;
 	--transport) transport=$2 ;;
 	--vhost) vhost=$2 ;;
 	--proxy) proxy=$2 ;;
@@ -490,6 +546,8 @@ while (($# > 0)); do
 	shift 2
 done
 
+[[ -n ${qemu_of[$arch]:-} ]] || misuse "--arch $arch: one of x86_64, arm64, ppc64le, s390x"
+qemu=${QEMU:-${qemu_of[$arch]}}
 if [[ $command == accel ]]; then
 	[[ -r $kernel ]] || misuse "accel needs a readable --kernel"
 	choose_accel "$kernel"

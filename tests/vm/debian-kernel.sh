@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Debian's kernel for the first guest of a fresh machine: the package linux-image-amd64 is downloaded and unpacked into
-# DIR (vmlinuz, modules/RELEASE), not installed. Needs neither root nor a compiler.
+# DIR (vmlinuz, modules/RELEASE), not installed. Needs neither root nor a compiler. DEBIAN_KERNEL_PACKAGE names another
+# package, and APT_CONFIG another architecture's apt (tests/cross/sysroot.sh).
 set -euo pipefail
 dir=${1:?usage: debian-kernel.sh DIR}
 package=${DEBIAN_KERNEL_PACKAGE:-linux-image-amd64}
@@ -17,8 +18,8 @@ mkdir -p "$new"
 trap 'rm -rf "$new"' EXIT
 # _apt may not write there, which apt says each time.
 (cd "$new" && apt-get -o APT::Sandbox::User="$(id -un)" -q download "$image") > "$new/log" 2>&1 || { tail -n 5 "$new/log" >&2; exit 1; }
-dpkg-deb --fsys-tarfile "$new/$image"_*.deb | tar -x -C "$new" --no-same-owner --wildcards './boot/vmlinuz-*' './lib/modules/*'
-mv "$new"/boot/vmlinuz-* "$new/vmlinuz"
+dpkg-deb --fsys-tarfile "$new/$image"_*.deb | tar -x -C "$new" --no-same-owner --wildcards './boot/vmlinu[xz]-*' './lib/modules/*'
+mv "$new"/boot/vmlinu[xz]-* "$new/vmlinuz"
 mv "$new/lib/modules" "$new/modules"
 rm -rf "$new"/boot "$new"/lib "$new"/*.deb
 rm -rf "$dir"
