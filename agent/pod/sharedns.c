@@ -84,6 +84,8 @@ int sharedns_destroy(void)
 		if (umount2(shared_ns[i].path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 &&
 		    errno != EINVAL && errno != ENOENT)
 			r = -errno;
+		/* A file that is there says that a sandbox is (agent-ctl asks so). */
+		(void)unlink(shared_ns[i].path);
 	}
 	return r;
 }
