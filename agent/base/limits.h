@@ -30,7 +30,7 @@
 #define LIMIT_READ	   (1u << 20)  /* bytes that one ReadStdout may return */
 
 /* What waits for a peer to read it; above that nothing more of the peer's is read or run. */
-#define LIMIT_UNSENT	   (64u << 20) /* of all together: then nobody has more than one answer waiting */
+#define LIMIT_UNSENT	   (64u << 20) /* of all together: then one answer waits for each peer */
 #define LIMIT_H2_UNSENT	   (16u << 20)
 #define LIMIT_TTRPC_UNSENT (1u << 20)
 #define LIMIT_YAMUX_UNSENT (64u << 10)
