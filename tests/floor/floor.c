@@ -50,13 +50,17 @@ static void must(int r, const char *what)
 
 static pid_t clone3(uint64_t flags, int *pidfd)
 {
-	struct clone_args a = { .flags = flags | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)pidfd, .exit_signal = SIGCHLD };
+	struct clone_args a = { .flags = flags | CLONE_PIDFD,
+				.pidfd = (uint64_t)(uintptr_t)pidfd,
+				.exit_signal = SIGCHLD };
 
 	return (pid_t)syscall(SYS_clone3, &a, sizeof(a));
 }
 
-static const char *const hierarchies[] = { "cpu,cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids",
-					   "net_cls,net_prio", "perf_event", "hugetlb", "cpu", "cpuacct", "unified", "systemd" };
+static const char *const hierarchies[] = { "cpu,cpuacct", "cpuset",  "memory", "devices",
+					   "freezer",	  "blkio",   "pids",   "net_cls,net_prio",
+					   "perf_event",  "hugetlb", "cpu",    "cpuacct",
+					   "unified",	  "systemd" };
 
 /* Into a cgroup of that name in each hierarchy that there is; made before. */
 static void cgroups(const char *name, void (*fn)(const char *dir))
@@ -123,7 +127,11 @@ static void container(const char *rootfs, const char *const argv[])
 	static const struct {
 		const char *name;
 		unsigned int minor;
-	} nodes[] = { { "dev/null", 3 }, { "dev/zero", 5 }, { "dev/full", 7 }, { "dev/random", 8 }, { "dev/urandom", 9 } };
+	} nodes[] = { { "dev/null", 3 },
+		      { "dev/zero", 5 },
+		      { "dev/full", 7 },
+		      { "dev/random", 8 },
+		      { "dev/urandom", 9 } };
 
 	cgroups("floor", cgroup_enter);
 	(void)setsid();
@@ -133,7 +141,8 @@ static void container(const char *rootfs, const char *const argv[])
 	must(mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL), "proc");
 	must(mount("tmpfs", "dev", "tmpfs", MS_NOSUID, "mode=755"), "dev");
 	for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++)
-		must(mknod(nodes[i].name, S_IFCHR | 0666, makedev(1, nodes[i].minor)), nodes[i].name);
+		must(mknod(nodes[i].name, S_IFCHR | 0666, makedev(1, nodes[i].minor)),
+		     nodes[i].name);
 	must(mkdir("dev/pts", 0755), "dev/pts");
 	must(mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance"), "devpts");
 	must((int)syscall(SYS_pivot_root, ".", "."), "pivot_root");
@@ -161,7 +170,9 @@ static int by_size(const void *a, const void *b)
 
 static void runs(const char *rootfs, int n, int execs)
 {
-	static const char *const sleeps[] = { "/bin/sleep", "1000", NULL }, *const ends[] = { "/bin/true", NULL };
+	static const char *const sleeps[] = { "/bin/sleep", "1000", NULL }, *const ends[] = {
+		"/bin/true", NULL
+	};
 	int64_t *took = calloc((size_t)n, sizeof(*took));
 	int holder = -1, fds[2], pidfd;
 	pid_t held = 0, pid;
@@ -222,12 +233,17 @@ static void runs(const char *rootfs, int n, int execs)
 static int dial(const char *where)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	struct sockaddr_vm vm = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = (unsigned int)atoi(where) };
-	int is_unix = *where == '/', fd = socket(is_unix ? AF_UNIX : AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_vm vm = { .svm_family = AF_VSOCK,
+				  .svm_cid = VMADDR_CID_HOST,
+				  .svm_port = (unsigned int)atoi(where) };
+	int is_unix = *where == '/',
+	    fd = socket(is_unix ? AF_UNIX : AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	must(fd, "socket");
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s", where);
-	must(is_unix ? connect(fd, (struct sockaddr *)&un, sizeof(un)) : connect(fd, (struct sockaddr *)&vm, sizeof(vm)), where);
+	must(is_unix ? connect(fd, (struct sockaddr *)&un, sizeof(un))
+		     : connect(fd, (struct sockaddr *)&vm, sizeof(vm)),
+	     where);
 	return fd;
 }
 
