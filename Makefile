@@ -128,7 +128,7 @@ help:
 ## make unit                the tests that take a minute and need no root: those of the C files, of the sources' form
 ## make check T=PROGRAM     one test and what it needs: T=tests/ns/test_rpc.py, T=tests/unit/test_str.c, several in
 ##                          quotes; T=tests/ns/test_rpc.py:network only the cases with that word in their names
-## make counts              what operations cost in system calls, against tests/counts/table
+## make counts              what operations cost in system calls and instructions, against tests/counts/table
 ## make faults              thousands of lives with one fault each: system calls, allocations, deaths (minutes; root)
 ## make mutants             puts faults into the source, and looks whether tests fail for them (half an hour; root)
 ## make soak                100,000 lives of containers on this host, 2,000 in a guest: what is left of them (hours; root)
@@ -487,8 +487,8 @@ check: $(T_NEEDS)
 counts: deps-test
 	@$(MAKE) --no-print-directory counts-all
 .PHONY: counts-all
-counts-all: all
-	@tests/run.py $(sort $(wildcard tests/counts/test_*))
+counts-all: all $(VM_TOOLS) $(OWN_KERNEL) $(INITRD)
+	@tests/run.py $(sort $(wildcard tests/counts/test_*)) tests/counts/icount.py
 
 ## make fresh               README's two commands on a plain Debian made for that, as root and as a user with sudo, with
 ##                          either kernel: hours; FRESH='-u user -k debian -c run' does one (tests/fresh.sh -h) (root)
