@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A container against its guest: the agent's vsock ports, forged messages of the kernel, the programs that it starts. TAP."""
+"""A container against its guest: the agent's vsock ports, PID 1 and its signals, forged messages of the kernel. TAP."""
 import os
 import subprocess
 import sys
@@ -11,9 +11,36 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from guestlib import *  # noqa: E402,F403
 from guestlib import HERE  # noqa: E402
 from tap import Tap  # noqa: E402
+from test_console import read_until  # noqa: E402
 
 PORTS = '1024 1025 1026'
 SECONDS = int(os.environ.get('ATTACK_SECONDS', '4'))
+
+
+def shell_of_the_guest(m, n):
+    """The host's debug console is the agent's, and nobody else's."""
+    s = m.guest.connect(1026)
+    s.sendall(b'echo d$((40+%d))e; [ -d /run/kata-containers ] && echo is"guest"\r' % n)
+    got = read_until(s, b'isguest')
+    expect(b'd%de' % (40 + n) in got, True, got)
+    s.close()
+
+
+def console_and_log_ports(m):
+    """A container binds them while clients come and go: their listeners are never closed."""
+    with m.pod() as pod:
+        c = pod.run('c', 'exec attack bind %d %s' % (SECONDS, PORTS))
+        expect(m.call('ReadStdout', container_id='c', exec_id='c', len=100).data, b'up\n')
+        end, n = time.monotonic() + SECONDS - 0.5, 0
+        while time.monotonic() < end:
+            shell_of_the_guest(m, n)
+            log = m.guest.connect(1025)
+            time.sleep(0.05)
+            log.close()
+            n += 1
+        expect(c.wait(), 0)
+        expect(c.output(), 'bound 0\n')
+        shell_of_the_guest(m, n)
 
 
 def vsock_flood(m):
@@ -29,6 +56,30 @@ def vsock_flood(m):
             expect(f.wait(), 0)
             expect(f.output(), 'up\nserved 0\n')
         expect(len(m.guest.console()) - before < 50000, True, 'bytes of log')
+
+
+def signals_of_containers(m):
+    """In the agent's own pid namespace, with all capabilities: PID 1 means nothing by a container's signals."""
+    with m.pod() as pod:
+        c = pod.run('c', edit=all_caps, agent_pidns=True)
+        expect(c.sh('readlink /proc/self/ns/pid') != '' and 'sleep' not in c.sh('cat /proc/1/comm'), True)
+        c.sh('for s in TERM INT QUIT HUP USR1 USR2 SEGV ABRT ILL TRAP SYS BUS FPE PIPE ALRM CHLD STOP TSTP KILL 40; do '
+             'kill -$s 1; done; for i in 1 2 3 4 5 6 7 8; do sh -c "kill -TERM 1; kill -INT 1" & done; wait')
+        time.sleep(0.3)
+        m.call('Check', timeout=5)
+        expect(m.guest.is_running(), True)
+
+
+def agents_memory(m):
+    """A container in the agent's pid namespace, with the usual capabilities, reads nothing of it."""
+    with m.pod() as pod:
+        c = pod.run('c', agent_pidns=True)
+        for name in ('mem', 'environ', 'maps', 'auxv'):
+            has(c.exec('sh', '-c', 'head -c 1 /proc/1/%s' % name).stderr.decode(), 'ermission denied')
+        for name in ('root/', 'cwd/'):
+            has(c.exec('sh', '-c', 'ls /proc/1/%s' % name).stderr.decode(), 'ermission denied')
+        for name in ('exe', 'root', 'ns/mnt', 'fd/*'):      # numbers of descriptors are seen, and no more
+            expect(c.sh('for f in /proc/1/%s; do readlink $f; done; true' % name), '', name)
 
 
 def forged_uevents(m):
@@ -61,7 +112,7 @@ def kernel_runs_no_programs(m):
         c.sh('echo core >/proc/sys/kernel/core_pattern')
 
 
-CASES = [vsock_flood, forged_uevents, kernel_runs_no_programs]
+CASES = [console_and_log_ports, vsock_flood, signals_of_containers, agents_memory, forged_uevents, kernel_runs_no_programs]
 
 
 def main():
