@@ -20,7 +20,8 @@ void config_defaults(struct config *c)
 {
 	*c = (struct config){ .log_level = LOG_INFO,
 			      .use_vsock = UNSET,
-			      .hotplug_timeout_ms = 3000 };
+			      .hotplug_timeout_ms = 3000,
+			      .cdi_timeout_s = 100 };
 }
 
 static int set_log(struct config *c, const char *v)
@@ -46,6 +47,22 @@ static int set_log_vport(struct config *c, const char *v)
 static int set_passfd_port(struct config *c, const char *v)
 {
 	return set_u32(&c->passfd_port, v);
+}
+
+/* Whole seconds, or the table of a file: see set_hotplug_timeout. */
+static int set_cdi_timeout(struct config *c, const char *v)
+{
+	int64_t ms = (int64_t)c->cdi_timeout_s * 1000;
+	uint64_t seconds;
+	int r = str_u64(v, INT32_MAX / 1000, &seconds);
+
+	if (r == 0)
+		ms = (int64_t)seconds * 1000;
+	else
+		r = str_duration_ms(v, &ms);
+	if (r == 0 && ms > 0)
+		c->cdi_timeout_s = (uint32_t)((ms + 999) / 1000);
+	return r;
 }
 
 static int set_console_vport(struct config *c, const char *v)
@@ -87,6 +104,12 @@ static bool is_true(const char *v)
 static int set_debug_console(struct config *c, const char *v)
 {
 	c->debug_console = is_true(v);
+	return 0;
+}
+
+static int set_visible_cdi(struct config *c, const char *v)
+{
+	c->visible_cdi_devices = is_true(v);
 	return 0;
 }
 
@@ -222,8 +245,8 @@ static const struct config_key {
 	{ "agent.trace", "tracing", set_trace },
 	{ "agent.passfd_listener_port", "passfd_listener_port", set_passfd_port },
 	{ "agent.mem_agent_enable", "mem_agent_enable", set_missing },
-	{ "agent.visible_cdi_devices", "visible_cdi_devices", set_nothing },
-	{ "agent.cdi_timeout", "cdi_timeout", set_nothing },
+	{ "agent.visible_cdi_devices", "visible_cdi_devices", set_visible_cdi },
+	{ "agent.cdi_timeout", "cdi_timeout", set_cdi_timeout },
 	{ "agent.cdh_api_timeout", "cdh_api_timeout", set_nothing },
 	{ "agent.image_pull_timeout", "image_pull_timeout", set_nothing },
 	{ "agent.launch_process_timeout", "launch_process_timeout", set_nothing },

@@ -25,8 +25,10 @@ struct config {
 	bool unified_cgroup_hierarchy; /* cgroup v2, asked for by agent.* or systemd.* */
 	bool cgroup_no_v1;	       /* v2 since the kernel was told to have no v1 */
 	uint32_t container_pipe_size;  /* bytes; 0: the kernel's default */
-	char server_addr[128];	       /* "": choose the channel as a guest does */
-	char file[128];		       /* agent.config_file; "": none */
+	uint32_t cdi_timeout_s;
+	bool visible_cdi_devices;
+	char server_addr[128]; /* "": choose the channel as a guest does */
+	char file[128];	       /* agent.config_file; "": none */
 };
 
 void config_defaults(struct config *c);

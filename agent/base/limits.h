@@ -19,7 +19,10 @@
 #define LIMIT_PROCESSES	   1024u /* processes of one container */
 #define LIMIT_DRAINS	   1024u /* pipes of a container's background processes that nobody reads */
 #define LIMIT_STREAMS	   3072u /* passfd: waiting for a process; not read out by the host */
-#define LIMIT_OOM_EVENTS   100u	 /* that nobody has asked for; later ones are dropped */
+#define LIMIT_CDI_DEVICES  256u	 /* of one container */
+#define LIMIT_CDI_FILE	   (1u << 20) /* that describes devices */
+#define LIMIT_CDI_TEXTS	   (4u << 20) /* of all such files */
+#define LIMIT_OOM_EVENTS   100u	      /* that nobody has asked for; later ones are dropped */
 #define LIMIT_MOUNTS	   4096u
 #define LIMIT_STORAGES	   256u
 #define LIMIT_STORAGE_DIRS 512u /* driver options, and so folders to be made, of one storage */

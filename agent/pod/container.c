@@ -23,6 +23,7 @@
 #include "base/str.h"
 #include "base/worker.h"
 #include "pod/agent.h"
+#include "pod/cdi.h"
 #include "pod/device.h"
 #include "pod/drain.h"
 #include "pod/freezer.h"
@@ -276,6 +277,7 @@ static void container_free(void *arg, const struct err *err)
 	ctr_rules_release(&ctr->rules);
 	nspath_free(ctr->ns_paths);
 	pci_map_free(&ctr->pci_map);
+	cdi_forget(ctr);
 	container_hooks_forget(ctr);
 	list_del(&ctr->link);
 	sb->container_count--;
@@ -327,25 +329,39 @@ static void on_ns_opened(void *arg, const struct err *e, const struct buf *out)
 	create_step_done(ctr, &err);
 }
 
+static void on_cdi(struct container *ctr, const struct err *e)
+{
+	struct err err = *e;
+
+	if (ctr->state == CTR_ABANDONED || err.code || nspath_start(ctr, on_ns_opened, &err) != 0)
+		create_step_done(ctr, &err);
+}
+
 static void on_devices(void *arg, const struct err *e)
 {
 	struct container *ctr = arg;
 	struct err err = *e;
+	int r = 1;
 
 	if (ctr->state != CTR_ABANDONED && !err.code)
 		(void)pci_map_translate(&ctr->pci_map, ctr->id, ctr->request->oci->process,
 					&ctr->until_created->mem, &err);
-	if (ctr->state == CTR_ABANDONED || err.code || nspath_start(ctr, on_ns_opened, &err) != 0)
-		create_step_done(ctr, &err);
+	if (ctr->state != CTR_ABANDONED && !err.code)
+		r = cdi_start(ctr, on_cdi, &err);
+	if (r != 0)
+		on_cdi(ctr, &err);
 }
 
 static int find_devices(struct container *ctr, struct err *err)
 {
 	const Grpc__CreateContainerRequest *req = ctr->request;
+	int r;
 
 	/* 1.x names no VFIO devices: what was plugged is found by looking for it. */
-	if (req->n_devices == 0 && ctr->schema != SCHEMA_1X)
-		return nspath_start(ctr, on_ns_opened, err);
+	if (req->n_devices == 0 && ctr->schema != SCHEMA_1X) {
+		r = cdi_start(ctr, on_cdi, err);
+		return r > 0 ? nspath_start(ctr, on_ns_opened, err) : r;
+	}
 	return devices_add(ctr->agent, ctr->schema, req->devices, req->n_devices, req->oci,
 			   &ctr->pci_map, &ctr->until_created->mem, on_devices, ctr, err);
 }

@@ -32,7 +32,8 @@
  * (RemoveContainer, DestroySandbox); until_updated (UpdateContainer while another's is under way).
  *
  *	NEW		The id is taken. Nobody but RemoveContainer sees it before CREATED.
- *	DEVICES		until_created. Found, and namespaces that have paths opened: -> MOUNTING.
+ *	DEVICES		until_created. Found, CDI's edits made, namespaces that have paths opened:
+ *			-> MOUNTING.
  *			Removed: -> ABANDONED.
  *	MOUNTING	until_created. Storages mounted: -> BUILDING. Removed: -> ABANDONED.
  *	BUILDING	until_created. The init has built its root: -> PRESTART.
@@ -119,6 +120,7 @@
 #include "pod/storage.h"
 
 struct agent;
+struct cdi_op;
 struct container;
 struct guest_hooks;
 struct nspath;
@@ -283,6 +285,7 @@ struct container {
 	struct storage_set storages;
 	struct worker
 		*worker; /* of namespaces, hooks or shared mounts, in the states that have them */
+	struct cdi_op *cdi; /* while its worker reads */
 	struct timer
 		sharing; /* in SHARING, until the next try; with the next three sharedmount.c's */
 	int64_t sharing_end;
