@@ -1000,6 +1000,11 @@ def tracing_ends_the_agent(tap):
         with tap.case('DestroySandbox with tracing %s' % env), nsagent.Agent(env={'KATA_AGENT_TRACING': env}) as agent:
             c = Ttrpc(agent.sock)
             c.CreateSandbox(sandbox_id='traced')
+            if end:     # 1.x: traced from the start, and stopped before the end
+                old = Client(agent.sock)
+                fails(S.FAILED_PRECONDITION, old.StartTracing, words='tracing already enabled')
+                old.StopTracing()
+                old.close()
             c.DestroySandbox()
             if end:
                 expect(agent.process.wait(10), 0)
