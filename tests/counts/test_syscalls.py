@@ -121,8 +121,7 @@ def stream_counts(counts, trace):
     c.call('ExecProcess', container_id='s', exec_id='in', process=make_process(['dd', 'of=/dev/null', 'bs=65536']))
 
     def read():
-        n = len(c.call('ReadStdout', container_id='s', exec_id='out', len=65536).data)
-        assert n == 65536, n
+        assert c.call('ReadStdout', container_id='s', exec_id='out', len=65536).data    # less, where dd was held up
 
     def write():
         assert c.call('WriteStdin', container_id='s', exec_id='in', data=bytes(65536)).len == 65536
