@@ -95,7 +95,7 @@ endif
 endif
 STRIP ?= strip
 # libmnl: Debian has no archive of it. Where none is found, agent/linux/mnl.c stands in for it in static builds.
-MNL_A ?= $(firstword $(wildcard $(shell $(CC) -print-file-name=libmnl.a) \
+MNL_A ?= $(firstword $(wildcard $(shell $(CC) -print-file-name=libmnl.a 2>/dev/null) \
 	$(shell pkg-config --variable=libdir libmnl 2>/dev/null)/libmnl.a))
 # LINK=shared: the same objects, linked with the libraries as a distribution ships them, libmnl and libc among them.
 STATIC := $(AGENT)
