@@ -30,7 +30,7 @@ MUTANTS = [
     ('agent/base/worker.c', "	(void)setsid();", "	(void)0;", ['tests/unit/test_loop.c', 'tests/ns/test_hooks.py']),
     # linux
     ('agent/linux/path.c', "if (++w->links > LINKS_MAX)", "if (++w->links > 1000000)", unit('path')),
-    ('agent/linux/pci.c', "slot > SLOT_MAX", "slot > 255", unit('pci')),
+    ('agent/linux/pci.c', 'if (slot < 0 || slot > SLOT_MAX || function < 0 || function > FUNCTION_MAX ||', 'if (slot < 0 || slot > 255 || function < 0 || function > FUNCTION_MAX ||', unit('pci')),
     ('agent/linux/uevent.c', "from.nl_pid == 0 &&", "", unit('uevent')),
     ('agent/linux/run.c', "buf_len(keep) + (size_t)n > p->run->max_out", "buf_len(keep) > p->run->max_out", unit('run')),
     ('agent/linux/rtnl.c', "			if (n == -ENOBUFS)", "			if (n == -EIO)", unit('rtnl')),
@@ -52,7 +52,7 @@ MUTANTS = [
     ('agent/rpc/call.c', "	if (c->cancel == call_go_on)\n		return;", "	if (false)\n		return;", unit('call')),
     ('agent/wire/grpc.c', "r->prefix_len < GRPC_PREFIX || ", "", unit('grpc')),
     ('agent/wire/grpc.c', "c != '%' && ", "", unit('grpc')),
-    ('agent/wire/h2.c', "	if (rpc->held + len > LIMIT_BODIES)", "	if (len > LIMIT_BODIES)", unit('h2')),
+    ('agent/wire/h2.c', "	if (rpc->held + len > LIMIT_BODIES && ", "	if (len > LIMIT_BODIES && ", unit('h2')),
     ('agent/wire/h2.c', "	if (st->header_bytes > 16 * LIMIT_HEADERS)", "	if (false)", ['tests/wire/test_h2_conformance.py']),
     ('agent/wire/ttrpc.c', "		if ((size_t)n < total)", "		if (false)", unit('ttrpc')),
     ('agent/wire/ttrpc.c', "s->size > LIMIT_MESSAGE", "s->size > 2 * LIMIT_MESSAGE", ['tests/wire/test_ttrpc.py']),
