@@ -365,6 +365,12 @@ static const char *storage_partition(struct storage_op *op, const char *disk, un
 	return arena_printf(&op->mem, "%s%s%u", disk, last >= '0' && last <= '9' ? "p" : "", n);
 }
 
+static int storage_refused(const Grpc__Storage *s, struct err *err)
+{
+	err->rpc = RPC_INVALID_ARGUMENT;
+	return err_wrap(err, "storage '%s'", s->mount_point);
+}
+
 /* 3.x: what the driver is to do besides. One that we don't know is not passed over. */
 static int storage_driver_option(struct storage_op *op, struct storage_item *it,
 				 const Grpc__Storage *s, const char *word, struct err *err)
@@ -388,6 +394,13 @@ static int storage_driver_option(struct storage_op *op, struct storage_item *it,
 		p->wait = p->device = true;
 		return 0;
 	}
+	if (disk && str_starts(word, LAYERS_VERITY)) {
+		word = arena_strdup(&op->mem, word + strlen(LAYERS_VERITY));
+		p->device = true;
+		if (!word)
+			return err_sys(err, ENOMEM, "storage");
+		return dmverity_option(&p->verity, word, err) < 0 ? storage_refused(s, err) : 0;
+	}
 	if (str_eq(it->driver->name, "overlayfs") && str_starts(word, OVERLAY_CREATE_DIR)) {
 		word += strlen(OVERLAY_CREATE_DIR);
 		if (confine_clean(STORAGE_ROOT, word, rel) < 0)
@@ -410,10 +423,13 @@ static int storage_driver_options(struct storage_op *op, struct storage_item *it
 	it->plan.dirs = arena_zalloc(&op->mem, (s->n_driver_options + 1) * sizeof(*it->plan.dirs));
 	if (!it->plan.dirs)
 		return err_sys(err, ENOMEM, "storage");
+	dmverity_defaults(&it->plan.verity);
 	for (size_t i = 0; i < s->n_driver_options; i++) {
 		if (storage_driver_option(op, it, s, s->driver_options[i], err) < 0)
 			return -err->code;
 	}
+	if (it->plan.verity.enabled && dmverity_check(&it->plan.verity, err) < 0)
+		return storage_refused(s, err);
 	return 0;
 }
 

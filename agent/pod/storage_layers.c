@@ -20,7 +20,6 @@
 #define MKDIR  X "mkdir.path="
 #define GPT    X "gpt-partitioned="
 #define PART   X "partition-number="
-#define VERITY X "dmverity"
 #define MOUNT  "{{ mount "
 
 struct layers {
@@ -86,11 +85,12 @@ static Grpc__Storage *layers_add(struct layers *l, const char *driver, const cha
 	return s;
 }
 
-/* The options but the runtime's own; the partition's number goes to the driver. */
+/* The options but the runtime's own; what is said of the device goes to the driver. */
 static int layers_options(struct layers *l, const Grpc__Storage *from, Grpc__Storage *to)
 {
 	char **options = arena_alloc(l->mem, (from->n_options + 1) * sizeof(*options));
-	char **driver = arena_alloc(l->mem, (from->n_driver_options + 1) * sizeof(*driver));
+	char **driver = arena_alloc(l->mem, (from->n_driver_options + from->n_options + 1) *
+						    sizeof(*driver));
 
 	if (!options || !driver)
 		return layers_nomem(l);
@@ -99,11 +99,7 @@ static int layers_options(struct layers *l, const Grpc__Storage *from, Grpc__Sto
 	for (size_t i = 0; i < from->n_options; i++) {
 		char *word = from->options[i];
 
-		if (str_starts(word, VERITY))
-			return err_rpc(l->err, RPC_UNIMPLEMENTED,
-				       "storage '%s': dm-verity of layers is not served (%s)",
-				       from->mount_point, word);
-		if (str_starts(word, PART))
+		if (str_starts(word, PART) || str_starts(word, LAYERS_VERITY))
 			driver[to->n_driver_options++] = word;
 		else if (!str_starts(word, X))
 			options[to->n_options++] = word;

@@ -15,6 +15,7 @@ struct arena;
 
 #define LAYERS_DRIVER	   "erofs.multi-layer"
 #define LAYERS_PARTITION   "X-kata.partition-number=" /* among driver options: of the device */
+#define LAYERS_VERITY	   "X-kata.dmverity"	      /* as well; linux/dmverity.h has the rest */
 #define OVERLAY_CREATE_DIR "io.katacontainers.volume.overlayfs.create_directory="
 
 /*

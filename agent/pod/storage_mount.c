@@ -471,6 +471,7 @@ static int mount_one(int root, const struct mount_plan *p, unsigned int times, i
 	AUTO_CLOSE int source = FD_NONE;
 	AUTO_CLOSE int target = FD_NONE;
 	AUTO_CLOSE int fd = FD_NONE;
+	AUTO_CLOSE int verity = FD_NONE; /* until the mount holds the device */
 	char real[PATH_MAX];
 	struct stat st = { .st_mode = S_IFDIR };
 	bool made = false, mounted = false, file;
@@ -508,6 +509,11 @@ static int mount_one(int root, const struct mount_plan *p, unsigned int times, i
 	if (str_eq(p->fstype, "hugetlbfs") && !(p->opt.flags & (MS_REMOUNT | MS_BIND)) &&
 	    hugepages_wanted(p, &page, &pages, err) < 0)
 		return -err->code;
+	if (p->verity.enabled) {
+		verity = dmverity_open(st.st_rdev, &p->verity, real, err);
+		if (verity < 0)
+			return err_wrap(err, "Could not mount %s", p->source);
+	}
 	mount_announce(out, rec, target, page);
 	if (hugepages_add(page, pages, err) < 0) {
 		rec->mounted = 0;

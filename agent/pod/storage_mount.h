@@ -13,6 +13,7 @@
 #include "oci/fs/mountopt.h"
 #include "base/err.h"
 #include "base/limits.h"
+#include "linux/dmverity.h"
 
 #define STORAGE_ROOT "/run" /* mount points of requests are below it */
 
@@ -35,10 +36,11 @@ struct mount_plan {
 	bool group_on_mismatch; /* only if the top is not that group's already */
 	const char **dirs;	/* folders below STORAGE_ROOT that are made before, as mkdir -p */
 	size_t n_dirs;
-	bool make_ext4;	   /* on the device, where it holds none yet */
-	bool wait;	   /* for the source, a partition's node, to appear */
-	bool device;	   /* the source must be a device */
-	bool keep_same;	   /* the same file system is mounted already: leave it so */
+	struct dmverity verity; /* enabled: what is mounted is a device of it over the source */
+	bool make_ext4;		/* on the device, where it holds none yet */
+	bool wait;		/* for the source, a partition's node, to appear */
+	bool device;		/* the source must be a device */
+	bool keep_same;		/* the same file system is mounted already: leave it so */
 	bool keep_mounted; /* already a mount point: leave it so (a share that the image mounted) */
 };
 

@@ -951,7 +951,7 @@ Test(storage, layers_taken_apart)
 			     "X-kata.partition-number=1",
 			     NULL };
 	const char *verity[] = { "X-kata.multi-layer=true", "X-kata.overlay-lower",
-				 "X-kata.dmverity-enabled=true", NULL };
+				 "X-kata.dmverity-enabled=true", "X-kata.dmverity.salt=00", NULL };
 	const char *typo[] = { "X-kata.multi-layer=true", "X-kata.overlay-lover", NULL };
 	Grpc__Storage other = make("ephemeral", "t", "tmpfs", "/run/kata-containers/t", NULL);
 	Grpc__Storage s[] = { make("blk", "02/01", "erofs", CTR "/rootfs", p2), other,
@@ -976,8 +976,10 @@ Test(storage, layers_taken_apart)
 			 "lowerdir=" CTR "/multi-layer/lower-0:" CTR "/multi-layer/lower-1");
 	cr_assert_eq(out[4], &s[1], "others as they are");
 	one[0] = &bad[0];
-	cr_assert_neq(storage_layers(&mem, one, 1, &out, &n, &err), 0);
-	cr_assert_not_null(strstr(err.msg, "X-kata.dmverity-enabled=true"), "%s", err.msg);
+	cr_assert_eq(storage_layers(&mem, one, 1, &out, &n, &err), 0, "%s", err.msg);
+	cr_assert_eq(out[1]->n_driver_options, 2);
+	cr_assert_str_eq(out[1]->driver_options[0], LAYERS_VERITY "-enabled=true");
+	cr_assert_str_eq(out[1]->driver_options[1], LAYERS_VERITY ".salt=00");
 	one[0] = &bad[1];
 	cr_assert_neq(storage_layers(&mem, one, 1, &out, &n, &err), 0);
 	cr_assert_not_null(strstr(err.msg, "X-kata.overlay-lover"), "%s", err.msg);

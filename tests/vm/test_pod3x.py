@@ -276,6 +276,33 @@ def programs(shim, host):
     c.DestroySandbox()
 
 
+def layers(shim, host):
+    """A root of an erofs layer below dm-verity and a writable disk, as runtime-rs sends containerd's; then a wrong hash."""
+    c, run, root = shim.c, Containers(shim, host), '%s/%s/rootfs' % (SHARE, WEB)
+    dm = lambda: shim.shell(AIDE, 'ls /sys/block | grep ^dm- || true')
+    member = lambda slot, fstype, *options: dict(driver='blk', source=host.slots[slot], fstype=fstype, mount_point=root,
+                                                 options=['X-kata.multi-layer=true', *options])
+    verity = lambda roothash: member('lower', 'erofs', 'ro', 'X-kata.overlay-lower', 'X-kata.dmverity-enabled=true',
+                                     'X-kata.dmverity.hashoffset=%d' % host.slots['hashes'], 'X-kata.dmverity.salt=-',
+                                     'X-kata.dmverity.no-superblock=false', 'X-kata.dmverity.roothash=' + roothash)
+    make = lambda *members: c.CreateContainer(container_id=WEB, exec_id=WEB, OCI=run.spec(WEB, root, ['sleep', '1000'], []),
+                                              storages=members, _timeout=60)
+    run.sandbox()
+    run.start(AIDE, ['sleep', '1000'])
+    upper = member('upper', 'ext4', 'rw', 'X-kata.overlay-upper', 'X-kata.mkdir.path={{ mount 0 }}/upper')
+    fails(grpc.StatusCode.INTERNAL, make, upper, verity('00' * 32), words='erofs')
+    fails(grpc.StatusCode.INVALID_ARGUMENT, make, upper, verity('no hash'), words='root hash')
+    expect(dm(), '')
+    make(upper, verity(host.slots['roothash']))
+    c.StartContainer(container_id=WEB)
+    expect(shim.shell(WEB, 'echo x >/new && cat /new && ls /bin/busybox'), 'x\n/bin/busybox\n')
+    expect(dm(), 'dm-0\n')
+    c.RemoveContainer(container_id=WEB)
+    expect(dm(), '')
+    run.stop(AIDE, 9)
+    c.DestroySandbox()
+
+
 def swap(shim, host):
     """By PCI path and by name; a container that is larger than its memory uses it, and its figures say how much."""
     c, run = shim.c, Containers(shim, host)
@@ -309,23 +336,33 @@ def tree(path):
 
 
 def disks(work):
-    """A disk for each container, its root file system in a folder, an empty one, two for swap: QEMU's arguments, and
-    the slots by name."""
+    """A disk for each container, its root file system in a folder, an empty one, two for swap, two for a root of layers:
+    QEMU's arguments, and the slots by name; where the lower layer's hashes are, and their root."""
     args, slots = [], {}
-    for i, name in enumerate((*CONTAINERS, 'blank', 'swap1', 'swap2')):
+    for i, name in enumerate((*CONTAINERS, 'blank', 'swap1', 'swap2', 'lower', 'upper')):
         top, path = os.path.join(work, 'd-' + name), os.path.join(work, name + '.disk')
         quiet = dict(check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if name in CONTAINERS:
             tree(os.path.join(top, 'rootfs'))
             subprocess.run(['mkfs.ext4', '-q', '-F', '-d', top, path, '16M'], **quiet)
+        elif name == 'lower':
+            subprocess.run(['mkfs.erofs', path, os.path.join(work, 'd-' + WEB, 'rootfs')], **quiet)
+            slots['hashes'] = -(-os.path.getsize(path) // 4096) * 4096
+            os.truncate(path, slots['hashes'])
+            text = subprocess.run(['veritysetup', 'format', '--salt', '-', '--hash-offset', str(slots['hashes']),
+                                   '--data-blocks', str(slots['hashes'] // 4096), path, path],
+                                  check=True, stdout=subprocess.PIPE).stdout.decode()
+            slots['roothash'] = text.split('Root hash:')[1].split()[0]
         else:
             with open(path, 'wb') as f:
                 f.truncate(252 << 30 if name == 'blank' else 32 * MIB)
         if name.startswith('swap'):
             subprocess.run(['mkswap', path], **quiet)
+        elif name == 'upper':
+            subprocess.run(['mkfs.ext4', '-q', '-F', path], **quiet)
         args += ['-drive', 'if=none,format=raw,id=%s,file=%s' % (name, path),
-                 '-device', 'virtio-blk-pci,drive=%s,addr=%x' % (name, 0x15 + i)]
-        slots[name] = '%02x' % (0x15 + i)
+                 '-device', 'virtio-blk-pci,drive=%s,addr=%x' % (name, 0x14 + i)]
+        slots[name] = '%02x' % (0x14 + i)
     return args, slots
 
 
@@ -344,7 +381,8 @@ def main():
         shim = Shim(bridge.path)
         nothing = Nothing(shim, slots)
         for name, case, host in (('a pod, nothing shared', whole_pod, nothing), ('a pod with a virtio-fs share', whole_pod, None),
-                                 ("the guest's programs", programs, nothing), ('swap', swap, nothing)):
+                                 ("the guest's programs", programs, nothing), ('layers', layers, nothing),
+                                 ('swap', swap, nothing)):
             if only and not any(word in name for word in only):
                 continue
             with tap.case(name):
