@@ -254,19 +254,29 @@ Test(h2, unread_answers_end_what_is_run)
 	fake_all_over();
 }
 
-/* What unfinished requests hold is bounded over all connections. */
+/* What unfinished requests hold is bounded over all connections; a Check is always taken. */
 Test(h2, bodies_of_all_together)
 {
-	uint8_t req[1000];
-	size_t n = fake_read_seed("h2/read", req, sizeof(req));
+	uint8_t long_one[5 + 2 + 93] = { 0, 0, 0, 0, 95, 0x0a, 93 }; /* container_id */
+	uint8_t req[1000], check[1000];
+	size_t n, n_check = fake_read_seed("h2/check", check, sizeof(check));
 
+	(void)memset(long_one + 7, 'a', 93);
+	n = head_of(req, 1, "/grpc.AgentService/ReadStdout");
+	n += frame(req + n, 0, 1, 1, long_one, sizeof(long_one));
 	begin();
 	fake_rpc.held += LIMIT_BODIES;
 	cr_assert_eq(fake_feed(req, n, n), 0);
 	cr_expect_eq(fake_service.run, 0);
 	fake_rpc.held -= LIMIT_BODIES;
-	cr_expect_eq(fake_rpc.held, 0);
 	fake_end();
+	begin();
+	fake_rpc.held += LIMIT_BODIES;
+	cr_assert_eq(fake_feed(check, n_check, n_check), 0);
+	cr_expect_eq(frames(0, NULL, NULL), 1, "answered");
+	fake_rpc.held -= LIMIT_BODIES;
+	fake_end();
+	cr_expect_eq(fake_rpc.held, 0);
 	begin();
 	cr_assert_eq(fake_feed(req, n, n), 0);
 	cr_expect_eq(fake_service.run, 1);
