@@ -49,22 +49,12 @@ static int set_passfd_port(struct config *c, const char *v)
 	return set_u32(&c->passfd_port, v);
 }
 
-/* Whole seconds, or the table of a file: see set_hotplug_timeout. */
-static int set_cdi_timeout(struct config *c, const char *v)
+static int set_console_port(struct config *c, const char *v)
 {
-	int64_t ms = (int64_t)c->cdi_timeout_s * 1000;
-	uint64_t seconds;
-	int r = str_u64(v, INT32_MAX / 1000, &seconds);
-
-	if (r == 0)
-		ms = (int64_t)seconds * 1000;
-	else
-		r = str_duration_ms(v, &ms);
-	if (r == 0 && ms > 0)
-		c->cdi_timeout_s = (uint32_t)((ms + 999) / 1000);
-	return r;
+	return set_u32(&c->debug_console_vport, v);
 }
 
+/* The kernel line's opens the console, too, as in 1.x; a file has debug_console for that. */
 static int set_console_vport(struct config *c, const char *v)
 {
 	int r = set_u32(&c->debug_console_vport, v);
@@ -182,6 +172,17 @@ static int set_hotplug_timeout(struct config *c, const char *v)
 	return r;
 }
 
+/* As above. */
+static int set_cdi_timeout(struct config *c, const char *v)
+{
+	struct config t = { .hotplug_timeout_ms = 0 };
+	int r = set_hotplug_timeout(&t, v);
+
+	if (r == 0 && t.hotplug_timeout_ms > 0)
+		c->cdi_timeout_s = (uint32_t)((t.hotplug_timeout_ms + 999) / 1000);
+	return r;
+}
+
 static int set_server_addr(struct config *c, const char *v)
 {
 	if (strlen(v) >= sizeof(c->server_addr))
@@ -233,7 +234,8 @@ static const struct config_key {
 	{ "agent.log", "log_level", set_log },
 	{ "agent.log_vport", "log_vport", set_log_vport },
 	{ NULL, "debug_console", set_debug_console },
-	{ "agent.debug_console_vport", "debug_console_vport", set_console_vport },
+	{ "agent.debug_console_vport", NULL, set_console_vport },
+	{ NULL, "debug_console_vport", set_console_port },
 	{ NULL, "dev_mode", set_devmode },
 	{ "agent.use_vsock", NULL, set_use_vsock },
 	{ "agent.hotplug_timeout", "hotplug_timeout", set_hotplug_timeout },

@@ -43,12 +43,11 @@ struct port {
 	const char *what;
 };
 
-static void port_on_client(struct source *s, uint32_t events)
+/* True if more may be waiting. */
+static bool port_accept(struct port *p)
 {
-	struct port *p = container_of(s, struct port, source);
 	int client;
 
-	(void)events;
 	for (int i = 0; i < LIMIT_ACCEPTS; i++) {
 		client = listen_accept_host(p->listener, &p->refused);
 		if (client >= 0)
@@ -58,9 +57,16 @@ static void port_on_client(struct source *s, uint32_t events)
 	}
 	if (client < 0 && client != -EAGAIN && client != -ECONNABORTED) {
 		/* Out of descriptors, say: the loop must not spin on it. */
-		(void)loop_mod(s, 0);
+		(void)loop_mod(&p->source, 0);
 		timer_set(p->agent->loop, &p->again, CONSOLE_RESTART_MS, p->again.fn);
 	}
+	return client >= 0 || client == -ECONNABORTED;
+}
+
+static void port_on_client(struct source *s, uint32_t events)
+{
+	(void)events;
+	(void)port_accept(container_of(s, struct port, source));
 }
 
 static void port_open(struct timer *t)
@@ -139,10 +145,9 @@ static struct port log_port = { .listener = FD_NONE, .serve = log_client_new, .w
 
 static struct port passfd_port = { .listener = FD_NONE, .serve = passfd_offer, .what = "passfd" };
 
-static void passfd_accept(void)
+static bool passfd_accept(void)
 {
-	if (passfd_port.source.loop)
-		port_on_client(&passfd_port.source, EPOLLIN);
+	return passfd_port.source.loop && port_accept(&passfd_port);
 }
 
 static void passfd_start(struct agent *a, uint32_t number)

@@ -318,7 +318,8 @@ ssize_t fdio_recv_fd(int sock, void *data, size_t len, int flags, int *ret_fd)
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
 			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
+			      /* Not CMSG_SPACE: its padding holds a second one. */
+			      .msg_controllen = CMSG_LEN(sizeof(int)) };
 	ssize_t n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
 	struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
 

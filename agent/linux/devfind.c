@@ -210,6 +210,16 @@ static int dev_find_parse(struct dev_find *f, const char *address, struct err *e
 	return err_set(err, EINVAL, "unknown bus %d", (int)f->bus);
 }
 
+const char *dev_missing(const char *path)
+{
+	const char *name = path + strlen("/dev/");
+
+	if (!str_starts(path, "/dev/") || !*name || strchr(name, '/') ||
+	    faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return NULL;
+	return name;
+}
+
 int dev_find(struct dev_find *f, struct uevents *u, enum dev_bus bus, const char *address,
 	     int64_t timeout_ms, dev_found_fn *fn, struct err *err)
 {

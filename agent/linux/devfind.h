@@ -20,7 +20,7 @@ enum dev_bus {
 	DEV_PCI_ANY,   /* the function itself, by its address: "0000:01:00.0" */
 	DEV_SCSI,      /* "id:lun" */
 	DEV_CCW,       /* "0.n.dddd", s390x */
-	DEV_PMEM,      /* "pmem0", "pmem0p1" */
+	DEV_PMEM,      /* a block device by its name: "pmem0", "pmem0p1" */
 };
 
 struct dev_find;
@@ -51,6 +51,8 @@ struct dev_find {	   /* inside its owner, zero before its first use */
 int dev_find(struct dev_find *f, struct uevents *u, enum dev_bus bus, const char *address,
 	     int64_t timeout_ms, dev_found_fn *fn, struct err *err);
 void dev_find_cancel(struct dev_find *f); /* harmless when idle */
+/* NAME of "/dev/NAME", which DEV_PMEM can wait for, while there is no such node; else NULL. */
+const char *dev_missing(const char *path);
 
 /* What an address stands for in sysfs; exported for its tests. 0 or -EINVAL with *err. */
 int dev_scsi_parse(const char *address, unsigned int *id, unsigned int *lun, struct err *err);

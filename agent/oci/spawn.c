@@ -149,6 +149,11 @@ static void on_sync(struct source *src, uint32_t events)
 		s->fn(s, SPAWN_UNSHARED, &err);
 		return;
 	case MSG_BORN:
+		if (fd < 0) { /* no room for it */
+			err_set(&err, EMFILE, "no descriptor for the process");
+			spawn_finish(s, SPAWN_FAILED, &err);
+			return;
+		}
 		spawn_born(s, m.pid, TAKE_FD(fd));
 		return;
 	case MSG_MOUNTED:

@@ -232,9 +232,21 @@ static void container_kill(struct timer *t)
 
 static void on_poststop(struct container *ctr, const struct err *err)
 {
+	timer_cancel(&ctr->removal);
 	if (err->code)
 		removal_failed(ctr, err);
 	container_release(ctr);
+}
+
+/* Hooks that end by no time of their own must not keep the container for ever. */
+static void poststop_late(struct timer *t)
+{
+	struct container *ctr = container_of(t, struct container, removal);
+	struct err err = { 0 };
+
+	worker_cancel(TAKE_PTR(ctr->worker));
+	err_set(&err, ETIMEDOUT, "the poststop hooks of container %s take too long", ctr->id);
+	on_poststop(ctr, &err);
 }
 
 static void container_poststop(struct container *ctr)
@@ -244,6 +256,8 @@ static void container_poststop(struct container *ctr)
 	container_enter(ctr, CTR_POSTSTOP);
 	if (container_hooks_start(ctr, 1u << HOOK_POSTSTOP, on_poststop, &err) != 0)
 		on_poststop(ctr, &err);
+	else
+		timer_set(ctr->agent->loop, &ctr->removal, LIMIT_WORK_MS, poststop_late);
 }
 
 static void container_release(struct container *ctr)

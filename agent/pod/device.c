@@ -38,12 +38,13 @@ struct device_driver {
 	const char *name;
 	enum dev_bus bus;
 	bool by_path;	      /* vm_path as it is, nothing to wait for */
+	bool late;	      /* but for its node */
 	bool path_without_id; /* the same, when there is no id */
 	enum vfio_kind vfio;
 };
 
 static const struct device_driver device_drivers[] = {
-	{ .name = "mmioblk", .by_path = true },
+	{ .name = "mmioblk", .by_path = true, .late = true },
 	{ .name = "blk", .bus = DEV_PCI_BLOCK, .path_without_id = true },
 	{ .name = "blk-ccw", .bus = DEV_CCW },
 	{ .name = "scsi", .bus = DEV_SCSI },
@@ -343,6 +344,13 @@ static void device_next(struct devices_op *op)
 			err_set(&op->err, EINVAL, "Invalid path for %s device '%s'", d->type,
 				d->id);
 			break;
+		}
+		if (drv->late && dev_missing(d->vm_path)) {
+			if (dev_find(&op->find, op->agent->uevents, DEV_PMEM,
+				     dev_missing(d->vm_path), op->agent->config->hotplug_timeout_ms,
+				     device_found, &op->err) == 0)
+				return;
+			continue;
 		}
 		if (drv->by_path || (drv->path_without_id && str_empty(d->id))) {
 			(void)update_spec(op, d, d->vm_path, false, &op->err);

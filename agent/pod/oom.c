@@ -106,6 +106,7 @@ void oom_watch(struct container *ctr)
 	r = loop_add(ctr->agent->loop, &ctr->oom_source, ctr->oom_fd, EPOLLIN, on_oom);
 	if (r < 0)
 		log_warn("oom", "container %s: no OOM events: error %d", ctr->id, -r);
+	oom_check(ctr); /* of what was killed before */
 }
 
 void oom_forget(struct container *ctr)

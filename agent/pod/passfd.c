@@ -43,7 +43,7 @@ struct passfd_stream {
 struct passfd_streams {
 	struct list waiting, leaving; /* oldest first */
 	size_t waiting_count, leaving_count;
-	void (*accept)(void);
+	bool (*accept)(void);
 	struct log_limit dropped;
 };
 
@@ -65,7 +65,7 @@ struct passfd {
 
 /* --- streams that wait, and that leave ------------------------------------------------------ */
 
-int passfd_open(struct agent *a, void (*accept)(void))
+int passfd_open(struct agent *a, bool (*accept)(void))
 {
 	struct passfd_streams *s = calloc(1, sizeof(*s));
 
@@ -339,13 +339,14 @@ static void copy_begin(struct passfd_copy *c, bool terminal)
 
 static int claim(struct agent *a, uint32_t port)
 {
+	bool more = a->streams->accept;
 	int fd;
 
 	if (port == 0)
 		return FD_NONE;
 	fd = stream_claim(a->streams, port);
-	if (fd < 0 && a->streams->accept) {
-		a->streams->accept();
+	for (unsigned int i = 0; fd < 0 && more && i < LIMIT_STREAMS / LIMIT_ACCEPTS; i++) {
+		more = a->streams->accept();
 		fd = stream_claim(a->streams, port);
 	}
 	if (fd < 0)

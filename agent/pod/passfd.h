@@ -8,16 +8,18 @@
 #ifndef POD_PASSFD_H
 #define POD_PASSFD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct agent;
 struct process;
 
 /*
- * From now on streams are taken. accept lets in who waits at the port (passfd_offer): a request
- * may be served before the connection that it names. 0 or -ENOMEM.
+ * From now on streams are taken. accept lets in some of those who wait at the port (passfd_offer),
+ * and is true if there may be more: a request may be served before the connection that it names. 0
+ * or -ENOMEM.
  */
-int passfd_open(struct agent *a, void (*accept)(void));
+int passfd_open(struct agent *a, bool (*accept)(void));
 /* A connection of the host's on vsock; fd is taken. */
 void passfd_offer(struct agent *a, int fd);
 /* The same for one that comes from that port. */

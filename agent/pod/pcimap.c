@@ -72,9 +72,12 @@ static char *translate_list(const struct pci_map *map, const char *id, const cha
 			    size_t name_len, struct arena *mem, int *ret)
 {
 	const char *list = env + name_len + 1;
-	/* Each of the guest's takes 12 bytes, and those of the host not less than 7. */
-	char *out = arena_alloc(mem, name_len + 2 + 2 * strlen(list) + PCI_ADDRESS_MAX), *to = out;
+	size_t most = name_len + 1 + PCI_ADDRESS_MAX;
+	char *out, *to;
 
+	for (const char *p = list; *p; p++)
+		most += *p == ',' ? PCI_ADDRESS_MAX : 0;
+	out = to = arena_alloc(mem, most);
 	*ret = out ? 0 : -ENOMEM;
 	if (!out)
 		return NULL;

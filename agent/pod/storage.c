@@ -31,9 +31,10 @@
 #include "linux/path.h"
 #include "linux/devfind.h"
 
-#define FSGID "fsgid="
+#define FSGID	   "fsgid="
+#define OVERLAY_RW "io.katacontainers.fs-opt.overlay-rw"
 
-enum source_kind { SOURCE_ASIS, SOURCE_BLK, SOURCE_CCW, SOURCE_SCSI, SOURCE_PMEM };
+enum source_kind { SOURCE_ASIS, SOURCE_BLK, SOURCE_CCW, SOURCE_SCSI, SOURCE_PMEM, SOURCE_MMIO };
 
 struct storage_driver {
 	const char *name;
@@ -50,7 +51,7 @@ static const struct storage_driver storage_drivers[] = {
 	{ "virtio-fs", SOURCE_ASIS, false, false, false, false, false },
 	{ "blk", SOURCE_BLK, false, false, false, false, false },
 	{ "blk-ccw", SOURCE_CCW, false, false, false, false, false },
-	{ "mmioblk", SOURCE_ASIS, false, false, false, false, false },
+	{ "mmioblk", SOURCE_MMIO, false, false, false, false, false },
 	{ "scsi", SOURCE_SCSI, false, false, false, false, false },
 	{ "ephemeral", SOURCE_ASIS, true, false, false, false, false },
 	{ "local", SOURCE_ASIS, true, true, false, false, false },
@@ -241,6 +242,9 @@ static int storage_source(struct storage_op *op, struct storage_item *it, const 
 			return err_set(err, EINVAL, "invalid nvdimm source path '%s'", source);
 		it->address = arena_strdup(&op->mem, base + 1);
 		return it->address ? 0 : err_sys(err, ENOMEM, "storage");
+	case SOURCE_MMIO: /* a name to be waited for, or a path that is there */
+		it->address = dev_missing(it->plan.source);
+		return 0;
 	}
 	return 0;
 }
@@ -301,6 +305,9 @@ static int storage_options(struct storage_op *op, struct mount_plan *p, enum sch
 	for (size_t i = 0; options && i < s->n_options; i++) {
 		if (schema == SCHEMA_3X && str_starts(s->options[i], FSGID))
 			continue;
+		if (str_eq(s->options[i], OVERLAY_RW))
+			return err_rpc(err, RPC_UNIMPLEMENTED, "storage '%s': %s is not served",
+				       s->mount_point, OVERLAY_RW);
 		/* The parser leaves pointers into the words: those must stay. */
 		options[n] = arena_strdup(&op->mem, s->options[i]);
 		if (!options[n++])
@@ -376,7 +383,7 @@ static int storage_driver_option(struct storage_op *op, struct storage_item *it,
 				 const Grpc__Storage *s, const char *word, struct err *err)
 {
 	struct mount_plan *p = &it->plan;
-	bool disk = it->driver->source != SOURCE_ASIS || str_eq(it->driver->name, "mmioblk");
+	bool disk = it->driver->source != SOURCE_ASIS;
 	char rel[LIMIT_PATH];
 	uint64_t n;
 
@@ -838,10 +845,8 @@ static void storage_bad_address(struct job *j)
 static void storage_find_next(struct storage_op *op)
 {
 	static const enum dev_bus buses[] = {
-		[SOURCE_BLK] = DEV_PCI_BLOCK,
-		[SOURCE_CCW] = DEV_CCW,
-		[SOURCE_SCSI] = DEV_SCSI,
-		[SOURCE_PMEM] = DEV_PMEM,
+		[SOURCE_BLK] = DEV_PCI_BLOCK, [SOURCE_CCW] = DEV_CCW,	[SOURCE_SCSI] = DEV_SCSI,
+		[SOURCE_PMEM] = DEV_PMEM,     [SOURCE_MMIO] = DEV_PMEM,
 	};
 
 	for (; op->at < op->n; op->at++) {

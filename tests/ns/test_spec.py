@@ -967,6 +967,10 @@ def linux_resources_blockIO(agent, road):
 
 
 def linux_resources_hugepageLimits(agent, road):
+    # kubelet says 0 for each size that its node has, whatever the guest's are.
+    none = resources(hugepageLimits=[{'pageSize': size, 'limit': 0} for size in ('2MB', '1GB', '512MB', '16GB')])
+    expect(road.run('exit 5', none).returncode, 5)
+    refused(road, resources(hugepageLimits=[{'pageSize': '512MB', 'limit': 512 << 20}]), 'huge')
     edit = resources(hugepageLimits=[{'pageSize': '2MB', 'limit': 4 << 20}])
     if os.path.isdir('/sys/fs/cgroup/hugetlb'):
         expect(cgroup_file(road, edit, 'hugetlb/hugetlb.2MB.limit_in_bytes'), [str(4 << 20)])

@@ -138,6 +138,7 @@ Test(config, file)
 				   "debug_console = true\n"
 				   "debug_console_vport = 1026\n"
 				   "hotplug_timeout=7\n"
+				   "cdi_timeout = { secs = 8, nanos = 1000000 }\n"
 				   "server_addr = 'vsock://-1:1024'\n"
 				   "container_pipe_size = many\n"
 				   "no_such_key = 1\n"
@@ -157,8 +158,26 @@ Test(config, file)
 	cr_expect_str_eq(c.server_addr, "vsock://-1:1024");
 	cr_expect_eq(c.container_pipe_size, 0);
 	cr_expect(c.unified_cgroup_hierarchy);
+	cr_expect_eq(c.cdi_timeout_s, 9);
 	cr_expect_eq(config_parse_file(&c, path), -ENOENT);
 	cr_expect_str_eq(parsed("agent.config_file=/a agent.config_file=/b").file, "/a");
+}
+
+/* The kernel line's port opens the console, as in 1.x; a file has a word of its own for that. */
+Test(config, console_port_of_a_file)
+{
+	static const char text[] = "debug_console = false\ndebug_console_vport = 1026\n";
+	char path[] = "/tmp/test_config.XXXXXX";
+	int fd = mkstemp(path);
+	struct config c;
+
+	cr_assert_eq(write(fd, text, sizeof(text) - 1), (ssize_t)sizeof(text) - 1);
+	(void)close(fd);
+	config_defaults(&c);
+	cr_expect_eq(config_parse_file(&c, path), 0);
+	(void)unlink(path);
+	cr_expect(!c.debug_console && c.debug_console_vport == 1026);
+	cr_expect(parsed("agent.debug_console_vport=1026").debug_console);
 }
 
 /* As serde writes a Duration. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -184,6 +185,43 @@ Test(fdio, close_except)
 
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_expect_eq(status, 0);
+}
+
+/* Who sends two has one of them received, and the other closed by the kernel. */
+Test(fdio, one_descriptor_a_message)
+{
+	union {
+		struct cmsghdr head;
+		char buf[CMSG_SPACE(2 * sizeof(int))];
+	} control = { .buf = { 0 } };
+	struct iovec iov = { (char[]){ "x" }, 1 };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	const int two[] = { STDIN_FILENO, STDERR_FILENO };
+	int sv[2], fd, next;
+	char byte;
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sv), 0);
+	control.head.cmsg_level = SOL_SOCKET;
+	control.head.cmsg_type = SCM_RIGHTS;
+	control.head.cmsg_len = CMSG_LEN(sizeof(two));
+	(void)memcpy(CMSG_DATA(&control.head), two, sizeof(two));
+	cr_assert_eq(sendmsg(sv[0], &msg, 0), 1);
+	next = dup(STDIN_FILENO);
+	(void)close(next);
+	cr_assert_eq(fdio_recv_fd(sv[1], &byte, 1, 0, &fd), 1);
+	cr_expect_eq(fd, next);
+	(void)close(fd);
+	fd = dup(STDIN_FILENO);
+	cr_expect_eq(fd, next, "nothing else came");
+	(void)close(fd);
+	fd = fcntl(STDIN_FILENO, F_DUPFD, next + 1);
+	cr_expect_eq(fd, next + 1, "nothing else came");
+	(void)close(fd);
+	(void)close(sv[0]);
+	(void)close(sv[1]);
 }
 
 Test(fdio, nonblock_leaves_other_flags)

@@ -54,9 +54,10 @@ static void on_refusal(struct call *c, int code, const char *msg)
 static const struct call_road waiting = { on_status, on_refusal };
 static const struct rpc_method method = { .service = "grpc.Test", .name = "Test" };
 
-static void on_accept(void)
+static bool on_accept(void)
 {
 	accepts++;
+	return false;
 }
 
 static int offer(uint32_t port)

@@ -21,6 +21,7 @@ static void setup(void)
 	arena_init(&mem, 1 << 20);
 	cr_assert_eq(pci_map_add(&map, "0000:65:00.0", "0000:01:00.0", &err), 0);
 	cr_assert_eq(pci_map_add(&map, "0000:65:00.1", "0000:02:00.0", &err), 0);
+	cr_assert_eq(pci_map_add(&map, "0000:08:00.0", "0000:03:00.0", &err), 0);
 }
 
 static void teardown(void)
@@ -67,7 +68,7 @@ Test(pcimap, one_guest_for_a_host, .init = setup, .fini = teardown)
 	struct err err = { 0 };
 
 	cr_expect_eq(pci_map_add(&map, "0000:65:00.0", "0000:01:00.0", &err), 0);
-	cr_expect_eq(map.n, 2u);
+	cr_expect_eq(map.n, 3u);
 	cr_expect_eq(pci_map_add(&map, "0000:65:00.0", "0000:03:00.0", &err), -EINVAL);
 	cr_expect_not_null(strstr(err.msg, "0000:65:00.0"));
 }
@@ -105,6 +106,26 @@ Test(pcimap, environment, .init = setup, .fini = teardown)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		cr_expect_str_eq(env[i], rows[i].after ? rows[i].after : rows[i].before);
 	cr_expect_eq(pci_map_translate(&map, "ctr", NULL, &mem, &err), 0);
+}
+
+/* Written as short as they may be: what comes of them is longer, and has room. */
+Test(pcimap, short_addresses, .init = setup, .fini = teardown)
+{
+	Grpc__Process p = GRPC__PROCESS__INIT;
+	char list[1024] = "PCIDEVICE_A=0:8:0", want[1024] = "PCIDEVICE_A=0000:03:00.0";
+	char *env[] = { list }, *after;
+	struct err err = { 0 };
+
+	for (int i = 0; i < 60; i++) {
+		(void)memcpy(list + strlen(list), ",0:8:0", 7);
+		(void)memcpy(want + strlen(want), ",0000:03:00.0", 14);
+	}
+	p.env = env;
+	p.n_env = 1;
+	cr_assert_eq(pci_map_translate(&map, "ctr", &p, &mem, &err), 0);
+	after = arena_alloc(&mem, 256);
+	(void)memset(after, 'x', 256);
+	cr_expect_str_eq(env[0], want);
 }
 
 Test(pcimap, without_memory, .init = setup, .fini = teardown)

@@ -13,6 +13,15 @@
 #include "base/auto.h"
 #include "base/str.h"
 
+static bool limits_hugepages(const Grpc__LinuxResources *res)
+{
+	for (size_t i = 0; i < res->n_hugepagelimits; i++) {
+		if (res->hugepagelimits[i]->limit > 0)
+			return true;
+	}
+	return false;
+}
+
 /* Which controllers are needed; what asks for no limit (-1, a period alone) needs none. */
 static int check_controllers(const struct cgroup *cg, const Grpc__LinuxResources *res, bool update,
 			     struct err *err)
@@ -40,7 +49,7 @@ static int check_controllers(const struct cgroup *cg, const Grpc__LinuxResources
 			   b->n_throttlewritebpsdevice || b->n_throttlereadiopsdevice ||
 			   b->n_throttlewriteiopsdevice),
 		  "block I/O" },
-		{ CTL_HUGETLB, res->n_hugepagelimits > 0, "huge pages" },
+		{ CTL_HUGETLB, limits_hugepages(res), "huge pages" },
 		{ CTL_NET_CLS, n && n->classid, "network classes" },
 		{ CTL_NET_PRIO, n && n->n_priorities, "network priorities" },
 	};
@@ -112,6 +121,12 @@ int cgroup_write_hugepages(struct cgroup *cg, const Grpc__LinuxResources *res, c
 			return err_set(err, EINVAL, "invalid huge page size '%s'", l->pagesize);
 		(void)snprintf(file, sizeof(file), "hugetlb.%s.%s", l->pagesize, suffix);
 		r = cgroup_write(cg, CTL_HUGETLB, file, err, "%" PRIu64, l->limit);
+		/* Hosts say 0 for each size that they have themselves: here there are none. */
+		if (r == -ENOENT && l->limit == 0) {
+			if (err)
+				*err = (struct err){ 0 };
+			continue;
+		}
 		if (r == -ENOENT)
 			return err_set(err, EINVAL, "the guest has no huge pages of size '%s'",
 				       l->pagesize);

@@ -11,12 +11,14 @@
 #include "oci/fs/rootfs.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,6 +82,7 @@ int room_procfs(int pidns, struct err *err)
 	AUTO_CLOSE int theirs = FD_NONE;
 	AUTO_CLOSE int ctx = FD_NONE;
 	struct err said = { 0 };
+	struct statfs fs;
 	int sv[2], fd;
 	ssize_t n;
 	pid_t pid;
@@ -107,5 +110,11 @@ int room_procfs(int pidns, struct err *err)
 	    fsconfig(ctx, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return err_sys(err, errno, "procfs: create");
 	fd = fsmount(ctx, FSMOUNT_CLOEXEC, 0);
-	return fd < 0 ? err_sys(err, errno, "procfs: mount") : fd;
+	if (fd < 0)
+		return err_sys(err, errno, "procfs: mount");
+	/* Who sees the opener may have answered in its place. */
+	if (fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC)
+		return fd;
+	(void)close(fd);
+	return err_set(err, EPERM, "procfs: what was opened is another file system");
 }
