@@ -265,6 +265,7 @@ struct container {
 	struct call *until_created;
 	struct call *until_running;
 	struct list until_gone;	   /* struct gone_waiter */
+	bool traces;		   /* an exec of its own capabilities had CAP_SYS_PTRACE */
 	struct call *updating;	   /* in a worker; with the next one update.c's */
 	struct list until_updated; /* oldest first */
 	char *id;
@@ -333,7 +334,7 @@ static inline bool container_is_removing(const struct container *ctr)
 static inline bool container_is_spied(const struct container *ctr)
 {
 	list_for_each(struct container, other, &ctr->sandbox->containers, link) {
-		if (other->rules.caps.bounding & UINT64_C(1) << CAP_SYS_PTRACE)
+		if (other->traces || other->rules.caps.bounding & UINT64_C(1) << CAP_SYS_PTRACE)
 			return true;
 	}
 	return false;

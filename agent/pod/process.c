@@ -318,6 +318,7 @@ int process_exec(struct container *ctr, const Grpc__ExecProcessRequest *req, str
 		.join_flags = ctr->own_flags,
 		.spied = container_is_spied(ctr),
 	};
+	ctr->traces |= (plan.rules->caps.bounding & UINT64_C(1) << CAP_SYS_PTRACE) != 0;
 	r = spawn_start(&plan, &p->spawn, on_exec_event, err);
 	if (r < 0) {
 		process_free(p);

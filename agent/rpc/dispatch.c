@@ -112,8 +112,7 @@ void rpc_run(struct call *c, uint8_t *body, size_t len)
 				    ? err_rpc(&err, RPC_RESOURCE_EXHAUSTED,
 					      "request of %zu bytes takes more memory than a call may",
 					      len)
-				    : err_rpc(&err,
-					      c->schema == SCHEMA_1X ? RPC_INTERNAL : RPC_UNKNOWN,
+				    : err_rpc(&err, RPC_INTERNAL,
 					      "grpc: error unmarshalling request: malformed %s",
 					      c->method->request->short_name);
 		else

@@ -18,6 +18,7 @@
 #include "oci/fs/tree.h"
 #include "pod/storage_layers.h"
 #include "pod/storage_mount.h"
+#include "linux/devfind.h"
 #include "linux/confine.h"
 #include "linux/path.h"
 #include "test_guest_harness.h"
@@ -773,6 +774,32 @@ static Grpc__Storage with_driver_options(Grpc__Storage s, const char **words)
 	for (; words[s.n_driver_options]; s.n_driver_options++)
 		;
 	return s;
+}
+
+Test(storage, options_that_are_refused_by_name)
+{
+	static const char point[] = "/run/kata-containers/sandbox/storage/o";
+	const char *rw[] = { "io.katacontainers.fs-opt.overlay-rw", NULL };
+	const char *no_hash[] = { LAYERS_VERITY "-enabled=true", NULL };
+	Grpc__Storage s = make("overlayfs", "overlay", "overlay", point, rw);
+
+	cr_assert_neq(add_as(SCHEMA_3X, &a, &s, 1), 0);
+	cr_expect_eq(outcome.rpc, RPC_UNIMPLEMENTED);
+	cr_expect_not_null(strstr(outcome.msg, "overlay-rw"), "%s", outcome.msg);
+	s = with_driver_options(make("mmioblk", "/dev/null", "erofs", point, NULL), no_hash);
+	cr_assert_neq(add_as(SCHEMA_3X, &a, &s, 1), 0);
+	cr_expect_eq(outcome.rpc, RPC_INVALID_ARGUMENT);
+	cr_expect_not_null(strstr(outcome.msg, "root hash"), "%s", outcome.msg);
+}
+
+/* The node of a virtio-mmio disk may come after the request. */
+Test(storage, nodes_that_are_waited_for)
+{
+	cr_expect_null(dev_missing("/dev/null"));
+	cr_expect_null(dev_missing("/dev/"));
+	cr_expect_null(dev_missing("/dev/disk/by-id/x"));
+	cr_expect_null(dev_missing("/run/disk"));
+	cr_expect_str_eq(dev_missing("/dev/vdnone"), "vdnone");
 }
 
 Test(storage, create_filesystem, .fini = loops_end)
