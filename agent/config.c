@@ -194,8 +194,7 @@ static int set_server_addr(struct config *c, const char *v)
 /* 1.x has two modes, 3.x any boolean. */
 static int set_trace(struct config *c, const char *v)
 {
-	if (str_eq(v, "isolated") || str_eq(v, "collated") || is_true(v))
-		c->trace = true;
+	c->trace = str_eq(v, "isolated") || str_eq(v, "collated") || is_true(v);
 	return 0;
 }
 

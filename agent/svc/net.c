@@ -359,6 +359,16 @@ static void net_route_source(enum schema schema, const char *text, struct route 
 		       &r->source); /* what is no address is left out, as the reference does */
 }
 
+/* 3.x: an address without a prefix is that host alone. */
+static int net_host_route(const char *text, struct ip *ret)
+{
+	int r = ip_parse(text, ret);
+
+	if (r == 0)
+		ret->prefix = (uint8_t)(ip_len(ret) * 8);
+	return r;
+}
+
 static int net_route(enum schema schema, const Types__Route *want, const struct link *links,
 		     size_t n, struct route *ret, struct err *err)
 {
@@ -372,13 +382,17 @@ static int net_route(enum schema schema, const Types__Route *want, const struct 
 		return err_rpc(err, RPC_INTERNAL, "Route scope %u is out of range", want->scope);
 	r.index = link->index;
 	if (!str_empty(want->dest) && !str_eq(want->dest, "default")) {
-		if (ip_parse_cidr(want->dest, &r.dst) < 0)
+		if (ip_parse_cidr(want->dest, &r.dst) < 0 &&
+		    (schema != SCHEMA_3X || net_host_route(want->dest, &r.dst) < 0))
 			return err_rpc(err, RPC_INTERNAL, "Could not parse route destination %s",
 				       want->dest);
 		ip_mask(&r.dst);
 	}
 	net_route_source(schema, want->source, &r);
-	(void)ip_parse(want->gateway, &r.gateway);
+	if (ip_parse(want->gateway, &r.gateway) < 0 && schema == SCHEMA_3X &&
+	    !str_empty(want->gateway))
+		return err_rpc(err, RPC_INTERNAL, "Could not parse route gateway %s",
+			       want->gateway);
 	if (same_family(&r.dst, "destination", &r, want->dest, err) < 0 ||
 	    same_family(&r.source, "source", &r, want->dest, err) < 0 ||
 	    same_family(&r.from, "source", &r, want->dest, err) < 0 ||

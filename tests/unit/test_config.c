@@ -223,4 +223,7 @@ Test(config, environment)
 	cr_expect_str_eq(c.server_addr, "unix:///x");
 	cr_expect_eq(c.log_level, LOG_WARN);
 	cr_expect(c.trace);
+	(void)setenv("KATA_AGENT_TRACING", "false", 1);
+	config_parse_environment(&c);
+	cr_expect_not(c.trace);
 }

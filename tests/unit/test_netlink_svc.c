@@ -546,6 +546,14 @@ Test(net, routes_3x_keep_and_list)
 	grpc__routes__free_unpacked(now, NULL);
 	cr_assert_eq(count("10.7.0.0/16", "", "192.168.0.2", 253), 1);
 	cr_assert_eq(count("10.8.0.0/16", "", "", 253), 1);
+	/* The host alone; a gateway that is none would make it another route. */
+	a.dest = (char *)(uintptr_t) "10.9.0.1";
+	a.source = (char *)(uintptr_t) "";
+	cr_assert_eq(set_routes(SCHEMA_3X, one, 1), RPC_OK, "%s", message);
+	cr_assert_eq(count("10.9.0.1/32", "", "", 253), 1);
+	a.gateway = (char *)(uintptr_t) "nobody";
+	cr_assert_eq(set_routes(SCHEMA_3X, one, 1), RPC_INTERNAL);
+	cr_assert_not_null(strstr(message, "Could not parse route gateway"), "%s", message);
 	b.mtu = 1300;
 	b.flags = RTNH_F_LINKDOWN; /* what the host saw is no wish */
 	cr_assert_eq(set_routes(SCHEMA_3X, two, 1), RPC_OK, "%s", message);
