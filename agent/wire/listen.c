@@ -46,6 +46,20 @@ int listen_vsock(uint32_t cid, uint32_t port)
 	return TAKE_FD(fd);
 }
 
+/* A peer that left before it was accepted, or an error of its network: the next one may be fine. */
+static bool listen_is_passing(int error)
+{
+	static const int passing[] = { EINTR,	    ECONNABORTED, EPROTO, ENETDOWN,
+				       ENOPROTOOPT, EHOSTDOWN,	  ENONET, EHOSTUNREACH,
+				       ENETUNREACH, ECONNRESET };
+
+	for (size_t i = 0; i < ARRAY_LEN(passing); i++) {
+		if (passing[i] == error)
+			return true;
+	}
+	return false;
+}
+
 int listen_accept_host(int fd, struct log_limit *refused)
 {
 	struct sockaddr_vm peer = { 0 };
@@ -54,7 +68,7 @@ int listen_accept_host(int fd, struct log_limit *refused)
 	int conn = accept4(fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (conn < 0)
-		return -errno;
+		return listen_is_passing(errno) ? -ECONNABORTED : -errno;
 	if (peer.svm_cid == VMADDR_CID_HOST)
 		return conn;
 	if (log_due(refused, &more))
@@ -115,20 +129,6 @@ static void listen_on_retry(struct timer *t)
 	struct listener *ls = container_of(t, struct listener, retry);
 
 	(void)loop_mod(&ls->source, EPOLLIN);
-}
-
-/* A peer that left before it was accepted, or an error of its network: the next one may be fine. */
-static bool listen_is_passing(int error)
-{
-	static const int passing[] = { EINTR,	    ECONNABORTED, EPROTO, ENETDOWN,
-				       ENOPROTOOPT, EHOSTDOWN,	  ENONET, EHOSTUNREACH,
-				       ENETUNREACH, ECONNRESET };
-
-	for (size_t i = 0; i < ARRAY_LEN(passing); i++) {
-		if (passing[i] == error)
-			return true;
-	}
-	return false;
 }
 
 static int listen_accept(struct listener *ls)

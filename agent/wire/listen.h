@@ -26,7 +26,7 @@ void listen_stop(struct listener *ls);
 int listen_vsock(uint32_t cid, uint32_t port);
 /*
  * Accepts from a vsock listener, the host only: the fd, -EAGAIN when nobody waits, -ECONNABORTED
- * when it was another, which is logged within its limit, or another -errno.
+ * when it was another, which is logged within its limit, or nobody any more, or another -errno.
  */
 int listen_accept_host(int fd, struct log_limit *refused);
 
