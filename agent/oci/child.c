@@ -64,6 +64,7 @@
 #include "oci/hooks.h"
 #include "oci/fs/rootfs.h"
 #include "oci/seccomp.h"
+#include "linux/diskqueue.h"
 #include "linux/rtnl.h"
 #include "linux/path.h"
 #include "base/auto.h"
@@ -296,6 +297,14 @@ static void make_cwd(const struct child *c)
 		fd = path_dir(root, cwd_of(c));
 }
 
+static bool is_weighed(const Grpc__Spec *spec)
+{
+	const Grpc__LinuxBlockIO *b =
+		spec->linux && spec->linux->resources ? spec->linux->resources->blockio : NULL;
+
+	return b && (b->weight || b->n_weightdevice);
+}
+
 static int build_container(struct child *c, struct err *err)
 {
 	const struct spawn_plan *p = c->plan;
@@ -309,8 +318,11 @@ static int build_container(struct child *c, struct err *err)
 		.procfs = c->procfs,
 		.mount_label = p->spec->linux ? p->spec->linux->mountlabel : NULL,
 	};
-	int r = rootfs_prepare(&o, &c->rootfs, err);
+	int r;
 
+	if (is_weighed(p->spec))
+		diskqueue_weigh();
+	r = rootfs_prepare(&o, &c->rootfs, err);
 	if (r < 0)
 		return r;
 	if (p->parent_hooks) {

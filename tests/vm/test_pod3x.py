@@ -265,7 +265,9 @@ def programs(shim, host):
     run.sandbox()
     blank = dict(driver='blk', source=host.slots['blank'], fstype='ext4', mount_point=where, shared=True,
                  driver_options=['create_filesystem'])
-    run.start(WEB, ['sleep', '1000'], [('/cache', where)], [blank])
+    run.start(WEB, ['sleep', '1000'], [('/cache', where)], [blank], blockIO=dict(weight=300))
+    has(shim.shell(WEB, 'cat /sys/block/vda/queue/scheduler'), '[bfq]')
+    has(shim.shell(WEB, 'cat /sys/fs/cgroup/io.bfq.weight'), '300')
     expect(shim.shell(WEB, 'echo x >/cache/x && grep " /cache " /proc/mounts | cut -d " " -f 3'), 'ext4\n')
     size = int(shim.shell(WEB, 'df -k /cache | tail -n 1').split()[1])
     expect(240 << 20 < size < 253 << 20, True, 'KiB of the new file system: %d' % size)
