@@ -26,7 +26,7 @@ PKG_IMAGE := busybox-static cpio gzip zstd e2fsprogs iptables
 PKG_KERNEL := linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils lz4 perl kmod
 PKG_RUN := qemu-system-x86 python3
 PKG_TEST := libcriterion-dev clang clang-format pyflakes3 libclang-rt-14-dev python3-grpcio python3-protobuf python3-hpack mmdebstrap xfsprogs erofs-utils cryptsetup-bin \
-	yamllint patchelf lld qemu-user-static dnf createrepo-c rpm crun runc iproute2 fdisk procps strace \
+	yamllint patchelf lld qemu-user-static dnf createrepo-c rpm crun runc iproute2 fdisk procps strace apparmor \
 	golang-go golang-google-grpc-dev golang-github-containerd-ttrpc-dev golang-github-hashicorp-yamux-dev gogoprotobuf
 
 PKG_cross_arm64 := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm
