@@ -295,19 +295,46 @@ static int storage_reserve(struct storage_item *it, struct err *err)
 	return 0;
 }
 
-/* The option words, but fsgid= of 3.x, which is not for the kernel. */
+/* 3.x: what is written to an overlay goes beside its mount point, and with it. */
+static int storage_overlay_rw(struct storage_op *op, struct mount_plan *p, char *options[static 2],
+			      struct err *err)
+{
+	static const char *const names[] = { "upper", "work" };
+	const char *slash = strrchr(p->rel, '/');
+
+	if (!slash || p->n_dirs + 2 > p->max_dirs)
+		return err_rpc(err, RPC_INVALID_ARGUMENT, "no place for %s of " STORAGE_ROOT "/%s",
+			       OVERLAY_RW, p->rel);
+	for (size_t i = 0; i < 2; i++) {
+		const char *rel =
+			arena_printf(&op->mem, "%.*s/%s", (int)(slash - p->rel), p->rel, names[i]);
+
+		options[i] =
+			rel ? arena_printf(&op->mem, "%sdir=" STORAGE_ROOT "/%s", names[i], rel)
+			    : NULL;
+		if (!options[i])
+			return err_sys(err, ENOMEM, "storage options");
+		p->dirs[p->n_dirs++] = rel;
+	}
+	return 0;
+}
+
+/* The option words, but those of 3.x that are not for the kernel. */
 static int storage_options(struct storage_op *op, struct mount_plan *p, enum schema schema,
 			   const Grpc__Storage *s, struct err *err)
 {
-	char **options = arena_zalloc(&op->mem, (s->n_options + 1) * sizeof(*options));
+	char **options = arena_zalloc(&op->mem, (2 * s->n_options + 1) * sizeof(*options));
 	size_t n = 0;
 
 	for (size_t i = 0; options && i < s->n_options; i++) {
 		if (schema == SCHEMA_3X && str_starts(s->options[i], FSGID))
 			continue;
-		if (str_eq(s->options[i], OVERLAY_RW))
-			return err_rpc(err, RPC_UNIMPLEMENTED, "storage '%s': %s is not served",
-				       s->mount_point, OVERLAY_RW);
+		if (schema == SCHEMA_3X && str_eq(s->options[i], OVERLAY_RW)) {
+			if (storage_overlay_rw(op, p, options + n, err) < 0)
+				return -err->code;
+			n += 2;
+			continue;
+		}
 		/* The parser leaves pointers into the words: those must stay. */
 		options[n] = arena_strdup(&op->mem, s->options[i]);
 		if (!options[n++])
@@ -427,7 +454,8 @@ static int storage_driver_options(struct storage_op *op, struct storage_item *it
 		return err_rpc(err, RPC_INVALID_ARGUMENT,
 			       "storage '%s' has %zu driver options, at most %u are served",
 			       s->mount_point, s->n_driver_options, LIMIT_STORAGE_DIRS);
-	it->plan.dirs = arena_zalloc(&op->mem, (s->n_driver_options + 1) * sizeof(*it->plan.dirs));
+	it->plan.max_dirs = s->n_driver_options + 2;
+	it->plan.dirs = arena_zalloc(&op->mem, it->plan.max_dirs * sizeof(*it->plan.dirs));
 	if (!it->plan.dirs)
 		return err_sys(err, ENOMEM, "storage");
 	dmverity_defaults(&it->plan.verity);

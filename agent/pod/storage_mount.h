@@ -35,7 +35,7 @@ struct mount_plan {
 	bool group_tree;	/* all of the content, not only its top */
 	bool group_on_mismatch; /* only if the top is not that group's already */
 	const char **dirs;	/* folders below STORAGE_ROOT that are made before, as mkdir -p */
-	size_t n_dirs;
+	size_t n_dirs, max_dirs;
 	struct dmverity verity; /* enabled: what is mounted is a device of it over the source */
 	bool make_ext4;		/* on the device, where it holds none yet */
 	bool wait;		/* for the source, a partition's node, to appear */

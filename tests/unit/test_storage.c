@@ -779,17 +779,35 @@ static Grpc__Storage with_driver_options(Grpc__Storage s, const char **words)
 Test(storage, options_that_are_refused_by_name)
 {
 	static const char point[] = "/run/kata-containers/sandbox/storage/o";
-	const char *rw[] = { "io.katacontainers.fs-opt.overlay-rw", NULL };
 	const char *no_hash[] = { LAYERS_VERITY "-enabled=true", NULL };
-	Grpc__Storage s = make("overlayfs", "overlay", "overlay", point, rw);
+	Grpc__Storage s;
 
-	cr_assert_neq(add_as(SCHEMA_3X, &a, &s, 1), 0);
-	cr_expect_eq(outcome.rpc, RPC_UNIMPLEMENTED);
-	cr_expect_not_null(strstr(outcome.msg, "overlay-rw"), "%s", outcome.msg);
 	s = with_driver_options(make("mmioblk", "/dev/null", "erofs", point, NULL), no_hash);
 	cr_assert_neq(add_as(SCHEMA_3X, &a, &s, 1), 0);
 	cr_expect_eq(outcome.rpc, RPC_INVALID_ARGUMENT);
 	cr_expect_not_null(strstr(outcome.msg, "root hash"), "%s", outcome.msg);
+}
+
+Test(storage, overlay_rw)
+{
+	const char *options[] = { "lowerdir=/run/layer", "io.katacontainers.fs-opt.overlay-rw",
+				  NULL };
+	const char *twice[] = { options[0], options[1], options[1], NULL };
+	Grpc__Storage s = make("overlayfs", "overlay", "overlay", CTR "/rootfs", options);
+
+	cr_assert_eq(fdio_mkdirs("/run/layer", 0755), 0);
+	put("/run/layer/old", "x");
+	if (add_as(SCHEMA_3X, &a, &s, 1) != 0 && strstr(outcome.msg, "No such device"))
+		cr_skip_test("no overlayfs");
+	cr_assert_eq(outcome.code, 0, "%s", outcome.msg);
+	put(CTR "/rootfs/new", "x");
+	cr_expect_eq(access(CTR "/rootfs/old", F_OK), 0);
+	cr_expect_eq(access(CTR "/upper/new", F_OK), 0);
+	release(&a);
+	cr_expect_neq(access(CTR "/upper", F_OK), 0);
+	cr_expect_neq(access(CTR "/work", F_OK), 0);
+	s = make("overlayfs", "overlay", "overlay", CTR "/rootfs", twice);
+	cr_expect_neq(add_as(SCHEMA_3X, &a, &s, 1), 0);
 }
 
 /* The node of a virtio-mmio disk may come after the request. */
