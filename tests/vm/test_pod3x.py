@@ -341,7 +341,7 @@ def disks(work):
     """A disk for each container, its root file system in a folder, an empty one, two for swap, two for a root of layers:
     QEMU's arguments, and the slots by name; where the lower layer's hashes are, and their root."""
     args, slots = [], {}
-    for i, name in enumerate((*CONTAINERS, 'blank', 'swap1', 'swap2', 'lower', 'upper')):
+    for i, name in enumerate((*CONTAINERS, 'blank', 'lower', 'upper', 'swap1', 'swap2')):
         top, path = os.path.join(work, 'd-' + name), os.path.join(work, name + '.disk')
         quiet = dict(check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if name in CONTAINERS:
