@@ -61,11 +61,12 @@ static const ProtobufCFieldDescriptor *rpc_last_bytes(const ProtobufCMessageDesc
 						      size_t *ret_before, struct pb_field *last)
 {
 	const ProtobufCFieldDescriptor *field;
-	struct pb_reader r = { body, body + len };
+	struct pb_reader r;
 	bool bad = false;
 
-	if (len == 0)
+	if (len == 0) /* body may be NULL then */
 		return NULL;
+	r = (struct pb_reader){ body, body + len };
 	do
 		*ret_before = (size_t)(r.at - body);
 	while (pb_next(&r, last, &bad) && r.at < r.end);
