@@ -57,7 +57,7 @@ static int set_console_port(struct config *c, const char *v)
 /* The kernel line's opens the console, too, as in 1.x; a file has debug_console for that. */
 static int set_console_vport(struct config *c, const char *v)
 {
-	int r = set_u32(&c->debug_console_vport, v);
+	int r = set_console_port(c, v);
 
 	if (r == 0)
 		c->debug_console = true;
@@ -148,10 +148,10 @@ static int table_number(const char *table, const char *name, uint64_t max, uint6
 }
 
 /*
- * 3.x sends whole seconds, and has { secs = 7, nanos = 0 } in its file; 1.x Go's durations. Zero
- * and less are understood, and mean nothing.
+ * A time in ms: 3.x sends whole seconds, and has { secs = 7, nanos = 0 } in its file; 1.x Go's
+ * durations. Zero and less are understood, and mean nothing: *ret stays.
  */
-static int set_hotplug_timeout(struct config *c, const char *v)
+static int set_ms(int64_t *ret, const char *v)
 {
 	uint64_t seconds, nanos = 0;
 	int64_t ms;
@@ -168,18 +168,21 @@ static int set_hotplug_timeout(struct config *c, const char *v)
 		r = str_duration_ms(v, &ms);
 	}
 	if (r == 0 && ms > 0)
-		c->hotplug_timeout_ms = ms;
+		*ret = ms;
 	return r;
 }
 
-/* As above. */
+static int set_hotplug_timeout(struct config *c, const char *v)
+{
+	return set_ms(&c->hotplug_timeout_ms, v);
+}
+
 static int set_cdi_timeout(struct config *c, const char *v)
 {
-	struct config t = { .hotplug_timeout_ms = 0 };
-	int r = set_hotplug_timeout(&t, v);
+	int64_t ms = (int64_t)c->cdi_timeout_s * 1000;
+	int r = set_ms(&ms, v);
 
-	if (r == 0 && t.hotplug_timeout_ms > 0)
-		c->cdi_timeout_s = (uint32_t)((t.hotplug_timeout_ms + 999) / 1000);
+	c->cdi_timeout_s = (uint32_t)((ms + 999) / 1000);
 	return r;
 }
 

@@ -255,27 +255,10 @@ int root_move(char **argv, struct err *err)
 	return err_sys(err, errno, "execute '%s'", argv[0]);
 }
 
-/* True if "/" is the mount that the kernel began with, and nothing is mounted over it. */
-static bool is_rootfs(void)
-{
-	AUTO_FREE char *text = NULL;
-	struct mountinfo m;
-	bool is = false;
-	char *at;
-
-	if (mountinfo_read(AT_FDCWD, &text) < 0)
-		return false;
-	at = text;
-	while (mountinfo_next(&at, &m)) {
-		if (str_eq(m.point, "/"))
-			is = str_eq(m.type, "rootfs");
-	}
-	return is;
-}
-
 int root_cover(struct err *err)
 {
-	if (!is_rootfs())
+	/* The mount that the kernel began with, and nothing over it. */
+	if (!mountinfo_is("/", "rootfs"))
 		return 0;
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE, NULL) < 0 ||
 	    mount("/", COVER, NULL, MS_BIND | MS_REC, NULL) < 0 || chdir(COVER) < 0 ||

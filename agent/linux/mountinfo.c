@@ -92,6 +92,23 @@ bool mountinfo_next(char **text, struct mountinfo *ret)
 	return false;
 }
 
+bool mountinfo_is(const char *point, const char *type)
+{
+	AUTO_FREE char *text = NULL;
+	struct mountinfo m;
+	bool is = false;
+	char *at;
+
+	if (mountinfo_read(AT_FDCWD, &text) < 0)
+		return false;
+	at = text;
+	while (mountinfo_next(&at, &m)) {
+		if (str_eq(m.point, point))
+			is = str_eq(m.type, type);
+	}
+	return is;
+}
+
 ssize_t cgroup_line_read(int proc, char **ret)
 {
 	return procfs_read(proc, "/proc/self/cgroup", ret);

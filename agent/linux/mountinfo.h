@@ -22,6 +22,9 @@ ssize_t mountinfo_read(int proc, char **ret);
 /* The next line that is one; *text moves on. False at the end. */
 bool mountinfo_next(char **text, struct mountinfo *ret);
 
+/* Whether what is mounted at that point, on top, is a file system of the type. */
+bool mountinfo_is(const char *point, const char *type);
+
 struct cgroup_line {
 	char *id;	   /* "0" is v2's, or a number */
 	char *controllers; /* "cpu,cpuacct", "name=systemd", "" for v2 */

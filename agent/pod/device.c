@@ -332,6 +332,7 @@ static void device_next(struct devices_op *op)
 	for (; op->err.code == 0 && op->at < op->n; op->at++) {
 		const Grpc__Device *d = op->devices[op->at];
 		const struct device_driver *drv = device_driver_find(d->type);
+		const char *late;
 
 		if (drv && drv->vfio) {
 			if (vfio_next(op, d, drv))
@@ -345,10 +346,11 @@ static void device_next(struct devices_op *op)
 				d->id);
 			break;
 		}
-		if (drv->late && dev_missing(d->vm_path)) {
-			if (dev_find(&op->find, op->agent->uevents, DEV_PMEM,
-				     dev_missing(d->vm_path), op->agent->config->hotplug_timeout_ms,
-				     device_found, &op->err) == 0)
+		late = drv->late ? dev_missing(d->vm_path) : NULL;
+		if (late) {
+			if (dev_find(&op->find, op->agent->uevents, DEV_PMEM, late,
+				     op->agent->config->hotplug_timeout_ms, device_found,
+				     &op->err) == 0)
 				return;
 			continue;
 		}

@@ -194,23 +194,12 @@ static int storage_open_point(int root, const struct mount_plan *p, bool file, b
 	return fd;
 }
 
-/* The type of the file system that is mounted at the mount point, on top. */
 static bool is_mounted_as(const char *rel, const char *fstype)
 {
-	AUTO_FREE char *text = NULL;
-	struct mountinfo m;
-	bool same = false;
-	char *at;
+	char point[LIMIT_PATH + sizeof(STORAGE_ROOT)];
 
-	if (mountinfo_read(AT_FDCWD, &text) < 0)
-		return false;
-	at = text;
-	while (mountinfo_next(&at, &m)) {
-		if (str_starts(m.point, STORAGE_ROOT "/") &&
-		    str_eq(m.point + strlen(STORAGE_ROOT "/"), rel))
-			same = str_eq(m.type, fstype);
-	}
-	return same;
+	(void)snprintf(point, sizeof(point), STORAGE_ROOT "/%s", rel);
+	return mountinfo_is(point, fstype);
 }
 
 /* ---- Kubernetes' fsGroup: a volume's content given to a group ---- */

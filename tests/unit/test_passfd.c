@@ -54,10 +54,17 @@ static void on_refusal(struct call *c, int code, const char *msg)
 static const struct call_road waiting = { on_status, on_refusal };
 static const struct rpc_method method = { .service = "grpc.Test", .name = "Test" };
 
+static int burst; /* who waits at the door: this many turns of others, then the one from port 78 */
+static int offered;
+
+static int offer(uint32_t port);
+
 static bool on_accept(void)
 {
 	accepts++;
-	return false;
+	if (burst > 0 && --burst == 0)
+		offered = offer(78);
+	return burst > 0;
 }
 
 static int offer(uint32_t port)
@@ -318,6 +325,14 @@ Test(passfd, ports, .init = setup, .fini = teardown)
 	cr_expect_not_null(p->passfd);
 	cr_expect_eq(accepts, 1, "it looked who is at the door");
 	process_free(p);
+	burst = 5;
+	p = process_new(&ctr, "p", false);
+	cr_assert_eq(passfd_take(p, 78, 0, 0), 0);
+	cr_expect_eq(accepts, 6, "it looked until its own came");
+	cr_expect_lt(read(offered, &c, 1), 0, "which is taken, and open");
+	process_free(p);
+	cr_expect_eq(read(offered, &c, 1), 0);
+	(void)close(offered);
 	for (uint32_t i = 0; i < LIMIT_STREAMS; i++)
 		many[i] = offer(100 + i);
 	cr_expect_eq(read(now, &c, 1), 0, "the oldest had to go");

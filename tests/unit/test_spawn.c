@@ -146,6 +146,16 @@ Test(spawn, heeds_each_stage_once)
 	end();
 }
 
+/* The agent had no room for the descriptor: a process that nobody can watch is none. */
+Test(spawn, born_without_a_descriptor)
+{
+	begin(true, false, false);
+	say(MSG_BORN, -1);
+	cr_expect_eq(count[SPAWN_BORN], 0);
+	cr_expect_eq(count[SPAWN_FAILED], 1);
+	end();
+}
+
 /* Of many messages the first are heard; that it failed, always. */
 Test(spawn, heeds_so_many)
 {
