@@ -55,7 +55,7 @@ static const struct call_road waiting = { on_status, on_refusal };
 static const struct rpc_method method = { .service = "grpc.Test", .name = "Test" };
 
 static int burst; /* who waits at the door: this many turns of others, then the one from port 78 */
-static int offered;
+static int offered = -1;
 
 static int offer(uint32_t port);
 
